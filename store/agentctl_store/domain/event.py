@@ -1,0 +1,59 @@
+"""The append-only history. Each verb appends one event in its own transaction; folding them rebuilds the tables."""
+
+from __future__ import annotations
+
+from ..record import record
+
+#: event kind → its code in the store; codes are never reused
+KINDS: dict[str, int] = {
+    "task.added": 1,
+    "task.unblocked": 2,
+    "task.promoted": 3,
+    "task.hastened": 4,
+    "task.claimed": 5,
+    "task.completed": 6,
+    "task.retried": 7,
+    "task.released": 8,
+    "task.asked": 9,
+    "task.answered": 10,
+    "task.cancel_asked": 11,
+    "task.cancelled": 12,
+    "task.buried": 13,
+    "task.requeued": 14,
+    "task.discarded": 15,
+    "task.carried": 16,
+    "task.pruned": 17,
+    "queue.paused": 30,
+    "queue.resumed": 31,
+    "agent.declared": 40,
+    "agent.withdrawn": 41,
+    "agent.desired": 42,
+    "agent.scaled": 43,
+    "instance.changed": 50,
+    "instance.removed": 51,
+    "session.opened": 60,
+    "session.started": 61,
+    "session.ended": 62,
+    "supervisor.started": 70,
+    "supervisor.stopped": 71,
+    "supervisor.noted": 72,
+    "clock.gap": 80,
+    "store.backed_up": 90,
+    "store.restored": 91,
+    "store.pruned": 92,
+}
+NAMES: dict[int, str] = {code: kind for kind, code in KINDS.items()}
+
+
+@record
+class Event:
+    """One line of history. `data` is JSON text; `hash` covers every other field and the previous hash."""
+
+    seq: int
+    at_ms: int
+    kind: str
+    task: int | None
+    attempt: int | None
+    actor: str | None  #: who did it: an agent, an instance or a person
+    data: str | None
+    hash: bytes

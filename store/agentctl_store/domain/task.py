@@ -1,0 +1,173 @@
+"""Tasks, attempts and what is asked of them."""
+
+from __future__ import annotations
+
+from ..record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from .machine import State
+    from .retry import ErrorClass, RetryPolicy
+
+    OnParentFailure = Literal["fail", "run", "cancel"]
+    Outcome = Literal["done", "failed", "released", "cancelled"]
+
+PRIORITY_MIN, PRIORITY_MAX = -100, 100
+AGEING_MS = 60_000  #: waiting this long is worth one step of priority, so nothing starves
+MAX_PARENTS = 10_000
+MAX_BATCH = 10_000  #: tasks added in one transaction
+MAX_TEXT = 4_096  #: characters kept of an error or reason
+
+
+def rank(available_ms: int, priority: int) -> int:
+    """Return the fixed key by which ready tasks are claimed, lowest first.
+
+    All tasks age at one rate, so the order of two tasks never changes while they wait: priority minus age, sorted,
+    is `available_ms - priority * AGEING_MS`, and an index on it keeps a claim's cost constant.
+    """
+    return available_ms - priority * AGEING_MS
+
+
+@record
+class NewTask:
+    """A task to add. Times are wall milliseconds, durations milliseconds."""
+
+    id: int
+    queue: str
+    payload: str  #: JSON text, checked and compact
+    correlation: str
+    priority: int = 0
+    key: str | None = None
+    after: tuple[int | str, ...] = ()  #: parents, by id or by idempotency key
+    on_parent_failure: OnParentFailure = "fail"
+    run_at_ms: int | None = None
+    deadline_ms: int | None = None
+    timeout_ms: int | None = None
+    retry: RetryPolicy | None = None
+    creator: int | None = None  #: the task whose attempt adds this one
+
+
+@record
+class Added:
+    """What `add` answers: the first task under the key when `created` is false, with its result once done."""
+
+    id: int
+    created: bool
+    state: State
+    result: str | None = None
+
+
+@record
+class Usage:
+    """What an attempt has used so far, in all."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_microusd: int = 0
+
+
+@record
+class Attempt:
+    """One claim of a task by one session; (`task`, `n`) is the fence."""
+
+    task: int
+    n: int
+    agent: str
+    slot: int | None
+    session: int | None
+    claimed_ms: int
+    ended_ms: int | None = None
+    outcome: Outcome | None = None
+    error_class: ErrorClass | None = None
+    error: str | None = None
+    exit_code: int | None = None
+    usage: Usage = Usage()
+    progress: str | None = None
+
+
+@record
+class Task:
+    """A task as it stands."""
+
+    id: int
+    queue: str
+    state: State
+    payload: str
+    correlation: str
+    priority: int
+    created_ms: int
+    available_ms: int  #: when it became or becomes claimable
+    attempts: int  #: claims so far: the fence of the newest
+    burnt: int  #: attempts that count against max_attempts
+    throttled: int
+    key: str | None
+    on_parent_failure: OnParentFailure
+    open_parents: int  #: parents that have not ended
+    deadline_ms: int | None
+    timeout_ms: int | None
+    retry: RetryPolicy | None
+    creator: int | None
+    reason: str | None  #: why it is dead, cancelled or scheduled again
+    error_class: ErrorClass | None
+    error: str | None
+    result: str | None
+    finished_ms: int | None
+    cancel_asked: bool
+    lease_until_ms: int | None  #: boot clock; active tasks only
+    agent: str | None  #: holder; active tasks only
+    session: int | None
+
+
+@record
+class ParentResult:
+    """What a child sees of a parent."""
+
+    task: int
+    queue: str
+    state: State
+    payload: str
+    result: str | None
+    reason: str | None
+
+
+@record
+class Claim:
+    """A won claim. Every later write names (`task.id`, `n`)."""
+
+    task: Task
+    n: int
+    lease_until_ms: int  #: boot clock
+    session: int | None
+
+
+@record
+class Lease:
+    """What a heartbeat answers."""
+
+    until_ms: int  #: boot clock
+    cancel_asked: bool
+
+
+@record
+class Ended:
+    """What ending an attempt led to. `run_at_ms` is set when the task will run again."""
+
+    state: State
+    run_at_ms: int | None = None
+    reason: str | None = None
+    freed: tuple[int, ...] = ()  #: children that became claimable, at most 100 named
+
+
+@record
+class Swept:
+    """What a sweep found."""
+
+    promoted: int = 0
+    expired: int = 0
+    overdue: int = 0
+    grace_ms: int = 0  #: how much every lease was extended because the machine had slept
+    more: bool = False  #: the batch limit was reached: sweep again
+    next_due_ms: int | None = None  #: wall time of the next scheduled task
+    next_expiry_ms: int | None = None  #: boot time of the next lease to run out

@@ -1,0 +1,88 @@
+"""Frozen records without the start-up cost of ``dataclasses``.
+
+``import dataclasses`` loads ``inspect``, ``ast`` and ``dis``: 14 ms measured, more than a whole
+``agentctl task add``. ``@record`` gives the same things the domain needs (slots, frozen fields, defaults,
+``==``, ``repr``, hashing) from the class's annotations alone; type checkers see an ordinary frozen dataclass.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, TypeVar, dataclass_transform
+
+    T = TypeVar("T")
+
+    @dataclass_transform(frozen_default=True, kw_only_default=False)
+    def record(cls: type[T]) -> type[T]: ...
+
+else:
+
+    def record(cls):
+        """Return `cls` remade as a frozen, slotted value type with one field per annotation, in order."""
+        inherited = getattr(cls, "__fields__", ())
+        fields = inherited + tuple(name for name in cls.__dict__.get("__annotations__", {}) if name not in inherited)
+        defaults = dict(getattr(cls, "__field_defaults__", {}))
+        body = {k: v for k, v in cls.__dict__.items() if k not in ("__dict__", "__weakref__")}
+        for name in fields:
+            if name in body:
+                defaults[name] = body.pop(name)
+        body["__slots__"] = tuple(name for name in fields if name not in inherited)
+        body["__fields__"] = body["__match_args__"] = fields
+        body["__field_defaults__"] = defaults
+        arguments = ", ".join(f"{name}=_d[{name!r}]" if name in defaults else name for name in fields)
+        assign = "\n".join(f" _set(self, {name!r}, {name})" for name in fields) or " pass"
+        scope = {"_set": object.__setattr__, "_d": defaults}
+        exec(f"def __init__(self{', ' if fields else ''}{arguments}):\n{assign}", scope)
+        body["__init__"] = scope["__init__"]
+        for method in (__setattr__, __delattr__, __eq__, __hash__, __repr__, __getstate__, __setstate__):
+            body.setdefault(method.__name__, method)
+            if method.__name__ in ("__eq__", "__hash__") and method.__name__ not in cls.__dict__:
+                body[method.__name__] = method
+        return type(cls.__name__, cls.__bases__, body)
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"{type(self).__name__}.{name} is frozen")
+
+    def __delattr__(self, name):
+        raise AttributeError(f"{type(self).__name__}.{name} is frozen")
+
+    def __eq__(self, other):
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__fields__)
+
+    def __hash__(self):
+        return hash((type(self), *(getattr(self, name) for name in self.__fields__)))
+
+    def __repr__(self):
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__fields__)
+        return f"{type(self).__name__}({shown})"
+
+    def __getstate__(self):
+        return tuple(getattr(self, name) for name in self.__fields__)
+
+    def __setstate__(self, state):
+        for name, value in zip(self.__fields__, state, strict=True):
+            object.__setattr__(self, name, value)
+
+
+def replace(value: T, **changes: Any) -> T:
+    """Return a copy of the record `value` with the named fields changed. TypeError for an unknown field."""
+    return type(value)(**{**as_dict(value), **changes})
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    """Return the record's fields by name, one level deep, in their declared order."""
+    return {name: getattr(value, name) for name in fields_of(type(value))}
+
+
+def fields_of(kind: type) -> tuple[str, ...]:
+    """Return the names of a record type's fields, in order."""
+    return kind.__fields__  # type: ignore[attr-defined, no-any-return]
+
+
+def from_mapping(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Build a record of `kind` from the entries of `values` that are fields of it."""
+    return kind(**{name: values[name] for name in fields_of(kind) if name in values})
