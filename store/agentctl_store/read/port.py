@@ -1,0 +1,70 @@
+"""What screens and reading verbs ask of a store. Each call reads what it needs, closes and returns values:
+no cursor outlives it, so that a forgotten screen never pins the write-ahead log.
+
+All methods raise the errors of `agentctl_store.errors`. They may be called from any one thread at a time.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from .models import (
+        AttemptRow,
+        DeadLetter,
+        DeadLetterGroup,
+        DeadLetterRow,
+        EventRow,
+        Filter,
+        FleetSummary,
+        InstanceRow,
+        QueueRow,
+        SessionRow,
+        TaskRow,
+    )
+
+    class Reader(Protocol):
+        """Windowed reads. `offset` counts rows in the order of `sort` among those that match `filter`.
+
+        A window shorter than `limit` ends the list. `…_position` answers where a row is in that order, or
+        None when it does not match (any more): a list keeps its place by it while rows come and go.
+        """
+
+        def version(self) -> int:
+            """Return a number that changes whenever anything shown may have changed. Nearly free."""
+
+        def summary(self, now_ms: int) -> FleetSummary: ...
+
+        def instances(
+            self, offset: int, limit: int, sort: str, filter: Filter
+        ) -> tuple[InstanceRow, ...]: ...
+        def instance_count(self, filter: Filter) -> int: ...
+        def instance_position(self, instance: str, sort: str, filter: Filter) -> int | None: ...
+        def instance(self, instance: str) -> InstanceRow | None: ...
+        def sessions(self, instance: str, limit: int) -> tuple[SessionRow, ...]:
+            """Return the newest sessions of an instance, newest first."""
+
+        def queues(self) -> tuple[QueueRow, ...]: ...
+
+        def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]: ...
+        def task_count(self, filter: Filter) -> int: ...
+        def task_position(self, task: str, sort: str, filter: Filter) -> int | None: ...
+        def attempts(self, task: str) -> tuple[AttemptRow, ...]:
+            """Return a task's attempts, oldest first, at most the newest 1000."""
+
+        def dead_letters(
+            self, offset: int, limit: int, sort: str, filter: Filter
+        ) -> tuple[DeadLetterRow, ...]: ...
+        def dead_letter_count(self, filter: Filter) -> int: ...
+        def dead_letter_position(self, task: str, sort: str, filter: Filter) -> int | None: ...
+        def dead_letter_groups(self, filter: Filter) -> tuple[DeadLetterGroup, ...]:
+            """Return the groups by reason, largest first; `filter.reason` is not applied."""
+
+        def dead_letter_ids(self, filter: Filter, limit: int) -> tuple[str, ...]:
+            """Return the ids of the newest dead letters that match: what `*` marks and `--all` acts on."""
+
+        def dead_letter(self, task: str) -> DeadLetter | None: ...
+
+        def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
+            """Return events with `seq` above `after`, oldest first; negative `after` counts from the end."""
