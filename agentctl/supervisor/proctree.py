@@ -60,7 +60,7 @@ def descendants(root: int) -> list[Process]:
     queue = [root]
     while queue:
         try:
-            below = _children(queue.pop(0))
+            below = children(queue.pop(0))
         except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
             return _below(root, _table_proc())
         for pid in below:
@@ -71,6 +71,30 @@ def descendants(root: int) -> list[Process]:
             stat = _stat(pid)
             if stat:
                 found.append((pid, stat[1]))
+    return found
+
+
+def session_members(leader: int, start: int) -> list[Process]:
+    """Living processes of the session that (leader, start) founded, the leader included.
+
+    The kernel keeps a pid from reuse while it names a session, so a number that now belongs to
+    another process means that the session is over.
+    """
+    now = start_of(leader)
+    if not LINUX or (now is not None and now != start):
+        return []
+    found: list[Process] = []
+    for name in posix.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            if posix.getsid(int(name)) != leader:
+                continue
+        except OSError:
+            continue
+        stat = _stat(int(name))
+        if stat and stat[1] >= start:
+            found.append((int(name), stat[1]))
     return found
 
 
@@ -192,7 +216,8 @@ def _stat(pid: int) -> tuple[int, int] | None:
     return int(fields[1]), int(fields[19])
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Pids of the direct children, zombies included; raises FileNotFoundError on odd kernels."""
     try:
         threads = posix.listdir(f"/proc/{pid}/task")
     except OSError:

@@ -14,9 +14,12 @@ else:
     import shim_session
     import shim_text
 
+MOST_FDS = 65_536
+
 
 def main() -> None:
     """Wait for the spec, run it, leave. Never returns."""
+    posix.closerange(3, MOST_FDS)  # what the supervisor's own parent left open is not for agents
     wake_end, signals = _catch_signals()
     subreaper = proctree.become_subreaper()
     line = _read_line()
