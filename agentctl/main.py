@@ -3,4 +3,5 @@
 
 def main() -> None:
     import sys
+
     sys.exit(0)

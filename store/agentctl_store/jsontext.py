@@ -157,13 +157,13 @@ def _load() -> tuple[Any, Any]:
     try:
         import _json
 
-        scan = _json.make_scanner(_Rules)
+        scan = _json.make_scanner(_Rules)  # type: ignore[arg-type]
         # markers, default, string encoder, indent, key and item separators, sort_keys, skipkeys, allow_nan
         encode = _json.make_encoder(None, _default, _json.encode_basestring, None, ":", ",", False, False, False)
     except (ImportError, AttributeError, TypeError):
         import json
 
-        decoder = json.JSONDecoder(
+        decoder: Any = json.JSONDecoder(
             object_pairs_hook=_pairs, parse_int=_integer, parse_float=_number, parse_constant=_constant
         )
         encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

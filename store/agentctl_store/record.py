@@ -22,7 +22,7 @@ else:
     def record(cls):
         """Return `cls` remade as a frozen, slotted value type with one field per annotation, in order."""
         inherited = getattr(cls, "__fields__", ())
-        fields = inherited + tuple(name for name in cls.__dict__.get("__annotations__", {}) if name not in inherited)
+        fields = inherited + tuple(name for name in cls.__annotations__ if name not in inherited)
         defaults = dict(getattr(cls, "__field_defaults__", {}))
         body = {k: v for k, v in cls.__dict__.items() if k not in ("__dict__", "__weakref__")}
         for name in fields:

@@ -17,8 +17,25 @@ if TYPE_CHECKING:
 
 MODES: tuple[Mode, ...] = ("task", "worker", "service")
 DESIRED: tuple[Desired, ...] = ("running", "paused", "draining", "stopped")
-PHASES: tuple[Phase, ...] = ("stopped", "starting", "idle", "busy", "draining", "stopping", "backoff", "failed")
-HEALTHS: tuple[Health, ...] = ("healthy", "degraded", "unhealthy", "starting", "stopped", "paused", "draining")
+PHASES: tuple[Phase, ...] = (
+    "stopped",
+    "starting",
+    "idle",
+    "busy",
+    "draining",
+    "stopping",
+    "backoff",
+    "failed",
+)
+HEALTHS: tuple[Health, ...] = (
+    "healthy",
+    "degraded",
+    "unhealthy",
+    "starting",
+    "stopped",
+    "paused",
+    "draining",
+)
 
 
 @record

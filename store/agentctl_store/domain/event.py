@@ -21,6 +21,7 @@ KINDS: dict[str, int] = {
     "task.buried": 13,
     "task.requeued": 14,
     "task.discarded": 15,
+    "task.deferred": 18,
     "task.carried": 16,
     "task.pruned": 17,
     "queue.paused": 30,

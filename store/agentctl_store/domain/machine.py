@@ -13,34 +13,35 @@ if TYPE_CHECKING:
     State = Literal["blocked", "scheduled", "ready", "active", "waiting", "done", "dead", "cancelled"]
     Verb = Literal[
         "unblock", "defer", "promote", "hasten", "claim", "heartbeat", "complete", "retry", "release",
-        "ask", "answer", "ask_cancel", "cancel", "bury", "requeue", "discard",
+        "ask", "answer", "ask_cancel", "cancel", "bury", "requeue", "requeue_later", "discard",
     ]  # fmt: skip
 
 # A row per verb, a column per state, "-" where the verb is refused.
 _TABLE = """
-            blocked    scheduled  ready      active     waiting    done  dead       cancelled
-unblock     ready      -          -          -          -          -     -          -
-defer       scheduled  -          -          -          -          -     -          -
-promote     -          ready      -          -          -          -     -          -
-hasten      -          ready      -          -          -          -     -          -
-claim       -          -          active     -          -          -     -          -
-heartbeat   -          -          -          active     -          -     -          -
-complete    -          -          -          done       -          -     -          -
-retry       -          -          -          scheduled  -          -     -          -
-release     -          -          -          ready      -          -     -          -
-ask         -          -          -          waiting    -          -     -          -
-answer      -          -          -          -          ready      -     -          -
-ask_cancel  -          -          -          active     -          -     -          -
-cancel      cancelled  cancelled  cancelled  cancelled  cancelled  -     -          -
-bury        dead       dead       dead       dead       dead       -     -          -
-requeue     -          -          -          -          -          -     ready      -
-discard     -          -          -          -          -          -     cancelled  -
+               blocked    scheduled  ready      active     waiting    done       dead       cancelled
+unblock        ready      -          -          -          -          -          -          -
+defer          scheduled  -          -          -          -          -          -          -
+promote        -          ready      -          -          -          -          -          -
+hasten         -          ready      -          -          -          -          -          -
+claim          -          -          active     -          -          -          -          -
+heartbeat      -          -          -          active     -          -          -          -
+complete       -          -          -          done       -          -          -          -
+retry          -          -          -          scheduled  -          -          -          -
+release        -          -          -          ready      -          -          -          -
+ask            -          -          -          waiting    -          -          -          -
+answer         -          -          -          -          ready      -          -          -
+ask_cancel     -          -          -          active     -          -          -          -
+cancel         cancelled  cancelled  cancelled  cancelled  cancelled  -          -          -
+bury           dead       dead       dead       dead       dead       -          -          -
+requeue        -          -          -          -          -          -          ready      -
+requeue_later  -          -          -          -          -          -          scheduled  -
+discard        -          -          -          -          -          -          cancelled  -
 """
 # What the verbs mean, in the order above: all parents ended and the time has come · all parents ended, not yet the
 # time · the time has come · a person wants it now · a session takes it · its lease is extended · it succeeded · it
 # failed or was throttled and runs again later · given back untried · it asks a person · the person answered · a
 # person asks a running attempt to end · it ends for good without a result · no more tries until a person decides
-# · a person sends a dead letter back · a person gives a dead letter up.
+# · a person sends a dead letter back · the same, spaced out · a person gives a dead letter up.
 
 
 def _read(table: str) -> tuple[tuple[State, ...], dict[tuple[State, Verb], State | None]]:
@@ -49,7 +50,7 @@ def _read(table: str) -> tuple[tuple[State, ...], dict[tuple[State, Verb], State
     for verb, *targets in rows:
         for state, target in zip(header, targets, strict=True):
             moves[state, verb] = None if target == "-" else target  # type: ignore[index, assignment]
-    return tuple(header), moves  # type: ignore[return-value]
+    return tuple(header), moves  # type: ignore[arg-type]
 
 
 STATES, MOVES = _read(_TABLE)

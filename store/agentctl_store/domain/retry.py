@@ -81,6 +81,9 @@ def judge(failure: Failure, policy: RetryPolicy, burnt: int, throttled: int, jit
         return Verdict(burns, "policy" if failure.kind == "policy" else "permanent", 0)
     if tries >= policy.max_attempts or throttled >= MAX_THROTTLED:
         return Verdict(burns, "verify" if failure.kind == "verify" else "max_attempts", 0)
+    if failure.kind == "lost" and burnt == 0:
+        # The first loss says nothing about the task: it is claimable again at once.
+        return Verdict(burns, None, 0)
     step = max(tries - 1, 0) if burns else min(throttled, 30)
     bound = min(float(policy.cap_ms), policy.base_ms * policy.factor ** min(step, 200))
     delay = int(bound * jitter)

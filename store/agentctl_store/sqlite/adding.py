@@ -1,0 +1,101 @@
+"""Adding tasks: idempotency keys, parents, the state a new task begins in."""
+
+from __future__ import annotations
+
+from ..domain.event import KINDS
+from ..domain.machine import FINAL
+from ..domain.task import MAX_PARENTS, Added
+from ..errors import BadInput, NotFound
+from ..ids import write_id
+from ..jsontext import dumps
+from ..record import as_dict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ..domain.machine import State
+    from ..domain.task import NewTask
+    from .connection import Transaction
+
+_ADDED = KINDS["task.added"]
+
+
+def add(tx: Transaction, sql: dict[str, str], tasks: Sequence[NewTask], actor: str | None) -> list[Added]:
+    """Add all of `tasks` in order; later ones may name earlier ones as parents by key."""
+    return [_known(tx, sql, task) or _add(tx, sql, task, actor) for task in tasks]
+
+
+def _known(tx: Transaction, sql: dict[str, str], task: NewTask) -> Added | None:
+    if task.key is None:
+        return None
+    row = tx.execute(sql["by_key"], (task.key,)).fetchone()
+    return None if row is None else Added(row[0], False, row[1], row[2])
+
+
+def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None) -> Added:
+    parents = _parents(tx, sql, task)
+    still_open = sum(state not in FINAL for _, state in parents)
+    failed = [parent for parent, state in parents if state in ("dead", "cancelled")]
+    now = tx.now.wall_ms
+    available = max(now, task.run_at_ms or now)
+    state: State = "blocked" if still_open else "scheduled" if available > now else "ready"
+    body, body_digest = tx.body(task.payload)
+    correlation = bytes.fromhex(task.correlation)
+    fallback = None if task.on_parent_failure == "fail" else task.on_parent_failure
+    retry = None if task.retry is None else dumps(as_dict(task.retry))
+    queue = tx.number("queue", task.queue)
+    number = _free_id(tx, sql, task.id)
+    tx.execute(
+        sql["insert"],
+        (
+            number, queue, state, body, correlation, task.priority, available, task.key, fallback,
+            still_open, task.deadline_ms, task.timeout_ms, retry, task.creator,
+        ),
+    )  # fmt: skip
+    for parent, _ in parents:
+        tx.execute(sql["insert_edge"], (parent, number))
+    told: dict[str, Any] = {"queue": queue, "payload": body, "trace": task.correlation}
+    optional = {
+        "priority": task.priority or None,
+        "run_at": available if available > now else None,
+        "key": task.key,
+        "after": [parent for parent, _ in parents] or None,
+        "open": still_open or None,
+        "on_parent_failure": fallback,
+        "deadline": task.deadline_ms,
+        "timeout": task.timeout_ms,
+        "retry": None if task.retry is None else as_dict(task.retry),
+        "creator": task.creator,
+    }
+    told.update((name, value) for name, value in optional.items() if value is not None)
+    tx.event(_ADDED, number, None, actor, dumps(told), body_digest)
+    if failed and fallback != "run":
+        from .ending import end_child_alone
+
+        state = end_child_alone(tx, sql, number, failed[0], fallback, actor)
+    return Added(number, True, state)
+
+
+def _free_id(tx: Transaction, sql: dict[str, str], number: int) -> int:
+    while tx.execute(sql["parent"], (number,)).fetchone() is not None:
+        number += 1  # two of one millisecond drew the same 20 random bits
+    return number
+
+
+def _parents(tx: Transaction, sql: dict[str, str], task: NewTask) -> list[tuple[int, State]]:
+    if len(task.after) > MAX_PARENTS:
+        raise BadInput(f"a task may wait for at most {MAX_PARENTS:,} others, not {len(task.after):,}")
+    found: dict[int, State] = {}
+    for named in task.after:
+        block = "parent" if isinstance(named, int) else "parent_by_key"
+        row = tx.execute(sql[block], (named,)).fetchone()
+        if row is None:
+            shown = f"task {write_id(named)}" if isinstance(named, int) else f"a task with key {named!r}"
+            raise NotFound(
+                f"cannot wait for {shown}: there is none",
+                "Add the parents first; a key must stand on an earlier line",
+            )
+        found[row[0]] = row[1]
+    return list(found.items())

@@ -1,0 +1,287 @@
+"""The SQLite driver: each domain verb as one write transaction on one connection."""
+
+from __future__ import annotations
+
+from ..errors import NotFound
+from ..ids import write_id
+from . import sqltext
+from .connection import Connection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..clock import Moment
+    from ..domain.agent import Agent, AgentSpec, Desired, Instance, NewSession, Session, SessionEnd
+    from ..domain.event import Event
+    from ..domain.retry import Failure
+    from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Usage
+
+CLAIM_SWEEP = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest
+
+
+class SqliteDriver:
+    """See agentctl_store.driver.Driver, whose words these are."""
+
+    def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
+        self.conn = Connection(directory, create=create, synchronous=synchronous)
+        self.sql = self.conn.sql = sqltext.load("task")
+
+    # --- tasks ------------------------------------------------------------------------------------------------
+    def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:
+        from .adding import add
+
+        with self.conn.write(now) as tx:
+            return add(tx, self.sql, tasks, actor)
+
+    def claim(
+        self,
+        queues: Sequence[str],
+        *,
+        agent: str,
+        slot: int | None,
+        session: int | None,
+        open_session: NewSession | None,
+        lease_ms: int,
+        limit: int,
+        now: Moment,
+    ) -> list[Claim]:
+        from .claiming import claim
+        from .sweeping import attend, clocks
+
+        with self.conn.write(now) as tx:
+            clocks(tx, self.conn)
+            attend(tx, self.conn, (now.boot_ms % 997) / 997, CLAIM_SWEEP)
+            return claim(tx, self.sql, queues, agent, slot, session, open_session, lease_ms, limit)
+
+    def heartbeat(
+        self, task: int, n: int, *, lease_ms: int, progress: str | None, usage: Usage | None, now: Moment
+    ) -> Lease:
+        from .ending import heartbeat
+
+        with self.conn.write(now) as tx:
+            return heartbeat(tx, self.sql, task, n, lease_ms, progress, usage)
+
+    def complete(
+        self,
+        task: int,
+        n: int,
+        *,
+        result: str | None,
+        usage: Usage | None,
+        exit_code: int | None,
+        end_session: SessionEnd | None,
+        now: Moment,
+    ) -> Ended:
+        from .ending import complete
+
+        with self.conn.write(now) as tx:
+            return complete(tx, self.sql, task, n, result, usage, exit_code, end_session)
+
+    def fail(
+        self,
+        task: int,
+        n: int,
+        failure: Failure,
+        *,
+        usage: Usage | None,
+        jitter: float,
+        end_session: SessionEnd | None,
+        now: Moment,
+    ) -> Ended:
+        from .ending import fail
+
+        with self.conn.write(now) as tx:
+            return fail(tx, self.sql, task, n, failure, usage, jitter, end_session)
+
+    def release(self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, now: Moment) -> Ended:
+        from .ending import release
+
+        with self.conn.write(now) as tx:
+            return release(tx, self.sql, task, n, reason, end_session)
+
+    def cancel(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:
+        from .deciding import cancel
+
+        with self.conn.write(now) as tx:
+            return cancel(tx, self.conn, task, reason, actor)
+
+    def cancelled(
+        self, task: int, n: int, *, end_session: SessionEnd | None, usage: Usage | None, now: Moment
+    ) -> Ended:
+        from .ending import cancelled
+
+        with self.conn.write(now) as tx:
+            return cancelled(tx, self.sql, task, n, end_session, usage)
+
+    def hasten(self, task: int, *, actor: str, now: Moment) -> Ended:
+        from .deciding import hasten
+
+        with self.conn.write(now) as tx:
+            return hasten(tx, self.conn, task, actor)
+
+    def requeue(
+        self, task: int, *, payload: str | None, run_at_ms: int | None, note: str, actor: str, now: Moment
+    ) -> Ended:
+        from .deciding import requeue
+
+        with self.conn.write(now) as tx:
+            return requeue(tx, self.conn, task, payload, run_at_ms, note, actor)
+
+    def discard(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:
+        from .deciding import discard
+
+        with self.conn.write(now) as tx:
+            return discard(tx, self.conn, task, reason, actor)
+
+    def sweep(self, *, limit: int, jitter: float, now: Moment) -> Swept:
+        from .sweeping import sweep
+
+        with self.conn.write(now) as tx:
+            return sweep(tx, self.conn, limit, jitter)
+
+    def task(self, task: int) -> Task:
+        from .rows import task_from
+
+        rows = self.conn.rows(self.sql["one"], (task,))
+        if not rows:
+            raise NotFound(f"there is no task {write_id(task)}", "Look for it with: agentctl task list")
+        return task_from(rows[0])
+
+    def find_tasks(self, low: int, high: int, limit: int) -> list[int]:
+        return [row[0] for row in self.conn.rows(self.sql["between"], (low, high, limit))]
+
+    def task_by_key(self, key: str) -> int | None:
+        rows = self.conn.rows(self.sql["parent_by_key"], (key,))
+        return rows[0][0] if rows else None
+
+    def attempts(self, task: int) -> list[Attempt]:
+        from .rows import attempt_from
+
+        return [attempt_from(row) for row in self.conn.rows(self.sql["attempts"], (task,))]
+
+    def parents(self, task: int) -> list[ParentResult]:
+        from ..domain.task import ParentResult
+
+        return [ParentResult(*row) for row in self.conn.rows(self.sql["parents"], (task,))]
+
+    # --- queues -----------------------------------------------------------------------------------------------
+    def pause_queue(self, queue: str, *, reason: str, actor: str, now: Moment) -> bool:
+        from .fleet import pause_queue
+
+        with self.conn.write(now) as tx:
+            return pause_queue(tx, queue, reason, actor)
+
+    def resume_queue(self, queue: str, *, actor: str, now: Moment) -> bool:
+        from .fleet import resume_queue
+
+        with self.conn.write(now) as tx:
+            return resume_queue(tx, queue, actor)
+
+    # --- agents -----------------------------------------------------------------------------------------------
+    def declare_agents(self, specs: Sequence[AgentSpec], *, actor: str, now: Moment) -> None:
+        from .fleet import declare_agents
+
+        with self.conn.write(now) as tx:
+            declare_agents(tx, specs, actor)
+
+    def set_desired(self, agent: str, desired: Desired, *, actor: str, now: Moment) -> Agent:
+        from .fleet import set_desired
+
+        with self.conn.write(now) as tx:
+            return set_desired(tx, agent, desired, actor)
+
+    def restart_agent(self, agent: str, *, actor: str, now: Moment) -> Agent:
+        from .fleet import restart_agent
+
+        with self.conn.write(now) as tx:
+            return restart_agent(tx, agent, actor)
+
+    def scale_agent(self, agent: str, instances: int | None, *, actor: str, now: Moment) -> Agent:
+        from .fleet import scale_agent
+
+        with self.conn.write(now) as tx:
+            return scale_agent(tx, agent, instances, actor)
+
+    def agents(self) -> list[Agent]:
+        from .fleet import agents
+
+        return agents(self.conn.db.execute)
+
+    def save_instances(self, changed: Sequence[Instance], *, now: Moment) -> None:
+        from .fleet import save_instances
+
+        with self.conn.write(now) as tx:
+            save_instances(tx, changed)
+
+    def drop_instances(self, gone: Sequence[tuple[str, int]], *, now: Moment) -> None:
+        from .fleet import drop_instances
+
+        with self.conn.write(now) as tx:
+            drop_instances(tx, gone)
+
+    def instances(self) -> list[Instance]:
+        from .fleet import instances
+
+        return instances(self.conn)
+
+    def open_session(self, session: NewSession, *, now: Moment) -> Session:
+        from .claiming import open_session
+
+        with self.conn.write(now) as tx:
+            open_session(tx, session)
+        return self.session(session.id)
+
+    def session_started(self, session: int, *, pid: int, now: Moment) -> None:
+        from .fleet import session_started
+
+        with self.conn.write(now) as tx:
+            session_started(tx, session, pid)
+
+    def end_session(self, end: SessionEnd, *, now: Moment) -> None:
+        from .ending import write_session_end
+
+        with self.conn.write(now) as tx:
+            write_session_end(tx, end)
+
+    def open_sessions(self) -> list[Session]:
+        from .fleet import sessions
+
+        return sessions(self.conn, "s.ended_ms IS NULL", ())
+
+    def session(self, session: int) -> Session:
+        from .fleet import sessions
+
+        found = sessions(self.conn, "s.id = ?", (session,))
+        if not found:
+            raise NotFound(f"there is no session {write_id(session)}", "List the instances with: agentctl ps")
+        return found[0]
+
+    def held_tasks(self, session: int) -> list[tuple[int, int]]:
+        return [(row[0], row[1]) for row in self.conn.rows(self.sql["held_by_session"], (session,))]
+
+    # --- history ----------------------------------------------------------------------------------------------
+    def note(self, kind: str, *, actor: str, data: str | None, now: Moment) -> None:
+        from ..domain.event import KINDS
+
+        with self.conn.write(now) as tx:
+            tx.event(KINDS[kind], actor=actor, data=data)
+
+    def events(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        task: int | None = None,
+        kinds: Sequence[str] = (),
+        newest_first: bool = False,
+    ) -> list[Event]:
+        from .history import events
+
+        return events(self.conn, after, limit, task, kinds, newest_first)
+
+    def version(self) -> int:
+        return int(self.conn.rows("PRAGMA data_version")[0][0])
+
+    def close(self) -> None:
+        self.conn.close()

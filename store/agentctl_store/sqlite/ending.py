@@ -1,0 +1,375 @@
+"""How an attempt goes on and ends, each write guarded by state and fence, and what that means for children."""
+
+from __future__ import annotations
+
+from ..domain.event import KINDS
+from ..domain.retry import Failure, RetryPolicy, judge
+from ..domain.task import Ended, Lease
+from ..errors import NotFound, StaleAttempt
+from ..ids import write_attempt, write_id
+from ..jsontext import dumps
+from .rows import policy_from
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..domain.agent import SessionEnd
+    from ..domain.machine import State
+    from ..domain.task import Outcome, Usage
+    from .connection import Transaction
+
+_COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
+_BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
+_UNBLOCKED, _DEFERRED, _SESSION_ENDED = (
+    KINDS["task.unblocked"],
+    KINDS["task.deferred"],
+    KINDS["session.ended"],
+)
+FREED_NAMED = 100
+
+
+class Held:
+    """A task and its attempt `n`, read inside the transaction that is to end it."""
+
+    __slots__ = (
+        "agent_retry",
+        "attempts",
+        "burnt",
+        "cancel_asked",
+        "n",
+        "outcome",
+        "retry",
+        "state",
+        "task",
+        "throttled",
+    )
+
+    def __init__(self, tx: Transaction, sql: dict[str, str], task: int, n: int) -> None:
+        row = tx.execute(sql["held"], (n, task)).fetchone()
+        if row is None:
+            raise NotFound(f"there is no task {write_id(task)}", "Look for it with: agentctl task list")
+        self.task, self.n = task, n
+        (
+            self.state, self.attempts, self.burnt, self.throttled,
+            self.retry, self.cancel_asked, self.agent_retry, self.outcome,
+        ) = row  # fmt: skip
+
+    @property
+    def owns(self) -> bool:
+        """Whether this attempt owns its task now."""
+        return bool(self.state == "active" and self.attempts == self.n)
+
+    def policy(self) -> RetryPolicy:
+        """Return the task's retry policy, else its agent's, else the default."""
+        return policy_from(self.retry) or policy_from(self.agent_retry) or RetryPolicy()
+
+    def stale(self, verb: str) -> StaleAttempt:
+        """Return the refusal, saying who owns the task now."""
+        if self.n > self.attempts:
+            why = f"the task was claimed {self.attempts} times" if self.attempts else "the task was never claimed"
+        elif self.n < self.attempts:
+            why = f"it was claimed again as attempt {write_attempt(self.task, self.attempts)}"
+        else:
+            why = f"the task is {self.state}"
+        return StaleAttempt(
+            f"attempt {write_attempt(self.task, self.n)} cannot {verb}: {why}",
+            "Drop this work: its lease ran out, or the task ended without it",
+        )
+
+
+def heartbeat(
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int,
+    lease_ms: int,
+    progress: str | None,
+    usage: Usage | None,
+) -> Lease:
+    """Extend the lease; leave progress and usage on the attempt's row."""
+    row = tx.execute(sql["heartbeat"], (tx.now.boot_ms + lease_ms, task, n)).fetchone()
+    if row is None:
+        raise Held(tx, sql, task, n).stale("extend its lease")
+    if progress is not None or usage is not None:
+        tx.execute(sql["report"], (progress, *_used(usage), task, n))
+    return Lease(row[0], bool(row[1]))
+
+
+def complete(
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int,
+    result: str | None,
+    usage: Usage | None,
+    exit_code: int | None,
+    end_session: SessionEnd | None,
+) -> Ended:
+    """Finish a task with its result. Saying it again with the same attempt changes nothing."""
+    number, body = (None, b"") if result is None else tx.body(result)
+    if tx.execute(sql["complete"], (number, tx.now.wall_ms, task, n)).fetchone() is None:
+        held = Held(tx, sql, task, n)
+        if held.state == "done" and held.attempts == n:
+            if number is not None:
+                tx.execute("DELETE FROM body WHERE id = ?", (number,))
+            return Ended("done")
+        raise held.stale("complete")
+    _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
+    told: dict[str, Any] = {} if number is None else {"result": number}
+    _tell(told, usage, exit_code or None)
+    tx.event(_COMPLETED, task, n, None, dumps(told) if told else None, body)
+    if end_session is not None:
+        write_session_end(tx, end_session)
+    return Ended("done", freed=tuple(settle_children(tx, sql, task, "done")))
+
+
+def fail(
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int,
+    failure: Failure,
+    usage: Usage | None,
+    jitter: float,
+    end_session: SessionEnd | None,
+) -> Ended:
+    """End an attempt that failed: retried later, a dead letter, or cancelled if that was asked meanwhile."""
+    held = Held(tx, sql, task, n)
+    if not held.owns:
+        if held.outcome == "failed" and held.attempts == n:
+            return Ended(held.state)
+        raise held.stale("fail")
+    if held.cancel_asked:
+        return _cancelled(tx, sql, held, usage, failure.exit_code, end_session)
+    _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code)
+    ended = after_failure(tx, sql, held, failure, jitter, usage)
+    if end_session is not None:
+        write_session_end(tx, end_session)
+    return ended
+
+
+def after_failure(
+    tx: Transaction,
+    sql: dict[str, str],
+    held: Held,
+    failure: Failure,
+    jitter: float,
+    usage: Usage | None = None,
+) -> Ended:
+    """Write what `judge` decides."""
+    verdict = judge(failure, held.policy(), held.burnt, held.throttled, jitter)
+    told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
+    _tell(told, usage, failure.exit_code)
+    if verdict.dead is not None:
+        told["reason"] = verdict.dead
+        return bury(tx, sql, held.task, held.n, told)
+    run_at = tx.now.wall_ms + verdict.delay_ms
+    told["run_at"] = run_at
+    throttled = int(failure.kind == "throttled")
+    values = (
+        run_at,
+        int(verdict.burns),
+        throttled,
+        failure.kind,
+        failure.kind,
+        failure.message,
+        held.task,
+        held.n,
+    )
+    tx.execute(sql["retry"], values)
+    tx.event(_RETRIED, held.task, held.n, None, dumps(told))
+    return Ended("scheduled", run_at, failure.kind)
+
+
+def bury(tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any]) -> Ended:
+    """Make a task a dead letter; `told` carries reason, class, error and burns."""
+    _bury_alone(tx, sql, task, n, told)
+    return Ended("dead", None, told["reason"], tuple(settle_children(tx, sql, task, "dead")))
+
+
+def _bury_alone(tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any]) -> None:
+    values = (
+        tx.now.wall_ms,
+        told.get("burns", 0),
+        told["reason"],
+        told.get("class"),
+        told.get("error"),
+        task,
+    )
+    tx.execute(sql["bury"], values)
+    tx.event(_BURIED, task, n, None, dumps(told))
+
+
+def release(
+    tx: Transaction, sql: dict[str, str], task: int, n: int, reason: str, end_session: SessionEnd | None
+) -> Ended:
+    """Give a task back untried."""
+    held = Held(tx, sql, task, n)
+    if not held.owns:
+        if held.outcome == "released" and held.attempts == n:
+            return Ended(held.state)
+        raise held.stale("be released")
+    if held.cancel_asked:
+        return _cancelled(tx, sql, held, None, None, end_session)
+    tx.execute(sql["release"], (reason, task, n))
+    _end_attempt(tx, sql, task, n, "released", None, None, None)
+    tx.event(_RELEASED, task, n, None, dumps({"reason": reason}))
+    if end_session is not None:
+        write_session_end(tx, end_session)
+    return Ended("ready", None, reason)
+
+
+def cancelled(
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int,
+    end_session: SessionEnd | None,
+    usage: Usage | None,
+) -> Ended:
+    """The attempt ended because a person asked."""
+    held = Held(tx, sql, task, n)
+    if not held.owns:
+        if held.state == "cancelled" and held.attempts == n:
+            return Ended("cancelled")
+        raise held.stale("be cancelled")
+    return _cancelled(tx, sql, held, usage, None, end_session)
+
+
+def _cancelled(
+    tx: Transaction,
+    sql: dict[str, str],
+    held: Held,
+    usage: Usage | None,
+    exit_code: int | None,
+    end_session: SessionEnd | None,
+) -> Ended:
+    _end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code)
+    (reason,) = tx.execute("SELECT reason FROM task WHERE id = ?", (held.task,)).fetchone()
+    if end_session is not None:
+        write_session_end(tx, end_session)
+    return cancel_now(tx, sql, held.task, held.n, reason or "cancelled", None, usage)
+
+
+def cancel_now(
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int | None,
+    reason: str,
+    actor: str | None,
+    usage: Usage | None = None,
+) -> Ended:
+    """End a task as cancelled, whatever it was waiting for."""
+    _cancel_alone(tx, sql, task, n, reason, actor, usage)
+    return Ended("cancelled", None, reason, tuple(settle_children(tx, sql, task, "cancelled")))
+
+
+def _cancel_alone(
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int | None,
+    reason: str,
+    actor: str | None,
+    usage: Usage | None = None,
+) -> None:
+    tx.execute(sql["cancel"], (tx.now.wall_ms, reason, task))
+    told: dict[str, Any] = {"reason": reason}
+    _tell(told, usage, None)
+    tx.event(_CANCELLED, task, n, actor, dumps(told))
+
+
+def settle_children(tx: Transaction, sql: dict[str, str], parent: int, state: State) -> list[int]:
+    """Free, bury or cancel the children of a task that just ended, and theirs in turn.
+
+    Returns the freed ones, FREED_NAMED at most.
+    """
+    if tx.execute(sql["has_children"], (parent,)).fetchone() is None:
+        return []
+    freed: list[int] = []
+    ended: list[tuple[int, State]] = [(parent, state)]  # a list, not recursion: chains can be long
+    while ended:
+        above, how = ended.pop()
+        for child, open_parents, fallback, available in tx.execute(sql["children"], (above,)).fetchall():
+            if how != "done" and fallback != "run":
+                ended.append((child, end_child_alone(tx, sql, child, above, fallback, None)))
+            elif open_parents > 1:
+                tx.execute(sql["fewer_parents"], (child,))
+            elif available > tx.now.wall_ms:
+                tx.execute(sql["defer"], (child,))
+                tx.event(_DEFERRED, child)
+            else:
+                tx.execute(sql["unblock"], (tx.now.wall_ms, child))
+                tx.event(_UNBLOCKED, child)
+                freed.append(child)
+    return freed[:FREED_NAMED]
+
+
+def end_child_alone(
+    tx: Transaction, sql: dict[str, str], child: int, parent: int, fallback: str | None, actor: str | None
+) -> State:
+    """End a child whose parent failed, as its on_parent_failure says; its own children are the caller's."""
+    why = f"its parent {write_id(parent)} failed"
+    if fallback == "cancel":
+        _cancel_alone(tx, sql, child, None, why, actor)
+        return "cancelled"
+    _bury_alone(tx, sql, child, None, {"reason": "parent_failed", "error": why})
+    return "dead"
+
+
+def write_session_end(tx: Transaction, end: SessionEnd) -> None:
+    """Close a session's row once; a second time changes nothing."""
+    closed = tx.execute(
+        "UPDATE session SET ended_ms = ?, outcome = ?, exit_code = ?, signal = ?, detail = ? "
+        "WHERE id = ? AND ended_ms IS NULL RETURNING task, attempt",
+        (tx.now.wall_ms, end.outcome, end.exit_code, end.signal, end.detail, end.id),
+    ).fetchone()
+    if closed is not None:
+        told: dict[str, Any] = {"session": end.id, "outcome": end.outcome, "exit": end.exit_code, "signal": end.signal}
+        told["detail"] = end.detail
+        data = dumps({name: value for name, value in told.items() if value is not None})
+        tx.event(_SESSION_ENDED, closed[0], closed[1], None, data)
+
+
+def _end_attempt(
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int,
+    outcome: Outcome,
+    failure: Failure | None,
+    usage: Usage | None,
+    exit_code: int | None,
+) -> None:
+    kind, message = (None, None) if failure is None else (failure.kind, failure.message)
+    values = (tx.now.wall_ms, outcome, kind, message, exit_code, *_used(usage), task, n)
+    tx.execute(sql["end_attempt"], values)
+
+
+def _used(usage: Usage | None) -> tuple[int | None, int | None, int | None]:
+    return (None,) * 3 if usage is None else (usage.input_tokens, usage.output_tokens, usage.cost_microusd)
+
+
+def _tell(told: dict[str, Any], usage: Usage | None, exit_code: int | None) -> None:
+    if usage is not None:
+        told["usage"] = list(_used(usage))
+    if exit_code is not None:
+        told["exit"] = exit_code
+
+
+def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float) -> Ended:
+    """An attempt's lease ran out."""
+    failure = Failure("lost", "the lease ran out without a heartbeat")
+    held = Held(tx, sql, task, n)
+    if held.cancel_asked:
+        return _cancelled(tx, sql, held, None, None, None)
+    _end_attempt(tx, sql, task, n, "failed", failure, None, None)
+    return after_failure(tx, sql, held, failure, jitter)
+
+
+def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> None:
+    """Close the running attempt of a task whose deadline passed; burying the task is the caller's."""
+    failure = Failure("timeout", "the task's deadline passed")
+    _end_attempt(tx, sql, task, n, "failed", failure, None, None)
