@@ -1,0 +1,320 @@
+"""agentctl.toml: what it may hold, its defaults, and reading it.
+
+Imported only inside commands that need the fleet's configuration, never on the path of a hot verb: pydantic
+costs more than such a verb in all. Every field is named in the file as its alias; inside, names carry their
+unit.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tomllib
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from agentctl_store.domain.agent import AgentSpec
+from agentctl_store.domain.retry import RetryPolicy
+from agentctl_store.errors import BadConfig, BadInput, BadName, NotFound
+from agentctl_store.ids import check_name
+
+from .config_problems import BadConfigs, explain, syntax_problem
+from .quantities import read_duration_ms, read_size_bytes, show_duration
+
+FILE_NAME = "agentctl.toml"
+MAX_FILE_BYTES = 1 << 20
+MAX_INSTANCES = 1000
+MAX_AGENTS = 1000
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        try:
+            words = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"cannot be split into words: {error}".lower()) from None
+    elif isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value):
+        words = list(value)
+    else:
+        raise ValueError('is not a command; write a text ("python review.py") or a list of texts')
+    if not words or not words[0]:
+        raise ValueError("is empty; write the program to run")
+    if any("\0" in word for word in words):
+        raise ValueError("holds a NUL character, which no command can")
+    return tuple(words)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise ValueError('is not a list of texts; write ["one", "two"]')
+    return tuple(value)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    texts = _texts(value)
+    if not texts:
+        raise ValueError("is an empty list; name at least one queue, or leave the key out")
+    for text in texts:
+        try:
+            check_name(text, "queue")
+        except BadName as error:
+            raise ValueError(f"{error.message}; {error.remedy}") from None
+    if len(set(texts)) != len(texts):
+        raise ValueError("names the same queue twice")
+    return texts
+
+
+def _at_least(least_ms: int) -> Callable[[int], int]:
+    def check(value_ms: int) -> int:
+        if value_ms < least_ms:
+            raise ValueError(f"is {show_duration(value_ms)}; the least is {show_duration(least_ms)}")
+        return value_ms
+
+    return check
+
+
+Command = Annotated[tuple[str, ...], BeforeValidator(_words, json_schema_input_type=str | list[str])]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts, json_schema_input_type=list[str])]
+Queues = Annotated[tuple[str, ...], BeforeValidator(_names, json_schema_input_type=list[str])]
+Duration = Annotated[int, BeforeValidator(read_duration_ms, json_schema_input_type=str | int | float)]
+ShortDuration = Annotated[Duration, AfterValidator(_at_least(100))]
+CpuDuration = Annotated[Duration, AfterValidator(_at_least(1_000))]
+LeaseDuration = Annotated[Duration, AfterValidator(_at_least(2_000))]
+Size = Annotated[int, BeforeValidator(read_size_bytes, json_schema_input_type=str | int)]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are refused, values are not bent into shape."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False)
+
+
+class FleetSection(Section):
+    """`[fleet]`: what holds for all agents."""
+
+    name: str = ""
+    grace_ms: Duration = Field(30_000, alias="grace", description="how long a drain lets current tasks finish")
+    min_free_memory_bytes: Size = Field(
+        512_000_000, alias="min_free_memory", description="no new start while less memory than this is free"
+    )
+    orphan_grace_ms: Duration = Field(
+        600_000, alias="orphan_grace", description="agents that nobody supervises for so long stop; 0 = never"
+    )
+    lease_ms: LeaseDuration = Field(60_000, alias="lease")
+
+
+class RetrySection(Section):
+    """`[retry]` and `agent.*.retry`: how failed attempts are tried again."""
+
+    base_ms: Duration = Field(1_000, alias="base")
+    factor: float = Field(2.0, ge=1, le=100, strict=False)
+    cap_ms: Duration = Field(300_000, alias="cap")
+    max_attempts: int = Field(5, ge=1, le=1000)
+
+    def policy(self) -> RetryPolicy:
+        """Return it as the domain's policy. Raises BadInput when base is above cap."""
+        return RetryPolicy(self.base_ms, self.factor, self.cap_ms, self.max_attempts).check()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RetrySection:
+        try:
+            self.policy()
+        except BadInput as error:
+            raise ValueError(error.message.removeprefix("retry: ")) from None
+        return self
+
+
+class RestartSection(Section):
+    """`agent.*.restart`: what happens when a worker's or service's process ends, or a start fails."""
+
+    policy: Literal["always", "on-failure", "never"] = "on-failure"
+    base_ms: Duration = Field(1_000, alias="base")
+    cap_ms: Duration = Field(60_000, alias="cap")
+    limit: int = Field(5, ge=1, le=1000, description="this many starts within the window latch the instance")
+    window_ms: Duration = Field(60_000, alias="window")
+    reset_after_ms: Duration = Field(600_000, alias="reset_after", description="a run this long is stable")
+
+
+class LimitsSection(Section):
+    """`agent.*.limits`: what the kernel allows one session."""
+
+    memory_bytes: Size | None = Field(None, alias="memory")
+    cpu_ms: CpuDuration | None = Field(None, alias="cpu")
+    files: int | None = Field(None, ge=16, le=1 << 20)
+    processes: int | None = Field(None, ge=1, le=1 << 22)
+
+
+class ProbeSection(Section):
+    """One probe, with the names and defaults of Kubernetes."""
+
+    exec: Command | None = None
+    http: str | None = Field(None, pattern=r"^https?://[^\s/]+")
+    tcp: str | None = Field(None, pattern=r"^[^\s:]*:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")
+    log: str | None = None
+    period_ms: ShortDuration = Field(10_000, alias="period")
+    timeout_ms: Duration = Field(1_000, alias="timeout")
+    failures: int = Field(3, ge=1, le=1000)
+    successes: int = Field(1, ge=1, le=1000)
+    initial_delay_ms: Duration = Field(0, alias="initial_delay")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ProbeSection:
+        import re
+
+        if sum(kind is not None for kind in (self.exec, self.http, self.tcp, self.log)) != 1:
+            raise ValueError("needs exactly one of exec, http, tcp or log")
+        if self.log is not None:
+            try:
+                re.compile(self.log)
+            except re.error as error:
+                raise ValueError(f"log is not a regular expression: {error}") from None
+        return self
+
+
+class ProbesSection(Section):
+    """`agent.*.probe`: startup goes before the others; liveness restarts; readiness only stops claims."""
+
+    liveness: ProbeSection | None = None
+    readiness: ProbeSection | None = None
+    startup: ProbeSection | None = None
+
+
+class AgentSection(Section):
+    """`[agent.NAME]`."""
+
+    command: Command
+    mode: Literal["task", "worker", "service"] = "task"
+    queues: Queues | None = None
+    instances: int = Field(1, ge=0, le=MAX_INSTANCES)
+    cwd: str = "."
+    env: dict[str, str] = {}
+    pass_env: Texts = ()
+    timeout_ms: ShortDuration | None = Field(None, alias="timeout")
+    silence_timeout_ms: ShortDuration | None = Field(None, alias="silence_timeout")
+    lease_ms: LeaseDuration | None = Field(None, alias="lease")
+    grace_ms: Duration = Field(10_000, alias="grace", description="from the polite signal to the kill")
+    heartbeat_timeout_ms: ShortDuration | None = Field(None, alias="heartbeat_timeout")
+    retry: RetrySection | None = None
+    restart: RestartSection = RestartSection.model_validate({})
+    limits: LimitsSection = LimitsSection.model_validate({})
+    watchdog_ms: ShortDuration | None = Field(None, alias="watchdog")
+    ready: Literal["notify", "none"] = "none"
+    probe: ProbesSection = ProbesSection.model_validate({})
+
+
+class Config(Section):
+    """The whole file."""
+
+    fleet: FleetSection = FleetSection.model_validate({})
+    retry: RetrySection = RetrySection.model_validate({})
+    agent: dict[str, AgentSection] = Field({}, max_length=MAX_AGENTS)
+
+    def queues_of(self, agent: str) -> tuple[str, ...]:
+        """Return the queues an agent serves: those it names, else the one that bears its name."""
+        section = self.agent[agent]
+        return section.queues or ((agent,) if section.mode != "service" else ())
+
+    def lease_ms_of(self, agent: str) -> int:
+        """Return for how long a claim of this agent owns its task between two heartbeats."""
+        return self.agent[agent].lease_ms or self.fleet.lease_ms
+
+    def specs(self) -> list[AgentSpec]:
+        """Return what the store must know of the agents, in the file's order."""
+        from agentctl_store.jsontext import dumps
+
+        specs = []
+        for name, section in self.agent.items():
+            retry = section.retry or self.retry
+            text = dumps({
+                "base_ms": retry.base_ms, "factor": retry.factor,
+                "cap_ms": retry.cap_ms, "max_attempts": retry.max_attempts,
+            })  # fmt: skip
+            specs.append(AgentSpec(name, section.mode, self.queues_of(name), section.instances, text))
+        return specs
+
+
+def find_config(start: str | None = None) -> str:
+    """Return the path of the nearest agentctl.toml at or above `start` (default: here). Raises NotFound."""
+    here = os.path.abspath(start or os.getcwd())
+    folder = here
+    while True:
+        path = os.path.join(folder, FILE_NAME)
+        if os.path.isfile(path):
+            return path
+        above = os.path.dirname(folder)
+        if above == folder:
+            raise NotFound(
+                f"there is no {FILE_NAME} in {here} or above it",
+                "Run `agentctl init` to write one, or name it with --config",
+            )
+        folder = above
+
+
+def load_config(path: str) -> Config:
+    """Read and check the file. Raises NotFound, or BadConfigs with every problem of the file."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}", "Run `agentctl init` to write one") from None
+    except OSError as error:
+        raise BadConfig(f"{path} cannot be read: {error.strerror}", "Check its permissions", file=path) from None
+    if len(raw) > MAX_FILE_BYTES:
+        raise BadConfig(f"{path} is larger than 1 MiB", "Name the fleet's own agentctl.toml", file=path)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise BadConfig(f"{path}:{line}: is not UTF-8", "Save the file as UTF-8 text", file=path, line=line) from None
+    return parse_config(text, path)
+
+
+def parse_config(text: str, file: str = FILE_NAME) -> Config:
+    """Check the text of a file; `file` names it in errors. Raises BadConfigs with every problem found."""
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadConfigs([syntax_problem(str(error), text, file)]) from None
+    problems: list[BadConfig] = []
+    config: Config | None = None
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        problems += explain(error.errors(include_url=False), Config, text, file)
+    problems += _check_names(document, text, file)
+    if problems or config is None:
+        raise BadConfigs(sorted(problems, key=lambda problem: problem.line))
+    return config
+
+
+def _check_names(document: dict[str, Any], text: str, file: str) -> list[BadConfig]:
+    agents = document.get("agent")
+    errors: list[dict[str, Any]] = []
+    for name, section in agents.items() if isinstance(agents, dict) else ():
+        try:
+            check_name(name, "agent")
+        except BadName as error:
+            errors.append({"type": "name", "loc": ("agent", name), "msg": str(error)})
+        env = section.get("env") if isinstance(section, dict) else None
+        for key, value in env.items() if isinstance(env, dict) else ():
+            if not key or "=" in key or "\0" in key or (isinstance(value, str) and "\0" in value):
+                message = "is not an environment variable; its name needs a letter and neither = nor NUL"
+                errors.append({"type": "name", "loc": ("agent", name, "env", key), "msg": message})
+    return explain(errors, Config, text, file)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of agentctl.toml, for editors."""
+    schema = Config.model_json_schema(by_alias=True, mode="validation")
+    schema["title"] = FILE_NAME
+    return schema

@@ -1,0 +1,69 @@
+"""Durations and sizes as people write them in agentctl.toml: "10s", "1h30m", "512MB", "2GiB"."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_SIZE_UNITS = {"": 1, "b": 1, **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)}}
+_SIZE_UNITS |= {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)} | {p: 1000**i for i, p in enumerate("kmgt", 1)}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+MAX_DURATION_MS = 366 * 86_400_000
+MAX_SIZE_BYTES = 1 << 50
+
+
+def read_duration_ms(value: object) -> int:
+    """Return the milliseconds of "10s", "1h30m", "250ms", or of a bare number, seconds. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError('is not a duration; write a text like "10s", "5m" or "1h30m"')
+    if isinstance(value, str):
+        text = value.replace(" ", "").lower()
+        if not _DURATION.fullmatch(text):
+            raise ValueError(f'{value[:40]!r} is not a duration; write a text like "10s", "5m" or "1h30m"')
+        total = sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+    else:
+        total = float(value) * 1000
+    if not 0 <= total <= MAX_DURATION_MS:
+        raise ValueError(f"{value!r} is out of range; a duration is from 0 to 366 days")
+    return round(total)
+
+
+def read_size_bytes(value: object) -> int:
+    """Return the bytes of "512MB" (10^6), "2GiB" (2^30), or of a bare number. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError('is not a size; write a text like "512MB" or "2GiB"')
+    if isinstance(value, int):
+        total = float(value)
+    else:
+        match = _SIZE.fullmatch(value.strip().lower())
+        if match is None or match[2] not in _SIZE_UNITS:
+            raise ValueError(f'{value[:40]!r} is not a size; write a text like "512MB" or "2GiB"')
+        total = float(match[1]) * _SIZE_UNITS[match[2]]
+    if not 0 <= total <= MAX_SIZE_BYTES:
+        raise ValueError(f"{value!r} is out of range; a size is from 0 to 1024 TiB")
+    return int(total)
+
+
+def show_duration(duration_ms: float) -> str:
+    """Write a duration for a person, in its two largest units: "2h13m", "38 s", "250 ms"."""
+    if duration_ms < 1_000:
+        return f"{int(duration_ms)} ms"
+    seconds = int(duration_ms) // 1000
+    if seconds < 60:
+        return f"{seconds} s" if duration_ms >= 10_000 or duration_ms % 1000 == 0 else f"{duration_ms / 1000:.1f} s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02}s" if seconds % 60 else f"{seconds // 60} min"
+    if seconds < 86_400:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"
+    return f"{seconds // 86_400}d{seconds % 86_400 // 3600:02}h"
+
+
+def show_size(size_bytes: float) -> str:
+    """Write a size for a person with at most three significant digits: "312 MB"."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            amount = size_bytes / factor
+            return f"{amount:.0f} {unit}" if amount >= 10 else f"{amount:.1f} {unit}"
+    return f"{int(size_bytes)} B"

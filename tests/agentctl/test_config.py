@@ -1,0 +1,165 @@
+"""agentctl.toml: what is accepted, and how every mistake is told with its place and remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentctl.config import find_config, json_schema, load_config, parse_config
+from agentctl.config_problems import BadConfigs, lines_of
+from agentctl.quantities import read_duration_ms, read_size_bytes, show_duration
+from agentctl_store.errors import BadConfig, NotFound
+
+TEN_LINES = """\
+[fleet]
+name = "team"
+
+[agent.reviewer]
+command = "python review.py --strict"
+queues = ["review"]
+instances = 3
+
+[agent.mailer]
+command = ["sh", "mail.sh"]
+"""
+
+
+def test_ten_lines_make_a_fleet():
+    config = parse_config(TEN_LINES)
+    reviewer = config.agent["reviewer"]
+    assert reviewer.command == ("python", "review.py", "--strict")
+    assert (reviewer.mode, reviewer.instances, config.queues_of("reviewer")) == ("task", 3, ("review",))
+    assert config.queues_of("mailer") == ("mailer",)
+    assert config.lease_ms_of("mailer") == 60_000
+    assert reviewer.restart.limit == 5 and config.fleet.grace_ms == 30_000
+
+
+def test_everything_that_can_be_written_is_read():
+    config = parse_config("""
+[fleet]
+grace = "1m"
+min_free_memory = "1GiB"
+[retry]
+base = "2s"
+factor = 3
+[agent.a]
+command = "x"
+mode = "worker"
+env = {K = "v"}
+pass_env = ["OPENAI_API_KEY"]
+timeout = "10m"
+silence_timeout = "30s"
+retry = {max_attempts = 2}
+restart = {policy = "always", base = "10ms", cap = "1s", limit = 3, window = "5s", reset_after = "1h30m"}
+limits = {memory = "2GB", cpu = "10m", files = 1024, processes = 50}
+watchdog = "30s"
+ready = "notify"
+[agent.a.probe.liveness]
+exec = ["true"]
+[agent.a.probe.readiness]
+tcp = "127.0.0.1:80"
+period = "250ms"
+""")
+    agent = config.agent["a"]
+    assert agent.restart.reset_after_ms == 5_400_000 and agent.limits.memory_bytes == 2_000_000_000
+    assert agent.probe.readiness is not None and agent.probe.readiness.period_ms == 250
+    assert config.fleet.min_free_memory_bytes == 1 << 30
+    assert '"max_attempts":2' in (config.specs()[0].retry or "")
+
+
+MISTAKES = [
+    ("[agent.a]\ncomand = 'x'", 2, "agent.a.comand", "Did you mean 'command'"),
+    ("[agent.a]\nmode = 'task'", 1, "agent.a.command", "Add a line `command"),
+    ("[fleeet]\n", 1, "fleeet", "Did you mean 'fleet'"),
+    ("[agent.a]\ncommand = 'x'\nmode = 'tsk'", 3, "agent.a.mode", "Did you mean 'task'"),
+    ("[agent.a]\ncommand = 'x'\n\ntimeout = '10 parsecs'", 4, "agent.a.timeout", '"1h30m"'),
+    ("[agent.a]\ncommand = 'x'\ninstances = '3'", 3, "agent.a.instances", "not a whole number"),
+    ("[agent.a]\ncommand = 'x\"'", 2, "agent.a.command", "no closing quotation"),
+    ("[agent.a]\ncommand = []", 2, "agent.a.command", "is empty"),
+    ("[agent.a]\ncommand = 'x'\nqueues = ['../x']", 3, "agent.a.queues", "lower-case"),
+    ("[agent.a]\ncommand = 'x'\nenv = {A = 3}", 3, "agent.a.env.A", "is not a text"),
+    ("[agent.a]\ncommand = 'x'\n[agent.a.env]\n\"A=B\" = '1'", 4, "agent.a.env.A=B", "environment variable"),
+    ("[agent.'Bad Name']\ncommand = 'x'", 1, "agent.Bad Name", "lower-case"),
+    ("[retry]\nbase = '1h'\ncap = '1m'", 1, "retry", "base ≤ cap"),
+    ("[agent.a]\ncommand = 'x'\nlimits = {memory = '3XB'}", 3, "agent.a.limits.memory", "512MB"),
+    (
+        "[agent.a]\ncommand='x'\n[agent.a.probe.startup]\nperiod='1s'",
+        3,
+        "agent.a.probe.startup",
+        "exactly one",
+    ),
+    ("[agent.a]\ncommand='x'\n[agent.a.probe.liveness]\nlog='('", 3, "agent.a.probe.liveness", "regular"),
+    ("[agent.a]\ncommand = 'x'\nlease = '1s'", 3, "agent.a.lease", "least is 2 s"),
+    ("[agent.a\ncommand = 'x'", 1, "", "is not TOML"),
+    ("agent = 3", 1, "agent", "not a table"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "key", "hint"), MISTAKES, ids=[str(m[2]) + str(m[1]) for m in MISTAKES])
+def test_a_mistake_is_told_with_line_key_and_remedy(text, line, key, hint):
+    with pytest.raises(BadConfig) as caught:
+        parse_config(text, "agentctl.toml")
+    error = caught.value
+    assert (error.file, error.line, error.key) == ("agentctl.toml", line, key)
+    assert hint in str(error) and f"agentctl.toml:{line}:" in str(error)
+    assert error.remedy
+
+
+def test_all_mistakes_of_a_file_are_told_at_once():
+    with pytest.raises(BadConfigs) as caught:
+        parse_config("[agent.a]\ncomand = 'x'\nmode = 'tsk'\n[fleeet]\n")
+    assert [problem.line for problem in caught.value.problems] == [2, 3, 4]
+    assert "3 problems" in str(caught.value)
+
+
+def test_lines_are_found_past_values_of_several_lines():
+    text = '[agent.a]\nenv = {A = """\nqueues = 1\n"""}\nqueues = ["x"]\n[agent."b.c"]\ncwd="."\n'
+    places = lines_of(text)
+    assert places["agent", "a", "queues"] == 5
+    assert places["agent", "b.c", "cwd"] == 7
+
+
+def test_a_missing_unreadable_or_binary_file_is_told(tmp_path):
+    with pytest.raises(NotFound, match="agentctl init"):
+        find_config(str(tmp_path))
+    path = tmp_path / "agentctl.toml"
+    path.write_bytes(b"[fleet]\nname = '\xff'\n")
+    with pytest.raises(BadConfig) as caught:
+        load_config(str(path))
+    assert caught.value.line == 2 and "UTF-8" in str(caught.value)
+    assert find_config(str(tmp_path)) == str(path)
+
+
+def test_the_schema_names_keys_as_the_file_does():
+    schema = json_schema()
+    assert set(schema["properties"]) == {"fleet", "retry", "agent"}
+    assert "silence_timeout" in schema["$defs"]["AgentSection"]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("10s", 10_000), ("1h30m", 5_400_000), ("250ms", 250), ("1.5s", 1500), (3, 3000), ("1d", 86_400_000)],
+)
+def test_durations(text, ms):
+    assert read_duration_ms(text) == ms
+
+
+@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1s x", True, "9999d", None])
+def test_bad_durations_are_refused(text):
+    with pytest.raises(ValueError, match="duration"):
+        read_duration_ms(text)
+
+
+def test_sizes_are_decimal_or_binary_as_written():
+    assert (read_size_bytes("512MB"), read_size_bytes("2GiB"), read_size_bytes("1k")) == (
+        512_000_000,
+        2 << 30,
+        1000,
+    )
+    with pytest.raises(ValueError, match="size"):
+        read_size_bytes("lots")
+
+
+def test_durations_read_well():
+    assert [show_duration(ms) for ms in (250, 1500, 38_000, 90_000, 8_000_000)] == [
+        "250 ms", "1.5 s", "38 s", "1m30s", "2h13m",
+    ]  # fmt: skip
