@@ -1,0 +1,48 @@
+"""May another process start now? The memory floor, and starts spread so that they do not stampede."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agentctl.quantities import show_size
+
+RETRY_MS = 1_000  #: a start held back for memory is considered again after this
+BURST = 8  #: starts of long-lived agents that may happen together
+GAP_MS = 50  #: between starts beyond the burst
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Not now: why, and when to ask again."""
+
+    reason: str
+    retry_ms: int
+
+
+def memory(free_bytes: int | None, floor_bytes: int) -> Refusal | None:
+    """Hold every start while less than the floor is free. An unknown figure holds nothing."""
+    if free_bytes is None or free_bytes >= floor_bytes:
+        return None
+    return Refusal(
+        f"waits for memory: {show_size(free_bytes)} free, the floor is {show_size(floor_bytes)}; "
+        "stop something or lower fleet.min_free_memory",
+        RETRY_MS,
+    )
+
+
+def stagger(recent_starts_ms: tuple[int, ...], now_ms: int) -> Refusal | None:
+    """Let BURST starts through at once, then one each GAP_MS."""
+    recent = [start for start in recent_starts_ms if start > now_ms - BURST * GAP_MS]
+    if len(recent) < BURST:
+        return None
+    wait_ms = max(1, min(recent) + BURST * GAP_MS - now_ms)
+    return Refusal("its start is staggered", min(wait_ms, GAP_MS))
+
+
+def free_memory_bytes(meminfo: str) -> int | None:
+    """Read MemAvailable from the text of /proc/meminfo; None where it is not told."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemAvailable:"):
+            fields = line.split()
+            return int(fields[1]) * 1024 if len(fields) >= 2 and fields[1].isdigit() else None
+    return None
