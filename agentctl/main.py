@@ -1,7 +1,96 @@
-"""The console entry point."""
+"""The console entry point: finds the module of the verb, runs it, ends the process with its exit code.
+
+Start-up is a promise here (`agentctl task add` costs what `import sqlite3` costs), so this module imports
+only `sys` and `os`, which the interpreter has loaded anyway, and then the one module that holds the verb.
+Whatever the fast path does not match beyond doubt goes to typer, made from the same declarations.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from .cli.verb import Verb
+
+#: verb → the module of agentctl/cli that declares it
+TABLE: dict[str, str] = {
+    "completion": "completion",
+}
+NOUNS = frozenset(path.partition(" ")[0] for path in TABLE if " " in path)
 
 
-def main() -> None:
-    import sys
+def main() -> NoReturn:
+    """Run sys.argv and end the process."""
+    try:
+        code = dispatch(sys.argv[1:])
+    except BaseException as error:
+        from .cli.diagnostics import report
 
-    sys.exit(0)
+        code = report(error)
+    _end(code)
+
+
+def dispatch(words: list[str]) -> int:
+    """Run the verb that `words` name and return its exit code. Raises what the verb raises."""
+    if words == ["--version"]:
+        from . import __version__
+        from .cli.output import write
+
+        write(f"agentctl {__version__}\n")
+        return 0
+    path, rest = split(words)
+    if path and "_AGENTCTL_COMPLETE" not in os.environ:
+        __import__(f"agentctl.cli.{TABLE[path]}")
+        from .cli.fast import match
+        from .cli.verb import VERBS
+
+        found = VERBS[path]
+        values = match(found, rest)
+        if values is not None:
+            return _run(found, values)
+    from .cli.typer_app import run_typer
+
+    if not words or (len(words) == 1 and words[0] in NOUNS):
+        words = [*words, "--help"]
+    return run_typer(words, TABLE, _run)
+
+
+def split(words: list[str]) -> tuple[str, list[str]]:
+    """Return the verb's path that begins `words` and what follows; the path is empty when there is none."""
+    for length in (2, 1):
+        path = " ".join(words[:length])
+        if len(words) >= length and path in TABLE:
+            return path, words[length:]
+    return "", words
+
+
+def _run(found: Verb, values: dict[str, Any]) -> int:
+    from .cli.call import run
+
+    return run(found, values)
+
+
+def _end(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except BaseException as error:
+        from .cli.diagnostics import report
+
+        code = code or report(error)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        pass
+    if "threading" in sys.modules:
+        # Something may have to be joined or cleaned up at exit. A lost stdout must not be flushed once more.
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            os._exit(code)
+        sys.exit(code)
+    # Tearing an interpreter down costs 2 ms; the store needs no farewell, its commits are durable.
+    os._exit(code)

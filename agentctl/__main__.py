@@ -1,0 +1,5 @@
+"""`python -m agentctl` is the same as `agentctl`."""
+
+from .main import main
+
+main()

@@ -1,0 +1,78 @@
+"""One run of a verb: its common options, the store it works on and the way its findings are shown."""
+
+from __future__ import annotations
+
+import os
+
+from . import output
+from .verb import COMMON
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+    from .table import Column
+    from .verb import Verb
+
+    Rows = Iterable[Mapping[str, Any]]
+
+
+class Call:
+    """What a handler gets first: the values of the common options of its verb, and what they are for."""
+
+    def __init__(self, verb: Verb, common: Mapping[str, Any]) -> None:
+        self.verb = verb
+        self.store_path: str | None = common.get("store")
+        self.output: str = common.get("output", "table")
+        self.fields: str | None = common.get("json")
+        self.watch: bool = common.get("watch", False)
+        self.yes: bool = common.get("yes", False)
+        self.no_input: bool = common.get("no_input", False)
+        self.dry_run: bool = common.get("dry_run", False)
+
+    def show(self, columns: Sequence[Column], fetch: Callable[[], Rows], *, empty: str = "") -> int:
+        """Print what `fetch` returns as rows in the asked form, again and again with --watch.
+
+        `empty` is told on stderr when a person asked and there is nothing.
+        """
+        return self._show(columns, fetch, one=False, empty=empty)
+
+    def show_one(self, columns: Sequence[Column], fetch: Callable[[], Mapping[str, Any]]) -> int:
+        """Print one record: an entry per line for people, one object for machines."""
+        return self._show(columns, lambda: [fetch()], one=True, empty="")
+
+    def _show(self, columns: Sequence[Column], fetch: Callable[[], Rows], *, one: bool, empty: str) -> int:
+        from .table import Form
+
+        form = Form(columns, self.output, self.fields, one=one)
+        if self.watch:
+            from .watching import watch
+
+            return watch(form, fetch, empty)
+        rows = list(fetch())
+        output.write(form.render(rows))
+        if empty and not rows and form.for_people:
+            self.note(empty)
+        return 0
+
+    def note(self, text: str) -> None:
+        """Tell a person on stderr what was done."""
+        from .diagnostics import narrate
+
+        narrate(text)
+
+    def confirm(self, question: str) -> bool:
+        """Ask before what cannot be undone. Raises BadInput where nobody can answer."""
+        from .diagnostics import confirm
+
+        return confirm(question, yes=self.yes, no_input=self.no_input)
+
+
+def run(verb: Verb, values: dict[str, Any]) -> int:
+    """Run the handler of `verb` with parsed values: both the fast path and typer end here."""
+    for param in verb.params:
+        if param.env and values[param.name] is None:
+            values[param.name] = os.environ.get(param.env) or None
+    own = {name: value for name, value in values.items() if name not in COMMON}
+    return verb.run(Call(verb, values), **own)

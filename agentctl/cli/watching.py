@@ -1,0 +1,45 @@
+"""`--watch`: the same findings again whenever they change.
+
+On a terminal the picture is redrawn in place. Piped, JSON lines and CSV print the rows that are new or
+changed, so that a program can follow; other forms print the whole again, after an empty line.
+"""
+
+from __future__ import annotations
+
+import time
+
+from . import output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from .table import Form
+
+EVERY_S = 1.0
+
+
+def watch(form: Form, fetch: Callable[[], Iterable[Mapping[str, Any]]], empty: str) -> int:
+    """Print until a signal or a closed pipe ends it."""
+    before = ""
+    seen: frozenset[str] = frozenset()
+    while True:
+        rows = list(fetch())
+        if output.on_terminal() and form.for_people:
+            text = form.render(rows) or f"{empty}\n"
+            if text != before:
+                lines = text.replace("\n", "\x1b[K\n")
+                output.write(f"\x1b[H{lines}\x1b[J" if before else f"\x1b[2J\x1b[H{lines}")
+        elif form.form in ("jsonl", "csv"):
+            text = form.render(rows)
+            lines_now = text.splitlines(keepends=True)
+            output.write("".join(line for line in lines_now if line not in seen))
+            seen = frozenset(lines_now)
+        else:
+            text = form.render(rows)
+            if text != before:
+                output.write(("\n" if before else "") + text)
+        before = text or " "
+        output.flush()
+        time.sleep(EVERY_S)
