@@ -6,6 +6,8 @@ import os
 import shutil
 from dataclasses import dataclass
 
+from agentctl_store.errors import Conflict, NotFound
+
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 #: name → what it shows, in a line
@@ -13,20 +15,6 @@ EXAMPLES: dict[str, str] = {
     "minimal": "one shell script that answers tasks",
     "review": "a planner, reviewers, a shell script and an aggregator review Python files",
 }
-
-
-class UnknownExample(ValueError):
-    """There is no example of that name."""
-
-
-class FilesExist(FileExistsError):
-    """Files of the user's are in the way. `paths` are theirs; nothing was written."""
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-        super().__init__(
-            f"{', '.join(paths)} would be overwritten: choose an empty folder, or say --force to replace"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +27,9 @@ class Written:
 
 
 def example_files(name: str) -> list[str]:
-    """Return the file names of an example, agentctl.toml first. Raises UnknownExample."""
+    """Return the file names of an example, agentctl.toml first. Raises NotFound."""
     if name not in EXAMPLES:
-        raise UnknownExample(f"no example is called {name!r}: there are {', '.join(sorted(EXAMPLES))}")
+        raise NotFound(f"no example is called {name!r}", f"There are {' and '.join(sorted(EXAMPLES))}")
     names = [entry.name for entry in os.scandir(os.path.join(_HERE, name)) if entry.is_file()]
     return sorted(names, key=lambda file: (file != "agentctl.toml", file))
 
@@ -49,14 +37,17 @@ def example_files(name: str) -> list[str]:
 def write_example(name: str, directory: str, force: bool = False) -> Written:
     """Write the files of example `name` into `directory`, which is made if it is not there.
 
-    A file that is there with another text is never lost: without `force` nothing at all is written and FilesExist
-    names it, with `force` it is kept as `<file>.orig`. Raises UnknownExample, FilesExist, OSError.
+    A file that is there with another text is never lost: without `force` nothing is written and Conflict names
+    it, with `force` it is kept as `<file>.orig`. Raises NotFound, Conflict, OSError.
     """
     pairs = [(os.path.join(_HERE, name, file), os.path.join(directory, file)) for file in example_files(name)]
     present = [(source, target) for source, target in pairs if os.path.lexists(target)]
     differing = {target for source, target in present if not _same(source, target)}
     if differing and not force:
-        raise FilesExist(sorted(differing))
+        raise Conflict(
+            f"{', '.join(sorted(differing))} would be overwritten",
+            "Choose an empty folder, or say --force: the files are then kept with .orig at the end",
+        )
 
     os.makedirs(directory, exist_ok=True)
     created, replaced, unchanged = [], [], []
