@@ -37,8 +37,8 @@ def example_files(name: str) -> list[str]:
 def write_example(name: str, directory: str, force: bool = False) -> Written:
     """Write the files of example `name` into `directory`, which is made if it is not there.
 
-    A file that is there with another text is never lost: without `force` nothing is written and Conflict names
-    it, with `force` it is kept as `<file>.orig`. Raises NotFound, Conflict, OSError.
+    A file that is there with another text is never lost: without `force` nothing is written and Conflict
+    names it, with `force` it is kept as `<file>.orig`. Raises NotFound, Conflict, OSError.
     """
     pairs = [(os.path.join(_HERE, name, file), os.path.join(directory, file)) for file in example_files(name)]
     present = [(source, target) for source, target in pairs if os.path.lexists(target)]
