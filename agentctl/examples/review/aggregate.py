@@ -86,9 +86,7 @@ def report(path, reviews, counts, totals):
     if totals["failed"]:
         parts.append("## Could not be done\n")
         parts.append(
-            "\n".join(
-                f"- {code(f['path'])} (task {f['task']}): {code(f['reason'])}" for f in totals["failed"]
-            )
+            "\n".join(f"- {code(f['path'])} (task {f['task']}): {code(f['reason'])}" for f in totals["failed"])
         )
         parts.append("\n")
     return "\n".join(parts).rstrip() + "\n"

@@ -3,6 +3,7 @@
 Payload: {"path": "src", "report": "REPORT.md"}; "report" may be left out.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -21,12 +22,7 @@ def python_files(root):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
         for name in names:
             path = os.path.join(folder, name)
-            if (
-                name.endswith(".py")
-                and not name.startswith(".")
-                and is_printable(path)
-                and os.path.isfile(path)
-            ):
+            if name.endswith(".py") and not name.startswith(".") and is_printable(path) and os.path.isfile(path):
                 found.append(path)
     return sorted(found)
 
@@ -39,6 +35,11 @@ def is_printable(path):
     return False
 
 
+def digest(path):
+    """Return a short name for `path`; a key has at most 200 characters."""
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
+
+
 def task_lines(files, payload):
     """Return the tasks to add, in the form `agentctl task add --jsonl` reads."""
     # The keys hold this task's id: if this process dies and runs again, no task is added twice.
@@ -46,7 +47,7 @@ def task_lines(files, payload):
     folders = sorted({os.path.dirname(path) or "." for path in files})
     work = [("review", path) for path in files] + [("count", path) for path in folders]
     tasks = [
-        {"queue": queue, "payload": {"path": path}, "key": f"{plan}:{queue}:{path}"} for queue, path in work
+        {"queue": queue, "payload": {"path": path}, "key": f"{plan}:{queue}:{digest(path)}"} for queue, path in work
     ]
     report = {
         "queue": "report",
@@ -66,9 +67,7 @@ def main():
         return 65  # trying again cannot help: this task becomes a dead letter
     files = python_files(root)
     if not 1 <= len(files) <= MAX_FILES:
-        print(
-            f"{root} holds {len(files)} Python files, from 1 to {MAX_FILES} can be reviewed", file=sys.stderr
-        )
+        print(f"{root} holds {len(files)} Python files, from 1 to {MAX_FILES} can be reviewed", file=sys.stderr)
         return 65
 
     # A line like this on standard output is understood, any other is a log line.
