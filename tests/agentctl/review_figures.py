@@ -41,9 +41,7 @@ def lint(paths: list[Path]) -> list[tuple[str, Path, int, str]]:
     rules = ["--select", ",".join(_RULES), "--config", "lint.mccabe.max-complexity=0"]
     command = [*ruff, *rules, "--target-version", "py311", "--output-format", "json", *map(str, paths)]
     found = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
-    return [
-        (_RULES[hit["code"]], Path(hit["filename"]), hit["location"]["row"], hit["message"]) for hit in found
-    ]
+    return [(_RULES[hit["code"]], Path(hit["filename"]), hit["location"]["row"], hit["message"]) for hit in found]
 
 
 def complexities(paths: list[Path]) -> dict[tuple[str, int], int]:

@@ -106,9 +106,7 @@ def test_the_reviewer_agrees_with_ruff_on_the_standard_library(fleet: Path) -> N
 
 
 @pytest.mark.parametrize("source", [b"def f(:\n", b"x = '\xf6'\n", b"x = 1\0\n", b"# coding: uft-8\n"])
-def test_a_file_that_cannot_be_parsed_is_a_permanent_failure_that_says_where(
-    fleet: Path, source: bytes
-) -> None:
+def test_a_file_that_cannot_be_parsed_is_a_permanent_failure_that_says_where(fleet: Path, source: bytes) -> None:
     (fleet / "bad.py").write_bytes(source)
     done = run(fleet, ["python3", "reviewer.py"], {"path": "bad.py"})
     assert done.returncode == 65
@@ -168,12 +166,30 @@ def test_the_report_adds_up_and_names_what_could_not_be_done(fleet: Path) -> Non
     one = review(fleet, "sample.py")
     count = json.loads(run(fleet, ["sh", "count.sh"], {"path": "."}).stdout)
     bad = {"path": "b|a`d.py"}
-    reason = "permanent: b|a`d.py:1:\ncannot be parsed"
+    error = "b|a`d.py:1:\ncannot be parsed"
+    gone = {"path": "gone.py"}
     parents = [
-        {"task": "1", "queue": "review", "state": "done", "payload": {}, "result": one, "reason": None},
-        {"task": "2", "queue": "review", "state": "dead", "payload": bad, "result": None, "reason": reason},
-        {"task": "3", "queue": "count", "state": "done", "payload": {}, "result": count, "reason": None},
-        {"task": "4", "queue": "review", "state": "done", "payload": {}, "result": one, "reason": None},
+        {"task": "1", "queue": "review", "state": "done", "payload": {}, "result": one, "reason": None, "error": None},
+        {
+            "task": "2",
+            "queue": "review",
+            "state": "dead",
+            "payload": bad,
+            "result": None,
+            "reason": "permanent",
+            "error": error,
+        },
+        {
+            "task": "5",
+            "queue": "review",
+            "state": "cancelled",
+            "payload": gone,
+            "result": None,
+            "reason": "cancelled",
+            "error": None,
+        },
+        {"task": "3", "queue": "count", "state": "done", "payload": {}, "result": count, "reason": None, "error": None},
+        {"task": "4", "queue": "review", "state": "done", "payload": {}, "result": one, "reason": None, "error": None},
     ]
     (fleet / "parents").write_text("".join(json.dumps(parent) + "\n" for parent in parents))
     done = run(
@@ -185,7 +201,8 @@ def test_the_report_adds_up_and_names_what_could_not_be_done(fleet: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["findings"]["mutable_default"] == 4
     text = (fleet / "REPORT.md").read_text()
-    assert "2 of 3 Python files were reviewed: 30 lines with 6 functions." in text
+    assert "2 of 4 Python files were reviewed: 30 lines with 6 functions." in text
     assert "| mutable default values | 4 |" in text
-    assert "- `b\\|a'd.py` (task 2): `permanent: b\\|a'd.py:1: cannot be parsed`" in text
+    assert "- `b\\|a'd.py` (task 2): `b\\|a'd.py:1: cannot be parsed`" in text
+    assert "- `gone.py` (task 5): `cancelled`" in text
     assert not (fleet / "REPORT.md.tmp").exists()

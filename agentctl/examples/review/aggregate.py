@@ -1,7 +1,7 @@
 """Write the report, once every review and every count has ended, well or badly.
 
 Payload: {"path": "src", "report": "REPORT.md"}. AGENTCTL_PARENTS_FILE has one JSON object per line for each
-task this one waited for: {"task", "queue", "state", "payload", "result", "reason"}.
+task this one waited for: {"task", "queue", "state", "payload", "result", "reason", "error"}.
 """
 
 import json
@@ -39,7 +39,9 @@ def add_up(reviews, counts, failed):
         "functions": sum(review["functions"] for review in reviews),
         "findings": {kind: sum(review["counts"][kind] for review in reviews) for kind in KINDS},
         "suspicious": sum(sum(count["suspicious"].values()) for count in counts),
-        "failed": [{"task": p["task"], "path": p["payload"]["path"], "reason": p["reason"]} for p in failed],
+        "failed": [
+            {"task": p["task"], "path": p["payload"]["path"], "reason": p["error"] or p["reason"]} for p in failed
+        ],
     }
 
 

@@ -129,7 +129,8 @@ class ParentResult:
     state: State
     payload: str
     result: str | None
-    reason: str | None
+    reason: str | None  #: why it is dead or cancelled: a word
+    error: str | None  #: what its last attempt said
 
 
 @record

@@ -165,7 +165,7 @@ SELECT x.task, x.n, a.name, x.slot, x.session, x.claimed_ms, x.ended_ms, x.outco
 FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? ORDER BY x.n
 
 -- name: parents
-SELECT t.id, q.name, t.state, p.text, r.text, t.reason
+SELECT t.id, q.name, t.state, p.text, r.text, t.reason, t.error
 FROM edge e JOIN task t ON t.id = e.parent JOIN queue q ON q.id = t.queue
 JOIN body p ON p.id = t.payload LEFT JOIN body r ON r.id = t.result
 WHERE e.child = ? ORDER BY t.id
