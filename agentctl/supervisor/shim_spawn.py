@@ -63,8 +63,9 @@ def explain(error: OSError, path: str, size: int) -> str:
     """Why the kernel refused to run a file that exists and may be executed."""
     if error.errno == errno.ENOENT:
         first = _first_line(path)
-        if first[2:].strip() and first.startswith("#!"):
-            return f"cannot start {path}: its interpreter {first[2:].split(None, 1)[0]!r} is missing; mend its first line"
+        if first.startswith("#!") and first[2:].strip():
+            interpreter = first[2:].split(None, 1)[0]
+            return f"cannot start {path}: its interpreter {interpreter!r} is missing; mend its first line"
         return f"cannot start {path}: its dynamic loader is missing (built for another system?)"
     if error.errno == errno.ENOEXEC:
         return f"cannot start {path}: neither a program for this machine nor a #! script; add #!/bin/sh"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import sys
@@ -85,6 +86,16 @@ def session(store: Path, argv: list[str], pool: WarmPool | None = None, **more: 
                 one.shim.send(9)
         sweep(spec.nonce)
         one.shim.close()
+
+
+@contextmanager
+def subreaper() -> Iterator[None]:
+    """This process inherits orphans, as a supervisor does, for the time of one test."""
+    assert proctree.become_subreaper()
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).prctl(proctree.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def shell(script: str) -> list[str]:

@@ -64,7 +64,7 @@ print(os.getsid(0) == os.getpid(), sorted(os.listdir('/proc/self/fd'))[:4])
 """
     with session(tmp_path, python(code)) as one:
         assert one.ended().code == 0
-        # glibc keeps its two internal signals, Python itself ignores SIGPIPE and SIGXFSZ, and 3 is the folder being listed.
+        # Not counted: what glibc (32, 33) and Python (PIPE, XFSZ) ignore. 3 is the folder being listed.
         assert one.output() == b"0 0\nTrue ['0', '1', '2', '3']\n"
 
 
