@@ -31,9 +31,7 @@ def printable(text: str, *, lines: bool = False) -> str:
         return text
     if _ESC in text or not text.isascii():
         text = _without_sequences(text)
-    return "".join(
-        c if c.isprintable() or c in _JOINERS or (lines and c in "\n\t") else _shown(c) for c in text
-    )
+    return "".join(c if c.isprintable() or c in _JOINERS or (lines and c in "\n\t") else _shown(c) for c in text)
 
 
 def cut(text: str, limit: int) -> str:

@@ -48,7 +48,7 @@ NAMES: dict[int, str] = {code: kind for kind, code in KINDS.items()}
 
 @record
 class Event:
-    """One line of history. `data` is JSON text; `hash` covers every other field and the previous hash."""
+    """One line of history. `data` is JSON text; `hash` covers every other field, the body and the previous hash."""
 
     seq: int
     at_ms: int
@@ -58,3 +58,6 @@ class Event:
     actor: str | None  #: who did it: an agent, an instance or a person
     data: str | None
     hash: bytes
+    session: int | None = None
+    body: int | None = None  #: number of the payload or result this event brought
+    correlation: str | None = None

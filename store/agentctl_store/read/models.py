@@ -70,9 +70,7 @@ class InstanceRow:
     task: str | None = None
     attempt: int | None = None
     queue: str | None = None  #: of the task
-    title: str = (
-        ""  #: the task's payload in short (its "title", "name" or "path" entry, else its first 80 characters)
-    )
+    title: str = ""  #: the task's payload in short (its "title", "name" or "path" entry, else its first 80 characters)
     claimed_ms: int | None = None
     progress: str = ""  #: the last progress the attempt reported
     heartbeat_ms: int | None = None

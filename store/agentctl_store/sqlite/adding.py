@@ -56,7 +56,7 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
     )  # fmt: skip
     for parent, _ in parents:
         tx.execute(sql["insert_edge"], (parent, number))
-    told: dict[str, Any] = {"queue": queue, "payload": body, "trace": task.correlation}
+    told: dict[str, Any] = {"queue": queue}
     optional = {
         "priority": task.priority or None,
         "run_at": available if available > now else None,
@@ -70,7 +70,9 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
         "creator": task.creator,
     }
     told.update((name, value) for name, value in optional.items() if value is not None)
-    tx.event(_ADDED, number, None, actor, dumps(told), body_digest)
+    tx.event(
+        _ADDED, number, None, actor, dumps(told), body=body, body_digest=body_digest, correlation=correlation
+    )  # fmt: skip
     if failed and fallback != "run":
         from .ending import end_child_alone
 

@@ -76,7 +76,7 @@ def _take(
     until = tx.now.boot_ms + lease_ms
     n = tx.execute(sql["claim"], (until, task)).fetchone()[0]
     tx.execute(sql["insert_attempt"], (task, n, holder, slot, session, tx.now.wall_ms))
-    tx.event(_CLAIMED, task, n, actor, None if session is None else f'{{"session":{session}}}')
+    tx.event(_CLAIMED, task, n, actor, session=session)
     row = tx.execute(sql["one"], (task,)).fetchone()
     return Claim(task_from(row), n, until, session)
 
@@ -86,8 +86,8 @@ def _open(tx: Transaction, new: NewSession, holder: int, task: int | None, n: in
         "INSERT INTO session (id, agent, slot, nonce, boot_id, task, attempt) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (new.id, holder, new.slot, new.nonce, tx.now.boot_id, task, n),
     )
-    data = f'{{"session":{new.id},"slot":{new.slot},"nonce":"{new.nonce}","boot":"{tx.now.boot_id}"}}'
-    tx.event(_OPENED, task, n, f"{new.agent}/{new.slot}", data)
+    data = f'{{"slot":{new.slot},"nonce":"{new.nonce}","boot":"{tx.now.boot_id}"}}'
+    tx.event(_OPENED, task, n, f"{new.agent}/{new.slot}", data, session=new.id)
 
 
 def open_session(tx: Transaction, new: NewSession) -> None:

@@ -51,12 +51,15 @@ def link(
     task: int | None,
     attempt: int | None,
     actor: int | None,
+    session: int | None,
+    body: int | None,
     data: str | None,
-    bodies: bytes,
+    correlation: bytes | None,
+    body_digest: bytes,
 ) -> bytes:
-    """Return an event's hash: SHA-256, cut to 16 bytes, over the previous hash, its fields and its bodies' digests."""
-    head = f"{seq}|{at_ms}|{kind}|{task}|{attempt}|{actor}|{data}|".encode(errors="surrogatepass")
-    return bytes(sha256(previous + head + bodies).digest()[:16])
+    """Return an event's hash: SHA-256, cut to 16 bytes, over the previous hash, its fields and its body's digest."""
+    head = f"{seq}|{at_ms}|{kind}|{task}|{attempt}|{actor}|{session}|{body}|{data}|".encode(errors="surrogatepass")
+    return sha256(previous + head + (correlation or b"") + body_digest).digest()[:16]  # type: ignore[no-any-return]
 
 
 class Connection:
@@ -247,19 +250,23 @@ class Transaction:
         attempt: int | None = None,
         actor: str | None = None,
         data: str | None = None,
-        bodies: bytes = b"",
+        *,
+        session: int | None = None,
+        body: int | None = None,
+        body_digest: bytes = b"",
+        correlation: bytes | None = None,
     ) -> int:
-        """Append one event and return its sequence number. `bodies` are the digests of the bodies `data` names."""
+        """Append one event and return its sequence number. `body` is the payload or result it brought."""
         head = self._head
         if head is None:
             row = self.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
             head = row or (0, GENESIS)
         seq, at = head[0] + 1, self.now.wall_ms
         who = None if actor is None else self.number("actor", actor)
-        linked = link(head[1], seq, at, kind, task, attempt, who, data, bodies)
+        linked = link(head[1], seq, at, kind, task, attempt, who, session, body, data, correlation, body_digest)
         self.execute(
-            "INSERT INTO event (seq, at_ms, kind, task, attempt, actor, data, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (seq, at, kind, task, attempt, who, data, linked),
+            "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (seq, at, kind, task, attempt, who, session, body, data, correlation, linked),
         )
         self._head = (seq, linked)
         return seq

@@ -80,11 +80,9 @@ def requeue(
     told: dict[str, Any] = {"at": at}
     if later:
         told["later"] = 1
-    if number is not None:
-        told["payload"] = number
     if note:
         told["note"] = note
-    tx.event(KINDS["task.requeued"], task, None, actor, dumps(told), body)
+    tx.event(KINDS["task.requeued"], task, None, actor, dumps(told), body=number, body_digest=body)
     return Ended("scheduled", at) if later else Ended("ready")
 
 

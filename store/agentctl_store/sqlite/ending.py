@@ -116,9 +116,9 @@ def complete(
             return Ended("done")
         raise held.stale("complete")
     _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
-    told: dict[str, Any] = {} if number is None else {"result": number}
+    told: dict[str, Any] = {}
     _tell(told, usage, exit_code or None)
-    tx.event(_COMPLETED, task, n, None, dumps(told) if told else None, body)
+    tx.event(_COMPLETED, task, n, None, dumps(told) if told else None, body=number, body_digest=body)
     if end_session is not None:
         write_session_end(tx, end_session)
     return Ended("done", freed=tuple(settle_children(tx, sql, task, "done")))
@@ -327,10 +327,10 @@ def write_session_end(tx: Transaction, end: SessionEnd) -> None:
         (tx.now.wall_ms, end.outcome, end.exit_code, end.signal, end.detail, end.id),
     ).fetchone()
     if closed is not None:
-        told: dict[str, Any] = {"session": end.id, "outcome": end.outcome, "exit": end.exit_code, "signal": end.signal}
+        told: dict[str, Any] = {"outcome": end.outcome, "exit": end.exit_code, "signal": end.signal}
         told["detail"] = end.detail
         data = dumps({name: value for name, value in told.items() if value is not None})
-        tx.event(_SESSION_ENDED, closed[0], closed[1], None, data)
+        tx.event(_SESSION_ENDED, closed[0], closed[1], None, data, session=end.id)
 
 
 def _end_attempt(

@@ -182,8 +182,7 @@ def session_started(tx: Transaction, session: int, pid: int) -> None:
         (pid, tx.now.wall_ms, session),
     ).fetchone()
     if row is not None:
-        data = dumps({"session": session, "pid": pid})
-        tx.event(KINDS["session.started"], row[0], row[1], data=data)
+        tx.event(KINDS["session.started"], row[0], row[1], data=dumps({"pid": pid}), session=session)
 
 
 def sessions(conn: Connection, where: str, values: tuple[Any, ...]) -> list[Session]:

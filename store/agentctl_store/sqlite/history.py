@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
+EVENT = """SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.data, e.hash, e.session, e.body,
+    lower(hex(e.correlation)) FROM event e LEFT JOIN actor a ON a.id = e.actor"""
+
 
 def events(
     conn: Connection, after: int, limit: int, task: int | None, kinds: Sequence[str], newest_first: bool
@@ -34,14 +37,12 @@ def events(
             conditions.append("e.kind >= 7")  # lets the planner use the index of rare kinds
         values.extend(codes)
     where = " AND ".join(conditions) or "1"
-    rows = conn.rows(
-        f"SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.data, e.hash FROM event e "  # noqa: S608
-        f"LEFT JOIN actor a ON a.id = e.actor WHERE {where} ORDER BY e.seq {'DESC' if newest_first else 'ASC'} LIMIT ?",
-        (*values, limit),
-    )
+    order = "DESC" if newest_first else "ASC"
+    rows = conn.rows(f"{EVENT} WHERE {where} ORDER BY e.seq {order} LIMIT ?", (*values, limit))
     return [event_from(row) for row in rows]
 
 
 def event_from(row: Any) -> Event:
-    """Make an Event of seq, at, kind code, task, attempt, actor name, data and hash."""
-    return Event(row[0], row[1], NAMES.get(row[2], str(row[2])), *row[3:])
+    """Make an Event of a row of EVENT."""
+    seq, at, kind, *others, correlation = row
+    return Event(seq, at, NAMES.get(kind, str(kind)), *others, correlation or None)

@@ -156,16 +156,20 @@ CREATE TABLE session (
 CREATE INDEX session_open ON session (agent, slot) WHERE ended_ms IS NULL;
 CREATE INDEX session_instance ON session (agent, slot, id);
 
--- The history: append-only and hash-chained (agentctl_store/sqlite/connection.py, link).
+-- The history: append-only and hash-chained (agentctl_store/sqlite/connection.py, link). Numbers have columns of
+-- their own: in `data`, as JSON, they take three times the room, and most of a store is history.
 CREATE TABLE event (
-    seq     INTEGER PRIMARY KEY,
-    at_ms   INTEGER NOT NULL,
-    kind    INTEGER NOT NULL,
-    task    INTEGER,
-    attempt INTEGER,
-    actor   INTEGER REFERENCES actor,
-    data    TEXT,
-    hash    BLOB NOT NULL CHECK (length(hash) = 16)
+    seq         INTEGER PRIMARY KEY,
+    at_ms       INTEGER NOT NULL,
+    kind        INTEGER NOT NULL,
+    task        INTEGER,
+    attempt     INTEGER,
+    actor       INTEGER REFERENCES actor,
+    session     INTEGER,
+    body        INTEGER,           -- the payload or result this event brought
+    data        TEXT,
+    correlation BLOB CHECK (length(correlation) = 16),
+    hash        BLOB NOT NULL CHECK (length(hash) = 16)
 ) STRICT;
 CREATE INDEX event_task ON event (task) WHERE task IS NOT NULL;
 -- Everything but adding, promoting, claiming and completing, which are most of the history.
