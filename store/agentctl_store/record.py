@@ -31,16 +31,23 @@ else:
         body["__slots__"] = tuple(name for name in fields if name not in inherited)
         body["__fields__"] = body["__match_args__"] = fields
         body["__field_defaults__"] = defaults
-        arguments = ", ".join(f"{name}=_d[{name!r}]" if name in defaults else name for name in fields)
-        assign = "\n".join(f" _set(self, {name!r}, {name})" for name in fields) or " pass"
-        scope = {"_set": object.__setattr__, "_d": defaults}
-        exec(f"def __init__(self{', ' if fields else ''}{arguments}):\n{assign}", scope)
-        body["__init__"] = scope["__init__"]
+        body["__init__"] = _first_init
         for method in (__setattr__, __delattr__, __eq__, __hash__, __repr__, __getstate__, __setstate__):
             body.setdefault(method.__name__, method)
             if method.__name__ in ("__eq__", "__hash__") and method.__name__ not in cls.__dict__:
                 body[method.__name__] = method
         return type(cls.__name__, cls.__bases__, body)
+
+    def _first_init(self, *args, **kwargs):
+        # Compiling costs 60 µs a class; most processes make values of few.
+        kind = type(self)
+        fields, defaults = kind.__fields__, kind.__field_defaults__
+        arguments = ", ".join(f"{name}=_d[{name!r}]" if name in defaults else name for name in fields)
+        assign = "\n".join(f" _set(self, {name!r}, {name})" for name in fields) or " pass"
+        scope = {"_set": object.__setattr__, "_d": defaults}
+        exec(f"def __init__(self{', ' if fields else ''}{arguments}):\n{assign}", scope)
+        kind.__init__ = scope["__init__"]
+        kind.__init__(self, *args, **kwargs)
 
     def __setattr__(self, name, value):
         raise AttributeError(f"{type(self).__name__}.{name} is frozen")
