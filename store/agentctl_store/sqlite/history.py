@@ -44,5 +44,7 @@ def events(
 
 def event_from(row: Any) -> Event:
     """Make an Event of a row of EVENT."""
-    seq, at, kind, *others, correlation = row
-    return Event(seq, at, NAMES.get(kind, str(kind)), *others, correlation or None)
+    values: list[Any] = list(row)
+    values[2] = NAMES.get(row[2], str(row[2]))
+    values[10] = row[10] or None  # hex() makes '' of NULL
+    return Event(*values)
