@@ -143,32 +143,25 @@ class Spare:
 
     def __init__(self, log: str | None = None) -> None:
         """Start it; its own complaints go to the file `log`. Raises LaunchError."""
-        read_end, self._write_end = os.pipe()
-        actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
-            (os.POSIX_SPAWN_DUP2, read_end, 0),
-            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, log or "/dev/null", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-        ]
-        argv = [sys.executable, "-I", "-S", "-X", "utf8", SHIM, secrets.token_hex(8)]
-        mask = {signal.SIGKILL, signal.SIGSTOP}
         try:
-            pid = os.posix_spawn(
-                sys.executable,
-                argv,
-                {"PATH": os.defpath},
-                file_actions=actions,
-                setsid=True,
-                setsigmask=[],
-                setsigdef=[s for s in signal.valid_signals() if s not in mask],
-            )
+            read_end, self._write_end = os.pipe()
+        except OSError as error:
+            raise LaunchError(f"cannot start a shim: {error.strerror}; raise ulimit -n") from None
+        try:
+            pid = _spawn(read_end, log)
+            try:
+                # Our own child: the pid stays its until we reap it, so neither step can hit another.
+                pidfd = os.pidfd_open(pid) if proctree.LINUX else -1
+            except OSError:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise
         except OSError as error:
             os.close(self._write_end)
-            self._write_end = -1
-            raise LaunchError(f"cannot start {sys.executable}: {error.strerror}; is Python intact?") from None
+            reason = f"cannot start a shim with {sys.executable}: {error.strerror}"
+            raise LaunchError(f"{reason}; check free memory, ulimit -n and -u, and {log or 'Python'}") from None
         finally:
             os.close(read_end)
-        # Our own child: the pid stays its until we reap it, so neither step can hit another.
-        pidfd = os.pidfd_open(pid) if proctree.LINUX else -1
         self.shim = Shim(pid, proctree.start_of(pid) or 0, pidfd, own=True)
 
     def give(self, line: bytes) -> Shim:
@@ -203,6 +196,24 @@ class Spare:
             self.shim.send(signal.SIGKILL)
             self.shim.wait(EXIT_WITHIN_S)
         self.shim.close()
+
+
+def _spawn(stdin: int, log: str | None) -> int:
+    actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_DUP2, stdin, 0),
+        (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, log or "/dev/null", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+    ]
+    untouchable = {signal.SIGKILL, signal.SIGSTOP}
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-S", "-X", "utf8", SHIM, secrets.token_hex(8)],
+        {"PATH": os.defpath},
+        file_actions=actions,
+        setsid=True,
+        setsigmask=[],
+        setsigdef=[s for s in signal.valid_signals() if s not in untouchable],
+    )
 
 
 class WarmPool:

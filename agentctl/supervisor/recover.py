@@ -15,6 +15,7 @@ from agentctl.supervisor.session_files import Exit, ShimRecord, read_exit, read_
 STARTING_WITHIN_S = 5.0
 """How long `adopt` waits for a shim that has begun and not yet written shim.json."""
 SWEEP_WITHIN_S = 5.0
+EXEC_WITHIN_S = 0.05
 VOID = "void"
 
 
@@ -78,6 +79,10 @@ def adopt(session_dir: str, nonce: str) -> Adoption:
             if ended is not None:
                 return Ended(ended)
             killed, survivors = sweep(nonce, record)
+            if record is None:  # a spawn may have been half way: its process shows the nonce after exec
+                time.sleep(EXEC_WITHIN_S)
+                later, survivors = sweep(nonce)
+                killed += later
             return Vanished(killed, survivors, False, record)
         if record is not None or time.monotonic() > deadline:
             return Running(shim, record)

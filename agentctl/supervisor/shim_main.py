@@ -14,7 +14,7 @@ else:
     import shim_session
     import shim_text
 
-MOST_FDS = 65_536
+MOST_FDS = 4096
 
 
 def main() -> None:

@@ -58,11 +58,7 @@ class Guardian:
             self.due = now + POLL_WITHOUT_PIDFD_S
             return "waiting"
         holder = shim_text.read_object(self._lock)
-        if (
-            holder
-            and holder.get("boot") == proctree.boot_id()
-            and self._watch(holder.get("pid"), holder.get("start"))
-        ):
+        if holder and holder.get("boot") == proctree.boot_id() and self._watch(holder.get("pid"), holder.get("start")):
             self._lost_at = None
             self.due = None if self._fd >= 0 else now + POLL_WITHOUT_PIDFD_S
             return "found" if self._fd >= 0 else "waiting"

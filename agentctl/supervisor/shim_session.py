@@ -39,9 +39,7 @@ class Session:
         self.nonce = str(spec["nonce"])
         spool: dict[str, int] = spec.get("spool") or {}  # type: ignore[assignment]
         self.segment_bytes, keep = spool.get("segment_bytes", 8 << 20), spool.get("segments", 8)
-        self.rings = {
-            name: shim_spool.Ring(self.dir, name, self.segment_bytes, keep) for name in ("out", "err")
-        }
+        self.rings = {name: shim_spool.Ring(self.dir, name, self.segment_bytes, keep) for name in ("out", "err")}
         self.index = shim_spool.Index(self.dir, self.rings)
         self.facts = shim_spool.Facts(self.dir)
         self.scan = shim_spool.LineScan()
@@ -162,7 +160,8 @@ class Session:
     def _timeout_ms(self) -> float:
         now = time.monotonic()
         due = self.index.due_ms()
-        waits = [LONGEST_WAIT_S if due is None else (due - _wall_ms()) / 1000]
+        # The wall clock may be set back by hours: a line of the index is never that late.
+        waits = [LONGEST_WAIT_S if due is None else min(0.1, (due - _wall_ms()) / 1000)]
         for moment in (self.kill_at, self.drain_until, self.poke.due, self.guardian.due):
             if moment is not None:
                 waits.append(moment - now)
@@ -302,18 +301,16 @@ class Session:
         sys.excepthook(type(error), error, error.__traceback__)
         if self.child:
             self._kill()
-            self.killed |= proctree.end_all(lambda: proctree.carriers(self.nonce), self.reap, KILL_WITHIN_S)[
-                0
-            ]
+            self.killed |= proctree.end_all(lambda: proctree.carriers(self.nonce), self.reap, KILL_WITHIN_S)[0]
         self.record(f"the session's keeper failed: {type(error).__name__}: {error}; see supervisor.log")
 
     def record(self, spawn_error: str | None) -> None:
-        """Write exit.json, the last thing; a full disk is waited out, giving up spool first."""
+        """Write exit.json, the last thing; its space was reserved, a failing disk is waited out."""
         wall = _wall_ms()
         for line in self.scan.rest():
             self.facts.line(wall, line)
         self.index.settle(wall, final=True)
-        self.facts.flush(wall)
+        self.facts.flush(wall, final=True)
         code = None if self.status is None else posix.waitstatus_to_exitcode(self.status)
         text = shim_text.dumps(
             {

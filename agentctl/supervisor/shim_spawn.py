@@ -37,18 +37,14 @@ def find_command(name: str, env: "dict[str, str]", cwd: str) -> str:
         path = f"{folder or cwd}/{name}" if folder.startswith("/") or not folder else f"{cwd}/{folder}/{name}"
         if posix.access(path, posix.X_OK) and not _is_folder(path):
             return path
-    raise SpawnError(
-        f"command not found: {name!r} is in none of PATH={folders}; install it or give its full path"
-    )
+    raise SpawnError(f"command not found: {name!r} is in none of PATH={folders}; install it or give its full path")
 
 
 def _must_be_executable(path: str, name: str) -> None:
     try:
         posix.stat(path)
     except OSError as error:
-        raise SpawnError(
-            f"cannot start {name!r}: {path}: {error.strerror}; check `command` and `cwd`"
-        ) from None
+        raise SpawnError(f"cannot start {name!r}: {path}: {error.strerror}; check `command` and `cwd`") from None
     if _is_folder(path):
         raise SpawnError(f"cannot start {name!r}: {path} is a folder, not a program")
     if not posix.access(path, posix.X_OK):
@@ -104,16 +100,14 @@ def spawn(
         raise SpawnError("the command is empty; set `command` in agentctl.toml")
     path = find_command(argv[0], env, cwd)
     actions = [(posix.POSIX_SPAWN_DUP2, fd, to) for to, fd in enumerate(files)]
-    defaults = [n for n in range(1, _signal.NSIG) if n not in (_signal.SIGKILL, _signal.SIGSTOP, 32, 33)]
+    defaults = [n for n in range(1, 32) if n not in (_signal.SIGKILL, _signal.SIGSTOP)]
     bounds = _bounds(limits) if limits else []
     before = [(kind, _getrlimit(kind)) for kind, _, _, shared in bounds if shared]
     try:
         for kind, soft, _, shared in bounds:
             if shared:
                 _setrlimit(kind, (soft, _getrlimit(kind)[1]))
-        pid = posix.posix_spawn(
-            path, argv, env, file_actions=actions, setsid=True, setsigmask=[], setsigdef=defaults
-        )
+        pid = posix.posix_spawn(path, argv, env, file_actions=actions, setsid=True, setsigmask=[], setsigdef=defaults)
     except (OSError, ValueError, TypeError) as error:
         if isinstance(error, OSError):
             size = sum(map(len, argv)) + sum(len(k) + len(v) for k, v in env.items())

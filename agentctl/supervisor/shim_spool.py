@@ -15,6 +15,8 @@ else:
 MARK = b'{"agentctl"'
 LINE_BYTES = 65_536
 FACTS_BYTES = 16 * 1024 * 1024
+FACTS_PER_S = 10_000
+"""Of each kind. More would only keep the supervisor from reading anybody else's."""
 INDEX_BYTES = 4 * 1024 * 1024
 INDEX_EVERY_MS = 100
 
@@ -175,23 +177,38 @@ class Facts:
         self._base = 0
         self._batch: list[str] = []
         self._unwritten = 0
+        self._second = 0
+        self._counts = {"line": 0, "notify": 0}
 
     def line(self, now_ms: int, raw: bytes) -> None:
         """A JSON line of the agent's stdout, already cut to LINE_BYTES."""
-        self._batch.append(f'{{"t":{now_ms},"k":"line","raw":{quote(raw.decode("utf-8", "replace"))}}}\n')
+        if self._may(now_ms, "line"):
+            text = quote(raw.decode("utf-8", "replace"))
+            self._batch.append(f'{{"t":{now_ms},"k":"line","raw":{text}}}\n')
 
     def notify(self, now_ms: int, text: str, pid: int) -> None:
         """One sd_notify datagram and the process that sent it (0: not known)."""
-        self._batch.append(f'{{"t":{now_ms},"k":"notify","v":{quote(text)},"pid":{pid}}}\n')
+        if self._may(now_ms, "notify"):
+            self._batch.append(f'{{"t":{now_ms},"k":"notify","v":{quote(text)},"pid":{pid}}}\n')
 
-    def flush(self, now_ms: int) -> bool:
-        """Write the batch; True when there was news for a reader."""
-        if not self._batch:
+    def _may(self, now_ms: int, kind: str) -> bool:
+        if now_ms // 1000 != self._second:
+            self._second = now_ms // 1000
+            self._counts = dict.fromkeys(self._counts, 0)
+        self._counts[kind] += 1
+        if self._counts[kind] <= FACTS_PER_S:
+            return True
+        self._unwritten += 1
+        return False
+
+    def flush(self, now_ms: int, *, final: bool = False) -> bool:
+        """Write the batch and, with it or at the end, how much was dropped; True: there was news."""
+        if not self._batch and not (final and self._unwritten):
             return False
         if self._unwritten:
             self._batch.append(dumps({"t": now_ms, "k": "dropped", "n": self._unwritten}) + "\n")
         data = "".join(self._batch).encode()
-        count = len(self._batch)
+        count = len(self._batch) - (1 if self._unwritten else 0)
         self._batch.clear()
         if self._log.size and self._log.size + len(data) > FACTS_BYTES:
             self._rotate(now_ms)

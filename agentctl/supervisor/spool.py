@@ -225,9 +225,7 @@ class Splitter:
 class Follower:
     """Both streams as lines in the order of their times, from given offsets on."""
 
-    def __init__(
-        self, session_dir: str, offsets: dict[str, int] | None = None, *, facts: bool = True
-    ) -> None:
+    def __init__(self, session_dir: str, offsets: dict[str, int] | None = None, *, facts: bool = True) -> None:
         """`facts` False leaves the `{"agentctl"…` lines out."""
         self._facts = facts
         self._times = Times(session_dir)

@@ -155,9 +155,7 @@ def test_garbage_on_the_notify_socket_is_harmless(tmp_path: Path) -> None:
         ({"files": 20}, "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (20, 20))", 0),
     ],
 )
-def test_limits_hold_for_the_agent(
-    tmp_path: Path, limits: dict[str, int], code: str, code_or_signal: int
-) -> None:
+def test_limits_hold_for_the_agent(tmp_path: Path, limits: dict[str, int], code: str, code_or_signal: int) -> None:
     with session(tmp_path, python(code), limits=limits) as one:
         record = one.ended()
         assert record.spawn_error is None

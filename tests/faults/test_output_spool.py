@@ -88,6 +88,24 @@ def test_flood_of_facts_is_bounded_and_the_loss_is_told(tmp_path: Path, monkeypa
     assert FactsReader(str(tmp_path), late.offset).read() == []
 
 
+def test_session_that_floods_with_facts_is_throttled_and_the_count_is_right(tmp_path: Path) -> None:
+    total = 400_000
+    code = f"""
+import sys
+line = '{{"agentctl": "progress", "text": "still busy"}}\\n'
+for _ in range({total} // 1000):
+    sys.stdout.write(line * 1000)
+"""
+    with session(tmp_path, python(code)) as one:
+        assert one.ended(60).code == 0
+        reader = FactsReader(one.spec.session_dir)
+        found = [fact for some in iter(reader.read, []) for fact in some]
+        kept = sum(fact["k"] == "line" for fact in found)
+        assert kept + sum(fact["n"] for fact in found if fact["k"] == "dropped") == total
+        seconds = (found[-1]["t"] - found[0]["t"]) // 1000 + 2
+        assert kept <= seconds * shim_spool.FACTS_PER_S
+
+
 def test_lines_for_the_supervisor_are_found_across_any_chunk_borders() -> None:
     seed = random.randrange(1 << 32)
     print("seed", seed)
@@ -96,9 +114,7 @@ def test_lines_for_the_supervisor_are_found_across_any_chunk_borders() -> None:
     for _ in range(400):
         lines = []
         for _ in range(rng.randrange(8)):
-            body = rng.choice(
-                [b"", b"x", mark, mark + b": 1}", mark[: rng.randrange(11)], b" " + mark, b"a" * 70]
-            )
+            body = rng.choice([b"", b"x", mark, mark + b": 1}", mark[: rng.randrange(11)], b" " + mark, b"a" * 70])
             lines.append(body + rng.choice([b"", b"tail", mark]))
         data = b"\n".join(lines) + rng.choice([b"", b"\n"])
         scan = shim_spool.LineScan()
@@ -168,9 +184,7 @@ def test_both_streams_merge_in_the_order_of_time(tmp_path: Path) -> None:
 
 
 def test_follower_sees_lines_as_they_come_and_resumes_at_an_offset(tmp_path: Path) -> None:
-    with session(
-        tmp_path, python("import sys\nfor n in range(3): print(n, flush=True); sys.stdin.read(0)")
-    ) as one:
+    with session(tmp_path, python("import sys\nfor n in range(3): print(n, flush=True); sys.stdin.read(0)")) as one:
         one.ended()
         follower = spool.Follower(one.spec.session_dir)
         lines = _all_lines(one.spec.session_dir)

@@ -81,9 +81,7 @@ def test_agent_that_ignores_term_is_killed_after_the_grace(tmp_path: Path, grace
 
 
 def test_agent_that_heeds_term_ends_by_itself(tmp_path: Path) -> None:
-    with session(
-        tmp_path, shell("trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.02; done")
-    ) as one:
+    with session(tmp_path, shell("trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.02; done")) as one:
         one.prints(b"ready")
         assert stop(one.spec.session_dir, 30, "test")
         record = one.ended()

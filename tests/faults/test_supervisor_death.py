@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_kill_at_any_moment_of_a_launch_leaves_no_doubt(tmp_path: Path) -> None:
         assert supervisor.stdout is not None
         if number % 3:
             supervisor.stdout.readline()
-            until(lambda: True, "now") if number % 3 == 1 else signal.sigtimedwait([], rng.random() * 0.03)
+            time.sleep(rng.random() * 0.03 * (number % 3 - 1))
         _finish(supervisor)
         folder, nonce = str(spec["session_dir"]), str(spec["nonce"])
         found = adopt(folder, nonce)
@@ -158,6 +159,26 @@ def test_killed_shim_is_noticed_and_nothing_of_its_agent_remains(tmp_path: Path)
         assert isinstance(again, Vanished)
         assert again.killed == 0
         assert [pid for pid in proctree.children(os.getpid()) if _is_zombie(pid)] == []
+
+
+def test_shim_killed_at_any_moment_of_its_start_leaves_nothing(tmp_path: Path) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    outcomes = set()
+    with subreaper():
+        for _ in range(25):
+            spec = spec_for(tmp_path, shell("setsid sleep 600 & sleep 600"))
+            shim = launch(spec)
+            time.sleep(rng.random() * 0.03)
+            shim.send(signal.SIGKILL)
+            assert shim.wait(WITHIN_S)
+            shim.close()
+            found = adopt(spec.session_dir, spec.nonce)
+            assert isinstance(found, NeverStarted | Vanished)
+            outcomes.add(type(found).__name__)
+            assert proctree.carriers(spec.nonce) == []
+    print(outcomes)
 
 
 def test_agent_that_cleared_its_environment_is_swept_by_its_session(tmp_path: Path) -> None:
