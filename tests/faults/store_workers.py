@@ -1,0 +1,245 @@
+"""Client processes of a store for the fault tests, forked by the hundred.
+
+Run as a program, this is the parent of all clients: it has imported everything, so that a new client costs a fork.
+It reads one JSON line per command on stdin and answers one on stdout. Only the parent signals a client: it has not
+reaped it yet, so the pid cannot be somebody else's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from history import Log
+
+from agentctl_store.clock import Clock
+from agentctl_store.domain.retry import Failure, RetryPolicy
+from agentctl_store.errors import AgentctlError, StaleAttempt
+from agentctl_store.sqlite.driver import SqliteDriver
+from agentctl_store.store import Store, TaskRequest
+
+PATIENT = RetryPolicy(base_ms=1, factor=1.5, cap_ms=50, max_attempts=1000)
+
+
+def opened(directory: str, synchronous: str = "FULL", clock: Clock | None = None) -> Store:
+    """A store with a chosen durability."""
+    return Store(SqliteDriver(directory, synchronous=synchronous), directory, clock or Clock())
+
+
+# --- what clients do --------------------------------------------------------------------------------------------
+def drain(store: str, log: str, name: str, queue: str = "q", synchronous: str = "FULL", complete: bool = True) -> None:
+    """Claim, and complete, until nothing is left."""
+    mine, said = opened(store, synchronous), Log(log, name)
+    while True:
+        said.sent("claim")
+        won = mine.claim([queue], agent="drain", lease_ms=600_000)
+        if not won:
+            said.refused()
+            if not mine.sweep().next_due_ms and not mine.claim([queue], agent="drain"):
+                return
+            time.sleep(0.005)
+            continue
+        task, n = won[0].task.id, won[0].n
+        said.acked(task=task, n=n)
+        if complete:
+            said.sent("complete", task=task, n=n)
+            mine.complete(task, n, result="1")
+            said.acked()
+
+
+def churn(store: str, log: str, name: str, seed: int, lease_ms: int = 80, keys: int = 50) -> None:
+    """Add, claim, work and end at random, for ever: this client is there to be killed."""
+    dice, mine, said = random.Random(seed), opened(store, "NORMAL"), Log(log, name)
+    count = 0
+    while True:
+        count += 1
+        if dice.random() < 0.55:
+            key = f"shared-{dice.randrange(keys)}" if dice.random() < 0.2 else f"{name}-{count}"
+            said.sent("add", key=key)
+            added = mine.add([TaskRequest("q", '{"n":1}', key=key, retry=PATIENT)])[0]
+            said.acked(task=added.id)
+            continue
+        said.sent("claim")
+        won = mine.claim(["q"], agent="churn", lease_ms=lease_ms)
+        if not won:
+            said.refused()
+            time.sleep(0.002)
+            continue
+        task, n = won[0].task.id, won[0].n
+        said.acked(task=task, n=n)
+        if dice.random() < 0.1:
+            time.sleep(dice.random() * lease_ms / 600)  # up to 1.7 leases
+        verbs = ["heartbeat"] * (dice.random() < 0.2) + [dice.choice(["complete"] * 8 + ["fail", "release"])]
+        for verb in verbs:
+            said.sent(verb, task=task, n=n)
+            try:
+                _end(mine, verb, task, n, lease_ms)
+            except StaleAttempt:
+                said.refused()
+            else:
+                said.acked()
+
+
+def _end(store: Store, verb: str, task: int, n: int, lease_ms: int) -> None:
+    if verb == "heartbeat":
+        store.heartbeat(task, n, lease_ms=lease_ms)
+    elif verb == "complete":
+        store.complete(task, n, result='"done"')
+    elif verb == "fail":
+        store.fail(task, n, Failure("transient", "on purpose"))
+    else:
+        store.release(task, n)
+
+
+def add_many(store: str, log: str, name: str, prefix: str, count: int) -> None:
+    """Add `count` tasks, one transaction each, under keys that a retry would use again."""
+    mine, said = opened(store), Log(log, name)
+    for index in range(count):
+        said.sent("add", key=f"{prefix}{index}")
+        added = mine.add([TaskRequest("q", str(index), key=f"{prefix}{index}")])[0]
+        said.acked(task=added.id)
+
+
+def hold_lock(store: str, log: str, name: str) -> None:
+    """Hold the writers' lock until stopped or killed."""
+    mine = opened(store)
+    mine.driver.conn.lock()  # type: ignore[attr-defined]
+    Path(log, f"{name}.holds").touch()
+    signal.pause()
+
+
+def late(store: str, log: str, name: str, verb: str, lease_ms: int, extra_ms: int) -> None:
+    """Claim, say so, work for longer than the lease, then try `verb`."""
+    mine, said = opened(store), Log(log, name)
+    said.sent("claim")
+    won = mine.claim(["q"], agent=name, lease_ms=lease_ms)[0]
+    said.acked(task=won.task.id, n=won.n)
+    time.sleep((lease_ms + extra_ms) / 1000)
+    while not Path(log, "go").exists():
+        time.sleep(0.002)
+    said.sent(verb, task=won.task.id, n=won.n)
+    try:
+        _end(mine, verb, won.task.id, won.n, lease_ms)
+    except StaleAttempt:
+        said.refused()
+    else:
+        said.acked()
+
+
+JOBS = {job.__name__: job for job in (drain, churn, add_many, hold_lock, late)}
+
+
+# --- the parent -------------------------------------------------------------------------------------------------
+def _start(job: str, about: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        JOBS[job](**about)
+        code = 0
+    except AgentctlError as error:
+        print(f"{about['name']}: {type(error).__name__}: {error}", file=sys.stderr)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _serve() -> None:
+    living: set[int] = set()
+    for line in sys.stdin:
+        command = json.loads(line)
+        answer: Any = None
+        if command["do"] == "start":
+            answer = _start(command["job"], command["about"])
+            living.add(answer)
+        elif command["do"] == "signal":
+            answer = command["pid"] in living
+            if answer:
+                os.kill(command["pid"], command["signal"])
+                if command["signal"] == signal.SIGKILL:
+                    os.waitpid(command["pid"], 0)
+                    living.discard(command["pid"])
+        elif command["do"] == "ended":
+            done, status = os.waitpid(command["pid"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if done else None
+            if done:
+                living.discard(done)
+        print(json.dumps(answer), flush=True)
+    for pid in living:
+        os.kill(pid, signal.SIGKILL)
+
+
+# --- for tests --------------------------------------------------------------------------------------------------
+class Clients:
+    """Client processes of one store, as a context; all are gone at its end."""
+
+    def __init__(self, store: Path, logs: Path, **environment: str) -> None:
+        self.store, self.logs = store, logs
+        self.count = 0
+        logs.mkdir(exist_ok=True)
+        self._parent = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+
+    def _ask(self, **command: Any) -> Any:
+        assert self._parent.stdin is not None and self._parent.stdout is not None
+        self._parent.stdin.write(json.dumps(command) + "\n")
+        self._parent.stdin.flush()
+        assert select.select([self._parent.stdout], [], [], 30)[0], "the parent of the clients is stuck"
+        return json.loads(self._parent.stdout.readline())
+
+    def start(self, job: str, **about: Any) -> int:
+        """Fork a client that runs `job`; its pid."""
+        self.count += 1
+        about = {"store": str(self.store), "log": str(self.logs), "name": f"{job}-{self.count}", **about}
+        return int(self._ask(do="start", job=job, about=about))
+
+    def signal(self, pid: int, what: signal.Signals) -> bool:
+        """False when the client had ended by itself."""
+        return bool(self._ask(do="signal", pid=pid, signal=int(what)))
+
+    def wait(self, *pids: int, within_s: float = 60) -> None:
+        """Wait until all have ended well."""
+        deadline = time.monotonic() + within_s
+        for pid in pids:
+            while (code := self._ask(do="ended", pid=pid)) is None:
+                assert time.monotonic() < deadline, f"client {pid} still runs after {within_s} s"
+                time.sleep(0.005)
+            assert code == 0, f"client {pid} ended with {code}; what it said is on stderr"
+
+    def __enter__(self) -> Clients:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._parent.stdin is not None and self._parent.stdout is not None
+        self._parent.stdin.close()
+        self._parent.wait(30)
+        self._parent.stdout.close()
+
+
+if __name__ == "__main__":
+    _serve()
