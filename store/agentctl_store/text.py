@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 MAX_SEQUENCE = 4_096  #: characters looked through for the end of an escape sequence
 REDACTED = "[redacted]"
 _JOINERS = "\u200c\u200d"  # emoji and several scripts need them; they move nothing
-_ESC, _BEL, _ST = "\x1b", "\x07", "\x9c"
-#: ESC-letter and C1 forms of the introducers whose text runs to a string terminator: DCS, SOS, OSC, PM, APC
-_STRINGS = frozenset("PX]^_\x90\x98\x9d\x9e\x9f")
+_ESC = "\x1b"
+#: the one-character forms of CSI, DCS, SOS, OSC, PM and APC, and what they stand for
+_C1_INTRODUCERS = {0x9B: "\x1b[", 0x90: "\x1bP", 0x98: "\x1bX", 0x9D: "\x1b]", 0x9E: "\x1b^", 0x9F: "\x1b_"}
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -73,47 +73,32 @@ def _shown(character: str) -> str:
 
 
 def _without_sequences(text: str) -> str:
+    if not text.isascii():
+        text = text.translate(_C1_INTRODUCERS)
     kept: list[str] = []
     at = 0
-    while at < len(text):
-        start = _next_introducer(text, at)
+    while True:
+        start = text.find(_ESC, at)
         if start < 0:
             kept.append(text[at:])
-            break
+            return "".join(kept)
         kept.append(text[at:start])
-        end = _sequence_end(text, start)
-        if end == start + 1:
-            kept.append(text[start])  # not a sequence: `printable` writes the lone control out
-        at = end
-    return "".join(kept)
-
-
-def _next_introducer(text: str, at: int) -> int:
-    found = text.find(_ESC, at)
-    if not text.isascii():
-        for c1 in "\x9b\x90\x98\x9d\x9e\x9f":
-            other = text.find(c1, at, found if found >= 0 else len(text))
-            if other >= 0:
-                found = other
-    return found
+        at = _sequence_end(text, start)
+        if at == start + 1:
+            kept.append(_ESC)  # not a sequence: `printable` writes the lone control out
 
 
 def _sequence_end(text: str, start: int) -> int:
-    """Return where the sequence that begins at `start` ends; `start + 1` when it is none."""
-    first = text[start]
-    at = start + 1
-    if first == _ESC:
-        if at == len(text):
-            return at
-        first = text[at]
-        at += 1
+    """Return where the sequence whose ESC stands at `start` ends; `start + 1` when it is none."""
+    first = text[start + 1 : start + 2]
+    at = start + 2
     limit = min(len(text), at + MAX_SEQUENCE)
-    if first in ("[", "\x9b"):
+    if first == "[":
         while at < limit and "\x20" <= text[at] <= "\x3f":
             at += 1
         # Without a final byte it never was a sequence: what follows stays visible.
         return at + 1 if at < limit and "\x40" <= text[at] <= "\x7e" else start + 1
-    if first in _STRINGS:
+    if first and first in "PX]^_":
         while at < limit and text[at] not in "\x07\x9c\x1b\n":
             at += 1
         if at == limit or text[at] == "\n":

@@ -88,7 +88,9 @@ def _argv(declared: Verb) -> st.SearchStrategy[list[str]]:
     value = st.one_of(WORDS, st.sampled_from([c for p in declared.params for c in p.choices] or ["x"]))
     pair = st.tuples(st.sampled_from(flags or ["-z"]), value).map(list)
     piece = st.one_of(pair, value.map(lambda word: [word]), st.sampled_from(flags or ["-z"]).map(lambda f: [f]))
-    return st.lists(piece, max_size=5).map(lambda pieces: [word for piece in pieces for word in piece])
+    pieces = st.lists(piece, max_size=5).map(lambda found: [word for one in found for word in one])
+    needed = [param.choices[0] if param.choices else "x" for param in declared.params if param.required]
+    return st.tuples(st.sampled_from([needed, []]), pieces).map(lambda halves: halves[0] + halves[1])
 
 
 @pytest.mark.parametrize("path", [*REAL, "task everything"])

@@ -97,7 +97,7 @@ def test_a_megabyte_of_escapes_is_cleaned_in_linear_time() -> None:
     printable("\x1b[" * 500_000)
     printable("\x1b]0;" * 250_000)
     printable("\x9b" * 300_000 + "\x1b" * 300_000)
-    assert time.perf_counter() - started < 8
+    assert time.perf_counter() - started < 5
 
 
 SECRETS = [
