@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from agentctl.quantities import show_duration
 from agentctl_store.errors import BadInput
 from agentctl_store.jsontext import dumps, loads
 from agentctl_store.text import cut, one_line, printable
@@ -52,7 +53,7 @@ class Column:
         if self.kind == "time":
             return times.relative(value, now_ms)
         if self.kind == "span":
-            return times.span(value)
+            return show_duration(value)
         if self.kind == "flag":
             return "yes" if value else "no"
         if self.kind == "number":

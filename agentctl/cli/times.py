@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from agentctl.quantities import read_duration_ms, show_duration
 from agentctl_store.errors import BadInput
 
-_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-MAX_MS = 10 * 366 * 86_400_000  #: no duration or schedule reaches further than ten years
+MAX_MS = 10 * 366 * 86_400_000  #: no time lies further away than ten years
 
 
 def iso(wall_ms: int) -> str:
@@ -19,58 +19,22 @@ def iso(wall_ms: int) -> str:
         return f"{wall_ms} ms"
 
 
-def span(ms: int) -> str:
-    """Write a duration for people, two units at most: `850ms`, `3.2s`, `4m 10s`, `2d 3h`."""
-    if ms < 0:
-        return "-" + span(-ms)
-    if ms < 1000:
-        return f"{ms}ms"
-    if ms < 60_000:
-        return f"{ms / 1000:.1f}s" if ms < 10_000 else f"{ms // 1000}s"
-    for unit, below, size, rest in (("m", "s", 60, 1), ("h", "m", 3600, 60), ("d", "h", 86400, 3600)):
-        seconds = ms // 1000
-        if unit == "d" or seconds < size * (60 if unit == "m" else 24):
-            major, minor = divmod(seconds, size)
-            return f"{major}{unit} {minor // rest}{below}" if minor // rest else f"{major}{unit}"
-    raise AssertionError("every duration has a unit")
-
-
 def relative(wall_ms: int, now_ms: int) -> str:
     """Write a time for people: `3m 20s ago`, `in 2h`."""
     away = now_ms - wall_ms
     if abs(away) < 1000:
         return "now"
-    # Whole seconds: a column of 3.2s, 4.7s … flickers without telling more.
-    shown = span(abs(away) // 1000 * 1000).replace(".0s", "s")
+    # Whole seconds: a column of 3.2 s, 4.7 s … flickers without telling more.
+    shown = show_duration(abs(away) // 1000 * 1000)
     return f"{shown} ago" if away > 0 else f"in {shown}"
 
 
 def read_span(text: str, what: str) -> int:
-    """Read a duration as milliseconds: `90s`, `15m`, `2h`, `1d`, `1h30m`, `500ms`. Raises BadInput."""
-    total, at, seen = 0.0, 0, False
-    stripped = text.strip().lower()
-    while at < len(stripped) and len(stripped) <= 40:
-        start = at
-        while at < len(stripped) and (stripped[at] in "0123456789."):
-            at += 1
-        number = stripped[start:at]
-        start = at
-        while at < len(stripped) and stripped[at].isalpha():
-            at += 1
-        unit = stripped[start:at]
-        try:
-            total += float(number) * _UNITS_MS[unit]
-        except (ValueError, KeyError):
-            break
-        seen = True
-    else:
-        if seen and total <= MAX_MS:
-            return int(total)
-        if seen:
-            raise BadInput(f"{what} {_quoted(text)} is longer than ten years", "Use a shorter duration")
-    raise BadInput(
-        f"{what} {_quoted(text)} is not a duration", "Write a number and a unit, like 90s, 15m, 2h or 1d"
-    )
+    """Read a duration as milliseconds: `90s`, `15m`, `2h`, `1h30m`, `500ms`. Raises BadInput."""
+    try:
+        return read_duration_ms(text)
+    except ValueError as error:
+        raise BadInput(f"{what} {error}") from None
 
 
 def read_time(text: str, what: str, now_ms: int) -> int:
