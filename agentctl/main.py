@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 #: verb → the module of agentctl/cli that declares it
 TABLE: dict[str, str] = {
+    "task add": "task",
+    "task claim": "task",
+    "task heartbeat": "task",
+    "task complete": "task",
+    "task fail": "task",
+    "task release": "task",
+    "task show": "task",
     "completion": "completion",
 }
 NOUNS = frozenset(path.partition(" ")[0] for path in TABLE if " " in path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from agentctl_store.errors import BadInput, NotFound
+
 from . import output
 from .verb import COMMON
 
@@ -12,10 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from agentctl_store.store import Store
+
     from .table import Column
     from .verb import Verb
 
     Rows = Iterable[Mapping[str, Any]]
+
+
+FLEET_FILE = "agentctl.toml"
+STORE_FOLDER = ".agentctl"
 
 
 class Call:
@@ -30,6 +38,32 @@ class Call:
         self.yes: bool = common.get("yes", False)
         self.no_input: bool = common.get("no_input", False)
         self.dry_run: bool = common.get("dry_run", False)
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store this run works on, opened at first use. Raises NotFound, StoreError."""
+        if self._store is None:
+            from agentctl_store.store import open_store
+
+            directory, create = self.place()
+            self._store = open_store(directory, create=create)
+        return self._store
+
+    def place(self) -> tuple[str, bool]:
+        """Return the store's directory, and whether it may be made: only beside the fleet's own file."""
+        if self.store_path:
+            return self.store_path, False
+        here = folder = os.getcwd()
+        while not os.path.isfile(os.path.join(folder, FLEET_FILE)):
+            above = os.path.dirname(folder)
+            if above == folder:
+                raise NotFound(
+                    f"there is no {FLEET_FILE} in {here} or above it",
+                    "Run `agentctl init` to begin a fleet, or name a store with --store",
+                )
+            folder = above
+        return os.path.join(folder, STORE_FOLDER), True
 
     def show(self, columns: Sequence[Column], fetch: Callable[[], Rows], *, empty: str = "") -> int:
         """Print what `fetch` returns as rows in the asked form, again and again with --watch.
@@ -67,6 +101,20 @@ class Call:
         from .diagnostics import confirm
 
         return confirm(question, yes=self.yes, no_input=self.no_input)
+
+
+def actor() -> str:
+    """Return who acts, for the history: an agent's instance, or the person's name."""
+    found = os.environ
+    name = found.get("AGENTCTL_INSTANCE") or found.get("AGENTCTL_AGENT") or found.get("USER") or f"uid-{os.getuid()}"
+    return "".join(character for character in name[:64] if character.isprintable()) or "unknown"
+
+
+def needed(value: str | None, what: str, variable: str) -> str:
+    """Return `value`. Raises BadInput when neither an argument nor the environment gave it."""
+    if value is None:
+        raise BadInput(f"which {what}?", f"Give it as the argument, or set {variable}")
+    return value
 
 
 def run(verb: Verb, values: dict[str, Any]) -> int:

@@ -23,7 +23,5 @@ def completion(call: Call, *, shell: str) -> int:
 
     from .typer_app import COMPLETION_VARIABLE
 
-    output.write(
-        get_completion_script(prog_name="agentctl", complete_var=COMPLETION_VARIABLE, shell=shell) + "\n"
-    )
+    output.write(get_completion_script(prog_name="agentctl", complete_var=COMPLETION_VARIABLE, shell=shell) + "\n")
     return 0

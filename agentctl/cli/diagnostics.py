@@ -45,9 +45,7 @@ def confirm(question: str, *, yes: bool, no_input: bool) -> bool:
     if yes:
         return True
     if no_input or not sys.stdin or not sys.stdin.isatty():
-        raise BadInput(
-            f"{question.rstrip('?')} needs a confirmation, and nobody can answer here", "Add --yes"
-        )
+        raise BadInput(f"{question.rstrip('?')} needs a confirmation, and nobody can answer here", "Add --yes")
     sys.stderr.write(printable(question) + " [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -60,7 +58,8 @@ def _sentence(error: AgentctlError) -> str:
     if place and place not in message:
         line = getattr(error, "line", 0)
         message = f"{place}{f':{line}' if line else ''}: {message}"
-    return cut(f"{message}. {remedy}." if remedy else f"{message}.", MAX_SENTENCE)
+    message += "" if message.endswith(("?", "!")) else "."
+    return cut(f"{message} {remedy}." if remedy else message, MAX_SENTENCE)
 
 
 def _is_outside(error: OSError) -> bool:

@@ -25,13 +25,22 @@ class Column:
     """One field of a row: its machine name, what kind of value it holds and how a table shows it.
 
     Kinds: text · number · flag · time (wall ms; ISO-8601 for machines, relative for people) · span (a
-    duration in ms, whose name ends in `_ms`) · json (JSON text; a value for machines) · list (of texts).
+    duration in ms, whose name ends in `_ms`) · json (JSON text; a value for machines) · list (of texts) ·
+    rows (of the columns `parts`).
     """
 
-    __slots__ = ("kind", "name", "title", "wide")
+    __slots__ = ("kind", "name", "parts", "title", "wide")
 
-    def __init__(self, name: str, kind: str = "text", *, title: str = "", wide: bool = False) -> None:
-        self.name, self.kind, self.wide = name, kind, wide
+    def __init__(
+        self,
+        name: str,
+        kind: str = "text",
+        *,
+        title: str = "",
+        wide: bool = False,
+        parts: Sequence[Column] = (),
+    ) -> None:
+        self.name, self.kind, self.wide, self.parts = name, kind, wide, parts
         self.title = (title or name.removesuffix("_ms").removesuffix("_at").replace("_", " ")).upper()
 
     def machine(self, value: Any) -> Any:
@@ -44,6 +53,8 @@ class Column:
             return loads(value, self.name)
         if self.kind == "list":
             return list(value)
+        if self.kind == "rows":
+            return [{part.name: part.machine(row[part.name]) for part in self.parts} for row in value]
         return value
 
     def person(self, value: Any, now_ms: int, limit: int) -> str:
@@ -60,15 +71,15 @@ class Column:
             return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
         if self.kind == "list":
             return one_line(", ".join(value), limit)
+        if self.kind == "rows":
+            return str(len(value))
         return one_line(str(value), limit)
 
 
 class Form:
     """How rows are printed. Raises BadInput for a field no column has."""
 
-    def __init__(
-        self, columns: Sequence[Column], form: str, fields: str | None, *, one: bool = False
-    ) -> None:
+    def __init__(self, columns: Sequence[Column], form: str, fields: str | None, *, one: bool = False) -> None:
         self.columns, self.form, self.one = list(columns), form, one
         if fields is not None:
             self.columns = _chosen(self.columns, fields)
@@ -108,6 +119,12 @@ class Form:
         for row in rows:
             for column in self.columns:
                 value = row[column.name]
+                if self.form == "table" and value in (None, "", (), []):
+                    continue
+                if column.kind == "rows" and value:
+                    inner = Form(column.parts, "wide", None).render(value)
+                    lines.append(f"{column.title.lower()}\n" + "".join(f"  {line}\n" for line in inner.splitlines()))
+                    continue
                 if column.kind in ("text", "json") and isinstance(value, str):
                     shown = printable(cut(value, _MAX_ENTRY), lines=True).expandtabs()
                     shown = shown.replace("\n", "\n" + " " * (width + 2)) or "-"
@@ -160,7 +177,7 @@ def _csv_text(column: Column, value: Any) -> str:
         return "true" if value else "false"
     if column.kind == "list":
         return " ".join(value)
-    return str(value)
+    return dumps(value) if column.kind == "rows" else str(value)
 
 
 def _csv_cell(text: str) -> str:
@@ -175,9 +192,7 @@ def _width(text: str) -> int:
         return len(text)
     from unicodedata import combining, east_asian_width
 
-    return sum(
-        0 if combining(c) or c in "\u200c\u200d" else 2 if east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if combining(c) or c in "\u200c\u200d" else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _fit(text: str, screen: int) -> str:

@@ -47,9 +47,7 @@ def run_typer(words: list[str], table: dict[str, str], run: Run) -> int:
         completion_init()
     command = typer.main.get_command(build(run))
     try:
-        code = command.main(
-            words, prog_name="agentctl", complete_var=COMPLETION_VARIABLE, standalone_mode=False
-        )
+        code = command.main(words, prog_name="agentctl", complete_var=COMPLETION_VARIABLE, standalone_mode=False)
     except typer.TyperException as error:
         raise BadInput(*_worded(error)) from None
     except typer.Abort:
@@ -77,9 +75,7 @@ def build(run: Run, verbs: dict[str, Verb] = VERBS) -> typer.Typer:
 
 
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
 ) -> None:
     # `--version` itself never comes here: main.py answers it; the option stands here for the help text.
     pass

@@ -79,13 +79,8 @@ _STORE = Param(
     env="AGENTCTL_STORE",
     name="store",
 )
-_READING = [
-    Param(("-o", "--output"), "How to print it.", choices=OUTPUTS, name="output", default="table"),
-    Param(("--json",), "Print JSON with these fields only, comma-separated.", "FIELDS", name="json"),
-    Param(
-        ("--watch",), "Print again on every change, until Ctrl-C.", name="watch", kind="bool", default=False
-    ),
-]
+_FIELDS = Param(("--json",), "Print JSON with these fields only, comma-separated.", "FIELDS", name="json")
+_WATCH = Param(("--watch",), "Print again on every change, until Ctrl-C.", name="watch", kind="bool", default=False)
 _ASKING = [
     Param(("--yes", "-y"), "Do not ask for confirmation.", kind="bool", name="yes", default=False),
     Param(
@@ -96,16 +91,16 @@ _ASKING = [
         default=False,
     ),
 ]
-_DRY = Param(
-    ("--dry-run",), "Say what would be done, and do nothing.", kind="bool", name="dry_run", default=False
-)
+_DRY = Param(("--dry-run",), "Say what would be done, and do nothing.", kind="bool", name="dry_run", default=False)
 #: options that every handler finds on its `Call` instead of among its own parameters
 COMMON = frozenset(("store", "output", "json", "watch", "yes", "no_input", "dry_run"))
 
 
-def arg(
-    help: str, metavar: str = "", *, choices: tuple[str, ...] = (), complete: str = "", env: str = ""
-) -> Param:
+def _output(default: str) -> Param:
+    return Param(("-o", "--output"), "How to print it.", choices=OUTPUTS, name="output", default=default)
+
+
+def arg(help: str, metavar: str = "", *, choices: tuple[str, ...] = (), complete: str = "", env: str = "") -> Param:
     """Declare a positional argument; without a default it is required."""
     return Param((), help, metavar, choices, complete, env)
 
@@ -131,6 +126,7 @@ def verb(
     summary: str,
     details: str = "",
     store: bool = True,
+    prints: str = "",
     reads: bool = False,
     asks: bool = False,
     dry: bool = False,
@@ -138,8 +134,8 @@ def verb(
 ) -> Callable[[Handler], Handler]:
     """Record a handler as the verb `path`.
 
-    `store` adds --store, `reads` the output options, `asks` --yes and --no-input, `dry` --dry-run; their
-    values are on the `Call` that a handler gets first.
+    `store` adds --store, `prints` -o and --json with that default form, `reads` these and --watch, `asks` --yes
+    and --no-input, `dry` --dry-run; their values are on the `Call` that a handler gets first.
     """
 
     def declare(run: Handler) -> Handler:
@@ -159,8 +155,9 @@ def verb(
             own.append(param)
         if params:
             raise TypeError(f"{path}: {', '.join(params)} are declared but not taken by the handler")
-        common = (_READING if reads else []) + (_ASKING if asks else [])
-        common = common + ([_DRY] if dry else []) + ([_STORE] if store else [])
+        common = [_output(prints or "table"), _FIELDS] if prints or reads else []
+        common += ([_WATCH] if reads else []) + (_ASKING if asks else [])
+        common += ([_DRY] if dry else []) + ([_STORE] if store else [])
         VERBS[path] = Verb(path, summary, details, run, own + common)
         return run
 

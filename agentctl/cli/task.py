@@ -1,0 +1,325 @@
+"""Verbs that scripts and agents call all the time: add a task, claim one, keep it, end it. Start-up counts."""
+
+from __future__ import annotations
+
+import os
+
+from agentctl_store.errors import BadInput, NothingToClaim
+from agentctl_store.ids import check_instance, read_attempt, read_id, write_id
+
+from . import output
+from .call import Call, actor, needed
+from .given import json_text, read_lines, task_id
+from .verb import arg, opt, verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from agentctl_store.domain.task import Added, Ended, OnParentFailure, Usage
+    from agentctl_store.store import Store
+
+_ATTEMPT = "The attempt, as `task claim` printed it."
+_FAILURES = ("fail", "run", "cancel")
+_CLASSES = ("transient", "permanent", "throttled", "timeout", "crashed", "policy", "verify")
+
+
+@verb(
+    "task add",
+    summary="Add a task to a queue and print its id.",
+    details="When this returns, the task survives a crash and a power cut. Inside an agent the new task inherits "
+    "the correlation id of the agent's own task.",
+    prints="table",
+    payload=arg("What is to be done, as JSON; @FILE reads a file, - stdin.", "JSON"),
+    queue=opt("-q", help="The queue.", complete="queues"),
+    priority=opt("-p", help="-100 to 100; higher is sooner."),
+    key=opt(help="Idempotency key: the same key never adds a second task, it answers the first."),
+    after=opt(help="Wait for this task (an id, or key:KEY); repeatable.", metavar="TASK", complete="tasks"),
+    on_parent_failure=opt(help="When a task it waits for fails.", choices=_FAILURES),
+    at=opt(help="Not before this time: 2026-03-01T08:00, or 08:00.", metavar="TIME"),
+    in_=opt("--in", help="Not before this long from now: 90s, 15m, 2h.", metavar="DURATION"),
+    max_attempts=opt(help="Tries before it becomes a dead letter.", metavar="N"),
+    timeout=opt(help="How long one attempt may take.", metavar="DURATION"),
+    deadline=opt(help="Give up after this time (2026-03-01T08:00) or this long from now (2h).", metavar="TIME"),
+    correlation=opt(help="The correlation id: 32 hex digits.", metavar="ID", env="AGENTCTL_CORRELATION"),
+    jsonl=opt(help="Add one task per line of this file (- for stdin), all or none.", metavar="FILE"),
+)
+def add(
+    call: Call,
+    *,
+    payload: str | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    key: str | None = None,
+    after: tuple[str, ...] = (),
+    on_parent_failure: str = "fail",
+    at: str | None = None,
+    in_: str | None = None,
+    max_attempts: int | None = None,
+    timeout: str | None = None,
+    deadline: str | None = None,
+    correlation: str | None = None,
+    jsonl: str | None = None,
+) -> int:
+    """Add one task, or one per line."""
+    from agentctl_store.store import TaskRequest
+
+    payloads = _payloads(payload, jsonl, key)
+    store = call.store
+    now_ms = store.clock.now().wall_ms
+    retry = None
+    if max_attempts is not None:
+        from agentctl_store.domain.retry import RetryPolicy
+
+        retry = RetryPolicy(max_attempts=max_attempts).check()
+    failure: OnParentFailure = on_parent_failure  # type: ignore[assignment] # one of _FAILURES
+    run_at_ms, delay_ms = _start(at, in_, now_ms)
+    creator = os.environ.get("AGENTCTL_TASK")
+    parents = tuple(_parent(store, text) for text in after)
+    requests = [
+        TaskRequest(
+            queue,
+            text,
+            priority,
+            key,
+            parents,
+            failure,
+            run_at_ms,
+            delay_ms,
+            None if deadline is None else _deadline(deadline, now_ms),
+            None if timeout is None else _span(timeout, "--timeout"),
+            retry,
+            correlation,
+            None if not creator else read_id(creator, "AGENTCTL_TASK"),
+        )
+        for text in payloads
+    ]
+    return _print_added(call, store.add(requests, actor=actor()))
+
+
+def _payloads(payload: str | None, jsonl: str | None, key: str | None) -> list[str]:
+    if jsonl is None:
+        if payload is None:
+            raise BadInput("which payload?", "Give JSON as the argument, @FILE, - for stdin, or use --jsonl")
+        return [json_text(payload, "payload")]
+    if payload is not None or key is not None:
+        raise BadInput("--jsonl goes with neither a payload nor --key", "Leave one of them out")
+    from agentctl_store.domain.task import MAX_BATCH
+    from agentctl_store.jsontext import loads
+
+    lines = read_lines(jsonl, MAX_BATCH)
+    for number, line in enumerate(lines, 1):
+        loads(line, f"task {number} of {jsonl[:80]!a}")
+    return lines
+
+
+def _start(at: str | None, in_: str | None, now_ms: int) -> tuple[int | None, int | None]:
+    if at is None:
+        return None, None if in_ is None else _span(in_, "--in")
+    if in_ is not None:
+        raise BadInput("--at and --in exclude each other", "Use one of them")
+    from .times import read_time
+
+    return read_time(at, "--at", now_ms), None
+
+
+def _span(text: str, what: str) -> int:
+    from .times import read_span
+
+    return read_span(text, what)
+
+
+def _deadline(text: str, now_ms: int) -> int:
+    from .times import read_span, read_time
+
+    if text[:1].isdigit() and text[-1:].isalpha() and "T" not in text:
+        return now_ms + read_span(text, "--deadline")
+    return read_time(text, "--deadline", now_ms)
+
+
+def _parent(store: Store, text: str) -> int | str:
+    return text[4:] if text.startswith("key:") else task_id(store, text)
+
+
+def _print_added(call: Call, added: list[Added]) -> int:
+    if call.output == "table" and call.fields is None:
+        output.write("".join(write_id(one.id) + "\n" for one in added))
+        old = [one for one in added if not one.created]
+        if old:
+            call.note(f"{write_id(old[0].id)} was added before under this key and is {old[0].state}")
+        return 0
+    from .table import Column
+
+    columns = (Column("task"), Column("created", "flag"), Column("state"), Column("result", "json"))
+    rows = [{"task": write_id(a.id), "created": a.created, "state": a.state, "result": a.result} for a in added]
+    return call.show(columns, lambda: rows)
+
+
+@verb(
+    "task claim",
+    summary="Claim a ready task and print it with its attempt id.",
+    details="Every later write names the attempt. Exit code 7 when nothing is ready.",
+    prints="jsonl",
+    queues=arg("The queues to claim from, as one.", "QUEUE...", complete="queues"),
+    agent=opt(help="Who claims.", env="AGENTCTL_AGENT", complete="agents"),
+    instance=opt(help="Which of its slots, as reviewer/2.", env="AGENTCTL_INSTANCE", metavar="INSTANCE"),
+    session=opt(help="The session that claims.", env="AGENTCTL_SESSION", metavar="ID"),
+    lease=opt(help="For how long the attempt owns the task without a heartbeat.", metavar="DURATION"),
+    limit=opt("-n", help="Claim up to so many tasks.", metavar="N"),
+    wait=opt(help="When nothing is ready, wait this long for a task.", metavar="DURATION"),
+)
+def claim(
+    call: Call,
+    *,
+    queues: tuple[str, ...],
+    agent: str | None = None,
+    instance: str | None = None,
+    session: str | None = None,
+    lease: str | None = None,
+    limit: int = 1,
+    wait: str | None = None,
+) -> int:
+    """Claim and print."""
+    import time
+
+    slot = None
+    if instance is not None:
+        named, slot = check_instance(instance)
+        agent = agent or named
+    name = needed(agent, "agent", "AGENTCTL_AGENT, or use --agent")
+    lease_ms = 60_000 if lease is None else _span(lease, "--lease")
+    until = time.monotonic() + (0 if wait is None else _span(wait, "--wait") / 1000)
+    owner = None if session is None else read_id(session, "session id")
+    store, pause_s = call.store, 0.02
+    while True:
+        won = store.claim(queues, agent=name, slot=slot, session=owner, lease_ms=lease_ms, limit=limit)
+        left_s = until - time.monotonic()
+        if won or left_s <= 0:
+            break
+        time.sleep(min(pause_s, left_s))
+        pause_s = min(pause_s * 1.5, 0.5)
+    if not won:
+        raise NothingToClaim(f"nothing is ready in {', '.join(queues)}", "Look with: agentctl queue list")
+    from .task_view import CLAIM, claim_row
+
+    return call.show(CLAIM, lambda: [claim_row(store, one) for one in won])
+
+
+@verb(
+    "task heartbeat",
+    summary="Extend an attempt's lease; prints `cancel` when a cancel was asked.",
+    attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
+    lease=opt(help="From now, for how long.", metavar="DURATION"),
+    progress=opt(help="What is being done, for people who look.", metavar="TEXT"),
+    input_tokens=opt(help="Input tokens used so far, in all.", metavar="N"),
+    output_tokens=opt(help="Output tokens used so far, in all.", metavar="N"),
+    cost_usd=opt(help="Cost so far, in all.", metavar="USD"),
+)
+def heartbeat(
+    call: Call,
+    *,
+    attempt: str | None = None,
+    lease: str | None = None,
+    progress: str | None = None,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    cost_usd: float | None = None,
+) -> int:
+    """Keep a claimed task."""
+    task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
+    lease_ms = 60_000 if lease is None else _span(lease, "--lease")
+    usage = _usage(input_tokens, output_tokens, cost_usd)
+    answer = call.store.heartbeat(task, n, lease_ms=lease_ms, progress=progress, usage=usage)
+    if answer.cancel_asked:
+        output.write("cancel\n")
+    return 0
+
+
+def _usage(input_tokens: int | None, output_tokens: int | None, cost_usd: float | None) -> Usage | None:
+    if input_tokens is None and output_tokens is None and cost_usd is None:
+        return None
+    from agentctl_store.domain.task import Usage
+
+    cost = cost_usd or 0.0
+    if not 0 <= cost <= 1_000_000 or (input_tokens or 0) < 0 or (output_tokens or 0) < 0:
+        raise BadInput("tokens and cost are counts from zero up", "Give what was used so far, in all")
+    return Usage(input_tokens or 0, output_tokens or 0, round(cost * 1_000_000))
+
+
+@verb(
+    "task complete",
+    summary="Finish an attempt; its task is done.",
+    details="Refused with exit code 4 when the attempt no longer owns its task.",
+    attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
+    result=opt("-r", help="The result, as JSON; @FILE reads a file, - stdin.", metavar="JSON"),
+)
+def complete(call: Call, *, attempt: str | None = None, result: str | None = None) -> int:
+    """Finish a claimed task."""
+    task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
+    text = None if result is None else json_text(result, "result")
+    call.store.complete(task, n, result=text)
+    return 0
+
+
+@verb(
+    "task fail",
+    summary="End an attempt badly; prints when the task runs again, or that it is dead.",
+    details="Refused with exit code 4 when the attempt no longer owns its task.",
+    attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
+    kind=opt("-c", "--class", help="The error class; permanent ones are not tried again.", choices=_CLASSES),
+    message=opt("-m", help="What went wrong.", metavar="TEXT"),
+    retry_after=opt(help="Not again before, as the provider asked.", metavar="DURATION"),
+    exit_code=opt(help="The exit code of the process that failed.", metavar="N"),
+)
+def fail(
+    call: Call,
+    *,
+    attempt: str | None = None,
+    kind: str = "transient",
+    message: str = "",
+    retry_after: str | None = None,
+    exit_code: int | None = None,
+) -> int:
+    """End a claimed task badly."""
+    from agentctl_store.domain.retry import Failure
+
+    task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
+    after_ms = None if retry_after is None else _span(retry_after, "--retry-after")
+    failure = Failure(kind, message, exit_code, after_ms)  # type: ignore[arg-type] # one of _CLASSES
+    return print_ended(call, task, call.store.fail(task, n, failure))
+
+
+@verb(
+    "task release",
+    summary="Give a claimed task back untried.",
+    attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
+    reason=opt(help="Why it is given back.", metavar="TEXT"),
+)
+def release(call: Call, *, attempt: str | None = None, reason: str = "released") -> int:
+    """Give a claimed task back."""
+    task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
+    return print_ended(call, task, call.store.release(task, n, reason=reason))
+
+
+@verb(
+    "task show",
+    summary="Show a task with its payload, result and attempts.",
+    reads=True,
+    task=arg("The task's id, or the beginning of it.", "TASK", complete="tasks", env="AGENTCTL_TASK"),
+)
+def show(call: Call, *, task: str | None = None) -> int:
+    """Show one task."""
+    from .task_view import TASK, task_row
+
+    store = call.store
+    number = task_id(store, needed(task, "task", "AGENTCTL_TASK"))
+    return call.show_one(TASK, lambda: task_row(store, number))
+
+
+def print_ended(call: Call, task: int, ended: Ended) -> int:
+    """Print where an act left a task."""
+    line = f"{write_id(task)} {ended.state}"
+    if ended.run_at_ms is not None:
+        from .times import iso
+
+        line += f" until {iso(ended.run_at_ms)}"
+    output.say(line + (f" ({ended.reason})" if ended.reason else ""))
+    return 0
