@@ -97,7 +97,7 @@ class Poke:
         if self._path is None:
             return
         try:
-            if len(self._path.encode()) <= LONGEST_SOCKET_PATH:
+            if len(self._path.encode("utf-8", "surrogateescape")) <= LONGEST_SOCKET_PATH:
                 self._socket.sendto(self._text, self._path)
                 return
             folder, _, name = self._path.rpartition("/")

@@ -260,9 +260,17 @@ class Session:
         self.kill_at = time.monotonic() + max(0.0, grace_s)
         if grace_s <= 0:
             return
-        tree = proctree.descendants(posix.getpid())
+        # Everybody is asked once: to many a program a second TERM means "at once". The group is
+        # asked as one, which also reaches what is being forked just now.
+        group = self.child if self.status is None else 0
+        others = [one for one in proctree.descendants(posix.getpid()) if _group_of(one[0]) != group]
         for signum in (_signal.SIGTERM, _signal.SIGCONT):  # a stopped process takes TERM when it goes on
-            for one in tree:
+            if group:
+                try:
+                    posix.killpg(group, signum)
+                except OSError:
+                    pass
+            for one in others:
                 proctree.signal_exact(one, signum)
 
     def _tree(self) -> "list[proctree.Process]":
@@ -350,6 +358,13 @@ class Session:
 def tag() -> str:
     """Names this process beyond pid and start time; a reader finds it in /proc/PID/cmdline."""
     return sys.argv[1] if len(sys.argv) > 1 else ""
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return posix.getpgid(pid)
+    except OSError:
+        return -1
 
 
 def _wall_ms() -> int:

@@ -89,6 +89,38 @@ def test_agent_that_heeds_term_ends_by_itself(tmp_path: Path) -> None:
         assert one.output() == b"ready\nbye\n"
 
 
+def test_each_process_of_the_tree_is_asked_exactly_once(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys, time
+signal.signal(15, lambda *_: os.write(1, (name + ' asked\\n').encode()))
+name = 'agent'
+for name in ('child', 'session'):
+    if os.fork() == 0:
+        if name == 'session':
+            os.setsid()
+        break
+else:
+    name = 'agent'
+os.write(1, (name + ' up\\n').encode())
+while True:
+    time.sleep(60)
+"""
+    with session(tmp_path, python(code)) as one:
+        until(lambda: one.output().count(b" up\n") == 3, "three processes")
+        assert stop(one.spec.session_dir, 0.3, "test")
+        one.ended()
+        asked = sorted(line for line in one.output().splitlines() if line.endswith(b"asked"))
+        assert asked == [b"agent asked", b"child asked", b"session asked"]
+
+
+def test_orphans_that_end_early_are_reaped_by_the_shim(tmp_path: Path) -> None:
+    script = "for n in 1 2 3 4 5 6 7 8 9; do (sleep 0.02 & :); done; echo ready; exec sleep 600"
+    with session(tmp_path, shell(script)) as one:
+        agent = one.started()
+        one.prints(b"ready")
+        until(lambda: proctree.children(one.shim.pid) == [agent], "the shim has no child but the agent")
+
+
 def test_second_stop_may_shorten_the_grace(tmp_path: Path) -> None:
     with session(tmp_path, shell(IGNORES_TERM)) as one:
         one.prints(b"ready")

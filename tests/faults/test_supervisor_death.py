@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from faults.session_kit import WITHIN_S, python, session, shell, spec_for, subreaper, until
 
-from agentctl.supervisor import proctree
-from agentctl.supervisor.process import Spare, launch
+from agentctl.supervisor import process, proctree
+from agentctl.supervisor.process import LaunchSpec, Spare, launch
 from agentctl.supervisor.recover import Ended, NeverStarted, Running, Vanished, adopt, sweep
 from agentctl.supervisor.session_files import read_exit, read_shim
 
@@ -89,35 +92,76 @@ def test_exit_while_nobody_supervises_is_read_afterwards(tmp_path: Path) -> None
     assert (found.exit.code, found.exit.out_bytes) == (4, 5)
 
 
-def test_kill_at_any_moment_of_a_launch_leaves_no_doubt(tmp_path: Path) -> None:
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
-    rng = random.Random(seed)
-    outcomes = set()
-    for number in range(12):
-        mark = tmp_path / f"ran-{number}"
-        spec = _spec(tmp_path, shell(f"echo x >> {mark}; exec sleep 600"))
-        supervisor = _stand_in([spec])
-        assert supervisor.stdout is not None
-        if number % 3:
-            supervisor.stdout.readline()
-            time.sleep(rng.random() * 0.03 * (number % 3 - 1))
-        _finish(supervisor)
-        folder, nonce = str(spec["session_dir"]), str(spec["nonce"])
-        found = adopt(folder, nonce)
-        outcomes.add(type(found).__name__)
-        if isinstance(found, Running):
-            until(mark.exists, "the adopted agent runs")
-            assert found.shim.send(signal.SIGINT)
-            assert found.shim.wait(WITHIN_S)
-            found.shim.close()
-            assert mark.read_text() == "x\n"
-            assert isinstance(adopt(folder, nonce), Ended)
-        else:
-            assert isinstance(found, NeverStarted)
-            assert not mark.exists()
-        assert proctree.carriers(nonce) == []
-    assert "Running" in outcomes
+def _launch_and_die(spec: LaunchSpec, line: int) -> bool:
+    """Fork a supervisor that kills itself before the given executed line of the launch.
+
+    False: the launch had fewer lines, and the supervisor died after it.
+    """
+    pid = os.fork()
+    if pid == 0:
+        left = line
+
+        def step(frame: FrameType, event: str, arg: object) -> Any:
+            nonlocal left
+            if frame.f_code.co_filename not in (process.__file__, proctree.__file__):
+                return None
+            left -= event == "line"
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step
+
+        sys.settrace(step)
+        try:
+            launch(spec)
+        finally:
+            os._exit(0)
+    return os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def _recovered(spec: LaunchSpec, mark: Path) -> str:
+    """Adopt the session; whatever comes of it, the agent ran at most once and nothing remains."""
+    found = adopt(spec.session_dir, spec.nonce)
+    if isinstance(found, Running):
+        until(mark.exists, "the adopted agent runs")
+        assert found.shim.send(signal.SIGINT)
+        assert found.shim.wait(WITHIN_S)
+        found.shim.close()
+        assert mark.read_text() == "x\n"
+        assert isinstance(adopt(spec.session_dir, spec.nonce), Ended)
+    else:
+        assert isinstance(found, NeverStarted), found
+        assert not mark.exists()
+    assert proctree.carriers(spec.nonce) == []
+    return type(found).__name__
+
+
+def _marked(store: Path, name: str) -> tuple[LaunchSpec, Path]:
+    mark = store / name
+    return spec_for(store, shell(f"echo x >> {mark}; exec sleep 600")), mark
+
+
+def test_supervisor_killed_between_any_two_steps_of_a_launch_leaves_no_doubt(tmp_path: Path) -> None:
+    outcomes: Counter[str] = Counter()
+    lines, more = 0, True
+    while more:
+        spec, mark = _marked(tmp_path, f"at-once-{lines}")
+        more = _launch_and_die(spec, lines)
+        outcomes[_recovered(spec, mark)] += 1
+        lines += 1
+    assert lines > 30
+    for line in range(lines - 15, lines + 1):  # about the hand-over, and the shim is given time
+        spec, mark = _marked(tmp_path, f"later-{line}")
+        _launch_and_die(spec, line)
+        deadline = time.monotonic() + 0.1
+        while not os.path.lexists(f"{spec.session_dir}/begun") and time.monotonic() < deadline:
+            time.sleep(0.005)
+        outcomes[_recovered(spec, mark)] += 1
+    print(lines, "lines", dict(outcomes))
+    assert outcomes["NeverStarted"] > 10
+    assert outcomes["Running"] > 0
+    # A session that was given up has not started later, behind our back.
+    assert all(mark.read_text() == "x\n" for mark in tmp_path.glob("*-*"))
+    assert len(list(tmp_path.glob("*-*"))) == outcomes["Running"]
 
 
 def test_directory_given_up_is_never_started_later(tmp_path: Path) -> None:
