@@ -42,6 +42,7 @@ KINDS: dict[str, int] = {
     "store.backed_up": 90,
     "store.restored": 91,
     "store.pruned": 92,
+    "store.named": 93,
 }
 NAMES: dict[int, str] = {code: kind for kind, code in KINDS.items()}
 

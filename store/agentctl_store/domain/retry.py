@@ -61,6 +61,10 @@ class Failure:
     retry_after_ms: int | None = None  #: what the provider asked for; honoured up to MAX_RETRY_AFTER_MS
 
 
+#: how the attempt ends that runs when its task's deadline passes
+LATE = Failure("timeout", "the task's deadline passed")
+
+
 @record
 class Verdict:
     """What follows from a failure: a retry after `delay_ms`, or, with `dead`, a dead letter for that reason."""

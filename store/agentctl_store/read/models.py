@@ -210,6 +210,7 @@ class EventRow:
     attempt: int | None
     actor: str | None
     data: str | None  #: JSON text
+    session: str | None = None
 
 
 @record

@@ -64,3 +64,5 @@ if TYPE_CHECKING:
 
         def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
             """Return events with `seq` above `after`, oldest first; negative `after` counts from the end."""
+
+        def close(self) -> None: ...

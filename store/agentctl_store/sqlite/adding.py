@@ -54,14 +54,15 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
             still_open, task.deadline_ms, task.timeout_ms, retry, task.creator,
         ),
     )  # fmt: skip
-    for parent, _ in parents:
-        tx.execute(sql["insert_edge"], (parent, number))
+    for parent, parent_state in parents:
+        tx.execute(sql["insert_edge"], (parent, number, 1 if parent_state in FINAL else None))
     told: dict[str, Any] = {"queue": queue}
     optional = {
         "priority": task.priority or None,
         "run_at": available if available > now else None,
         "key": task.key,
         "after": [parent for parent, _ in parents] or None,
+        "ended": [parent for parent, parent_state in parents if parent_state in FINAL] or None,
         "open": still_open or None,
         "on_parent_failure": fallback,
         "deadline": task.deadline_ms,
@@ -76,7 +77,7 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
     if failed and fallback != "run":
         from .ending import end_child_alone
 
-        state = end_child_alone(tx, sql, number, failed[0], fallback, actor)
+        state = end_child_alone(tx, sql, number, state, failed[0], fallback, actor)
     return Added(number, True, state)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 
+from ..domain.event import KINDS
 from ..errors import NotFound, StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreTooNew
+from ..jsontext import dumps
 from . import gate
 
 TYPE_CHECKING = False
@@ -23,6 +25,7 @@ BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
 FILE = "store.db"
 LOCK = "write.lock"
 GENESIS = bytes(16)
+_NAMED = KINDS["store.named"]
 
 try:
     import fcntl
@@ -60,6 +63,29 @@ def link(
     """Return an event's hash: SHA-256, cut to 16 bytes, over the previous hash, its fields and its body's digest."""
     head = f"{seq}|{at_ms}|{kind}|{task}|{attempt}|{actor}|{session}|{body}|{data}|".encode(errors="surrogatepass")
     return sha256(previous + head + (correlation or b"") + body_digest).digest()[:16]  # type: ignore[no-any-return]
+
+
+def explain(directory: str, error: Exception) -> StoreError:
+    """Return what `error`, from SQLite or the operating system, means to a person."""
+    text, code = str(error), getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if isinstance(code, int) else None
+    low = text.lower()
+    where = f"the store at {directory}"
+    if primary in (5, 6) or "locked" in low:
+        return StoreBusy(f"{where} is held by another process", "Try again in a moment; nothing was written")
+    if primary in (13, 10) or "disk is full" in low or "disk i/o" in low or getattr(error, "errno", 0) == 28:
+        return StoreFull(
+            f"{where} cannot be written: {low}",
+            "Free some disk space; reading works meanwhile, and writing goes on by itself",
+        )
+    if primary in (8, 14) or "readonly" in low or "unable to open" in low or isinstance(error, OSError):
+        return StoreFull(f"{where} cannot be written: {low}", "Check the folder's permissions and mount options")
+    if primary in (11, 26) or "malformed" in low or "not a database" in low:
+        return StoreCorrupt(
+            f"{where} is damaged: {low}",
+            "Stop the fleet, keep the file aside, and run: agentctl store check, then agentctl store restore",
+        )
+    return StoreError(f"{where} refused a statement: {text}")
 
 
 class Connection:
@@ -168,25 +194,7 @@ class Connection:
 
     def explained(self, error: Exception) -> StoreError:
         """Return what `error`, from SQLite or the operating system, means to a person."""
-        text, code = str(error), getattr(error, "sqlite_errorcode", None)
-        primary = code & 0xFF if isinstance(code, int) else None
-        low = text.lower()
-        where = f"the store at {self.directory}"
-        if primary in (5, 6) or "locked" in low:
-            return StoreBusy(f"{where} is held by another process", "Try again in a moment; nothing was written")
-        if primary in (13, 10) or "disk is full" in low or "disk i/o" in low or getattr(error, "errno", 0) == 28:
-            return StoreFull(
-                f"{where} cannot be written: {low}",
-                "Free some disk space; reading works meanwhile, and writing goes on by itself",
-            )
-        if primary in (8, 14) or "readonly" in low or "unable to open" in low or isinstance(error, OSError):
-            return StoreFull(f"{where} cannot be written: {low}", "Check the folder's permissions and mount options")
-        if primary in (11, 26) or "malformed" in low or "not a database" in low:
-            return StoreCorrupt(
-                f"{where} is damaged: {low}",
-                "Stop the fleet, keep the file aside, and run: agentctl store check, then agentctl store restore",
-            )
-        return StoreError(f"{where} refused a statement: {text}")
+        return explain(self.directory, error)
 
     def close(self) -> None:
         """Close the file. The last one out folds the WAL back."""
@@ -257,12 +265,12 @@ class Transaction:
         correlation: bytes | None = None,
     ) -> int:
         """Append one event and return its sequence number. `body` is the payload or result it brought."""
+        who = None if actor is None else self.number("actor", actor)
         head = self._head
         if head is None:
             row = self.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
             head = row or (0, GENESIS)
         seq, at = head[0] + 1, self.now.wall_ms
-        who = None if actor is None else self.number("actor", actor)
         linked = link(head[1], seq, at, kind, task, attempt, who, session, body, data, correlation, body_digest)
         self.execute(
             "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -283,6 +291,8 @@ class Transaction:
             else:
                 made = self.execute(f"INSERT INTO {table} (name) VALUES (?)", (name,))  # noqa: S608
             row = (made.lastrowid,)
+            # Rows and events name it by its number: the history must say what the number stands for.
+            self.event(_NAMED, data=dumps({table: name, "id": row[0]}))
         self.conn.ids[table, name] = row[0]
         return int(row[0])
 

@@ -46,7 +46,7 @@ def cancel(tx: Transaction, conn: Connection, task: int, reason: str, actor: str
     """Cancel what waits; ask what runs. Asking twice changes nothing."""
     state = _state(tx, conn, task, "cancel")
     if state != "active":
-        return cancel_now(tx, conn.sql, task, None, reason, actor)
+        return cancel_now(tx, conn.sql, task, None, reason, actor, {"from": state})
     asked = tx.execute("SELECT cancel_asked FROM task WHERE id = ?", (task,)).fetchone()[0]
     if not asked:
         ask_cancel(tx, conn, task, reason, actor)

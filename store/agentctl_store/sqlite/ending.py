@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
-from ..domain.retry import Failure, RetryPolicy, judge
+from ..domain.retry import LATE, Failure, RetryPolicy, judge
 from ..domain.task import Ended, Lease
 from ..errors import NotFound, StaleAttempt
 from ..ids import write_attempt, write_id
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..domain.machine import State
     from ..domain.task import Outcome, Usage
     from .connection import Transaction
+
+    Used = tuple[int | None, int | None, int | None]  #: tokens in, tokens out, millionths of a dollar
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
@@ -115,9 +117,9 @@ def complete(
                 tx.execute("DELETE FROM body WHERE id = ?", (number,))
             return Ended("done")
         raise held.stale("complete")
-    _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
+    used = _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
     told: dict[str, Any] = {}
-    _tell(told, usage, exit_code or None)
+    _tell(told, used, exit_code)
     tx.event(_COMPLETED, task, n, None, dumps(told) if told else None, body=number, body_digest=body)
     if end_session is not None:
         write_session_end(tx, end_session)
@@ -142,8 +144,8 @@ def fail(
         raise held.stale("fail")
     if held.cancel_asked:
         return _cancelled(tx, sql, held, usage, failure.exit_code, end_session)
-    _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code)
-    ended = after_failure(tx, sql, held, failure, jitter, usage)
+    used = _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code)
+    ended = after_failure(tx, sql, held, failure, jitter, used)
     if end_session is not None:
         write_session_end(tx, end_session)
     return ended
@@ -155,12 +157,12 @@ def after_failure(
     held: Held,
     failure: Failure,
     jitter: float,
-    usage: Usage | None = None,
+    used: Used,
 ) -> Ended:
     """Write what `judge` decides."""
     verdict = judge(failure, held.policy(), held.burnt, held.throttled, jitter)
     told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
-    _tell(told, usage, failure.exit_code)
+    _tell(told, used, failure.exit_code)
     if verdict.dead is not None:
         told["reason"] = verdict.dead
         return bury(tx, sql, held.task, held.n, told)
@@ -183,7 +185,7 @@ def after_failure(
 
 
 def bury(tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any]) -> Ended:
-    """Make a task a dead letter; `told` carries reason, class, error and burns."""
+    """Make a task a dead letter; `told` carries reason, class, error, burns and the state it was in if not active."""
     _bury_alone(tx, sql, task, n, told)
     return Ended("dead", None, told["reason"], tuple(settle_children(tx, sql, task, "dead")))
 
@@ -213,8 +215,9 @@ def release(
     if held.cancel_asked:
         return _cancelled(tx, sql, held, None, None, end_session)
     tx.execute(sql["release"], (reason, task, n))
-    _end_attempt(tx, sql, task, n, "released", None, None, None)
-    tx.event(_RELEASED, task, n, None, dumps({"reason": reason}))
+    told: dict[str, Any] = {"reason": reason}
+    _tell(told, _end_attempt(tx, sql, task, n, "released", None, None, None), None)
+    tx.event(_RELEASED, task, n, None, dumps(told))
     if end_session is not None:
         write_session_end(tx, end_session)
     return Ended("ready", None, reason)
@@ -245,11 +248,12 @@ def _cancelled(
     exit_code: int | None,
     end_session: SessionEnd | None,
 ) -> Ended:
-    _end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code)
+    told: dict[str, Any] = {}
+    _tell(told, _end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code), exit_code)
     (reason,) = tx.execute("SELECT reason FROM task WHERE id = ?", (held.task,)).fetchone()
     if end_session is not None:
         write_session_end(tx, end_session)
-    return cancel_now(tx, sql, held.task, held.n, reason or "cancelled", None, usage)
+    return cancel_now(tx, sql, held.task, held.n, reason or "cancelled", None, told)
 
 
 def cancel_now(
@@ -259,10 +263,10 @@ def cancel_now(
     n: int | None,
     reason: str,
     actor: str | None,
-    usage: Usage | None = None,
+    told: dict[str, Any],
 ) -> Ended:
-    """End a task as cancelled, whatever it was waiting for."""
-    _cancel_alone(tx, sql, task, n, reason, actor, usage)
+    """End a task as cancelled; `told` carries how its attempt ended, or the state it was in if not active."""
+    _cancel_alone(tx, sql, task, n, reason, actor, told)
     return Ended("cancelled", None, reason, tuple(settle_children(tx, sql, task, "cancelled")))
 
 
@@ -273,12 +277,10 @@ def _cancel_alone(
     n: int | None,
     reason: str,
     actor: str | None,
-    usage: Usage | None = None,
+    told: dict[str, Any],
 ) -> None:
     tx.execute(sql["cancel"], (tx.now.wall_ms, reason, task))
-    told: dict[str, Any] = {"reason": reason}
-    _tell(told, usage, None)
-    tx.event(_CANCELLED, task, n, actor, dumps(told))
+    tx.event(_CANCELLED, task, n, actor, dumps({"reason": reason, **told}))
 
 
 def settle_children(tx: Transaction, sql: dict[str, str], parent: int, state: State) -> list[int]:
@@ -293,8 +295,9 @@ def settle_children(tx: Transaction, sql: dict[str, str], parent: int, state: St
     while ended:
         above, how = ended.pop()
         for child, open_parents, fallback, available in tx.execute(sql["children"], (above,)).fetchall():
+            tx.execute(sql["end_edge"], (above, child))
             if how != "done" and fallback != "run":
-                ended.append((child, end_child_alone(tx, sql, child, above, fallback, None)))
+                ended.append((child, end_child_alone(tx, sql, child, "blocked", above, fallback, None)))
             elif open_parents > 1:
                 tx.execute(sql["fewer_parents"], (child,))
             elif available > tx.now.wall_ms:
@@ -308,14 +311,20 @@ def settle_children(tx: Transaction, sql: dict[str, str], parent: int, state: St
 
 
 def end_child_alone(
-    tx: Transaction, sql: dict[str, str], child: int, parent: int, fallback: str | None, actor: str | None
+    tx: Transaction,
+    sql: dict[str, str],
+    child: int,
+    state: State,
+    parent: int,
+    fallback: str | None,
+    actor: str | None,
 ) -> State:
     """End a child whose parent failed, as its on_parent_failure says; its own children are the caller's."""
     why = f"its parent {write_id(parent)} failed"
     if fallback == "cancel":
-        _cancel_alone(tx, sql, child, None, why, actor)
+        _cancel_alone(tx, sql, child, None, why, actor, {"from": state})
         return "cancelled"
-    _bury_alone(tx, sql, child, None, {"reason": "parent_failed", "error": why})
+    _bury_alone(tx, sql, child, None, {"reason": "parent_failed", "error": why, "from": state})
     return "dead"
 
 
@@ -342,19 +351,21 @@ def _end_attempt(
     failure: Failure | None,
     usage: Usage | None,
     exit_code: int | None,
-) -> None:
+) -> Used:
+    """Close an attempt's row and return what it used in all, heartbeats included."""
     kind, message = (None, None) if failure is None else (failure.kind, failure.message)
     values = (tx.now.wall_ms, outcome, kind, message, exit_code, *_used(usage), task, n)
-    tx.execute(sql["end_attempt"], values)
+    row: Used = tx.execute(sql["end_attempt"], values).fetchone()
+    return row
 
 
-def _used(usage: Usage | None) -> tuple[int | None, int | None, int | None]:
+def _used(usage: Usage | None) -> Used:
     return (None,) * 3 if usage is None else (usage.input_tokens, usage.output_tokens, usage.cost_microusd)
 
 
-def _tell(told: dict[str, Any], usage: Usage | None, exit_code: int | None) -> None:
-    if usage is not None:
-        told["usage"] = list(_used(usage))
+def _tell(told: dict[str, Any], used: Used, exit_code: int | None) -> None:
+    if used != (None, None, None):
+        told["usage"] = list(used)
     if exit_code is not None:
         told["exit"] = exit_code
 
@@ -365,11 +376,15 @@ def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float)
     held = Held(tx, sql, task, n)
     if held.cancel_asked:
         return _cancelled(tx, sql, held, None, None, None)
-    _end_attempt(tx, sql, task, n, "failed", failure, None, None)
-    return after_failure(tx, sql, held, failure, jitter)
+    used = _end_attempt(tx, sql, task, n, "failed", failure, None, None)
+    return after_failure(tx, sql, held, failure, jitter, used)
 
 
-def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> None:
-    """Close the running attempt of a task whose deadline passed; burying the task is the caller's."""
-    failure = Failure("timeout", "the task's deadline passed")
-    _end_attempt(tx, sql, task, n, "failed", failure, None, None)
+def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[str, Any]:
+    """Close the running attempt of a task whose deadline passed and return what is to be told of it.
+
+    Burying the task is the caller's.
+    """
+    told: dict[str, Any] = {}
+    _tell(told, _end_attempt(tx, sql, task, n, "failed", LATE, None, None), None)
+    return told

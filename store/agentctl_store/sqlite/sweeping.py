@@ -10,6 +10,8 @@ from .ending import bury, end_late, lost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .connection import Connection, Transaction
 
 _GAP = KINDS["clock.gap"]
@@ -60,10 +62,13 @@ def attend(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tupl
     expired = buried = 0
     if overdue:
         for task, state, n in tx.execute(conn.sql["overdue"], (now.wall_ms, limit)).fetchall():
+            told: dict[str, Any] = {"reason": "deadline", "error": "its deadline passed"}
             if state == "active":
                 # The fence closes here: the attempt's next heartbeat is refused and its process is stopped.
-                end_late(tx, conn.sql, task, n)
-            bury(tx, conn.sql, task, n or None, {"reason": "deadline", "error": "its deadline passed"})
+                told.update(end_late(tx, conn.sql, task, n))
+            else:
+                told["from"] = state
+            bury(tx, conn.sql, task, n if state == "active" else None, told)
             buried += 1
     if expire:
         for index, (task, n) in enumerate(tx.execute(conn.sql["lost"], (now.boot_ms, limit)).fetchall()):

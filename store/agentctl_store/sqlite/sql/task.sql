@@ -13,7 +13,7 @@ SELECT id, state FROM task WHERE id = ?
 SELECT id, state FROM task WHERE key = ?
 
 -- name: insert_edge
-INSERT INTO edge (parent, child) VALUES (?, ?)
+INSERT INTO edge (parent, child, ended) VALUES (?, ?, ?)
 
 -- name: due
 -- One probe before a claim: is anything of this kind to be done at all? Each is a look at the edge of an index.
@@ -67,7 +67,7 @@ WHERE id = ? AND attempts = ? AND state IN (@sources(release))
 
 -- name: bury
 UPDATE task SET state = @target(bury), finished_ms = ?, burnt = burnt + ?, reason = ?, error_class = ?, error = ?,
-    lease_until_boot_ms = NULL, cancel_asked = NULL
+    lease_until_boot_ms = NULL, cancel_asked = NULL, open_parents = 0
 WHERE id = ? AND state IN (@sources(bury))
 
 -- name: end_attempt
@@ -75,6 +75,7 @@ UPDATE attempt SET ended_ms = ?, outcome = ?, error_class = ?, error = ?, exit_c
     input_tokens = coalesce(?, input_tokens), output_tokens = coalesce(?, output_tokens),
     cost_microusd = coalesce(?, cost_microusd)
 WHERE task = ? AND n = ? AND ended_ms IS NULL
+RETURNING input_tokens, output_tokens, cost_microusd
 
 -- name: held
 -- What ending an attempt must know of its task.
@@ -87,7 +88,10 @@ SELECT 1 FROM edge WHERE parent = ? LIMIT 1
 
 -- name: children
 SELECT t.id, t.open_parents, t.on_parent_failure, t.available_ms
-FROM edge e JOIN task t ON t.id = e.child WHERE e.parent = ? AND t.state = 'blocked'
+FROM edge e JOIN task t ON t.id = e.child WHERE e.parent = ? AND e.ended IS NULL AND t.state = 'blocked'
+
+-- name: end_edge
+UPDATE edge SET ended = 1 WHERE parent = ? AND child = ?
 
 -- name: fewer_parents
 UPDATE task SET open_parents = open_parents - 1 WHERE id = ?
@@ -100,7 +104,8 @@ WHERE id = ? AND state IN (@sources(unblock))
 UPDATE task SET state = @target(defer), open_parents = 0 WHERE id = ? AND state IN (@sources(defer))
 
 -- name: cancel
-UPDATE task SET state = @target(cancel), finished_ms = ?, reason = ?, lease_until_boot_ms = NULL, cancel_asked = NULL
+UPDATE task SET state = @target(cancel), finished_ms = ?, reason = ?, lease_until_boot_ms = NULL, cancel_asked = NULL,
+    open_parents = 0
 WHERE id = ? AND state IN (@sources(cancel))
 
 -- name: ask_cancel

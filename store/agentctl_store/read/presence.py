@@ -1,0 +1,57 @@
+"""Whether a supervisor runs on a store, as its lock file tells. Asking never touches the lock itself: a supervisor
+that starts at that moment would find it taken.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..clock import boot_id
+from ..errors import AgentctlError
+from ..jsontext import loads
+from .models import SupervisorRow
+
+LOCK = "supervisor.lock"
+_boot: list[str] = []
+
+
+def supervisor_row(directory: str, last_seen_ms: int | None = None) -> SupervisorRow:
+    """Return who supervises the store in `directory`; when nobody does, `since_ms` is `last_seen_ms`."""
+    try:
+        descriptor = os.open(os.path.join(directory, LOCK), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return SupervisorRow(False, None, last_seen_ms)
+    try:
+        text = os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
+    try:
+        told = loads(text, LOCK)
+        pid, start, since = told["pid"], told.get("start"), told.get("since")
+    except (AgentctlError, KeyError, TypeError, AttributeError):
+        return SupervisorRow(False, None, last_seen_ms)
+    if not isinstance(pid, int) or not _runs(pid, start, told.get("boot")):
+        return SupervisorRow(False, None, last_seen_ms)
+    return SupervisorRow(True, pid, since if isinstance(since, int) else None)
+
+
+def _runs(pid: int, start: object, boot: object) -> bool:
+    """Say whether the process of that start time lives: a pid alone may belong to somebody else by now."""
+    if not _boot:
+        _boot.append(boot_id())
+    if boot not in (None, _boot[0]):
+        return False
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        if os.path.isdir("/proc/self"):
+            return False
+        try:
+            os.kill(pid, 0)
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return True
+    return fields[0] not in (b"Z", b"X") and (start is None or int(fields[19]) == start)

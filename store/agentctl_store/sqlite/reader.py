@@ -1,0 +1,310 @@
+"""Windowed reads for screens and reading verbs (agentctl_store/read/port.py), over a connection of their own."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..domain.event import KINDS, NAMES
+from ..domain.machine import STATES
+from ..ids import check_instance, read_id, write_id
+from ..jsontext import dumps, loads
+from ..read.models import (
+    HEALTH_ORDER,
+    INSTANCE_SORTS,
+    AttemptRow,
+    DeadLetter,
+    DeadLetterGroup,
+    DeadLetterRow,
+    EventRow,
+    Filter,
+    FleetSummary,
+    QueueRow,
+    SessionRow,
+    TaskRow,
+)
+from ..read.presence import supervisor_row
+from . import sqltext
+from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
+from .readfile import ReadFile
+from .slots import Slots
+from .tail import BUCKET_MS, Tail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..read.models import InstanceRow
+
+ERROR_LINE = 200  #: characters of an error in a list
+TITLE = 200  #: characters of a title
+ORDERS_KEPT = 8  #: orders of the dead letters kept between calls
+DETAILS_AT_ONCE = 500
+_DEAD_MOVES = tuple(
+    KINDS[kind] for kind in ("task.buried", "task.requeued", "task.discarded", "task.pruned", "task.carried")
+)
+
+
+def load_sql() -> dict[str, str]:
+    """Return the blocks of read.sql with their shared parts put in."""
+    blocks = sqltext.load("read")
+    title = blocks.pop("title")
+    return {name: text.replace("@title", title).replace("@bucket", str(BUCKET_MS)) for name, text in blocks.items()}
+
+
+class SqliteReader:
+    """See agentctl_store.read.port.Reader, whose words these are."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.file = ReadFile(directory)
+        self.sql = load_sql()
+        self._tail = Tail(self.file, self.sql)
+        self._slots = Slots(self.file, self.sql, self._tail)
+        self._orders: dict[tuple[str, Filter], list[int]] = {}
+        self._orders_at: tuple[Any, ...] = ()
+
+    def close(self) -> None:
+        self.file.close()
+
+    def __enter__(self) -> SqliteReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def version(self) -> int:
+        """Changes with each commit of another process, and when the supervisor comes or goes."""
+        return self.file.version() * 2 + int(supervisor_row(self.directory).running)
+
+    # --- the fleet --------------------------------------------------------------------------------------------
+    def summary(self, now_ms: int) -> FleetSummary:
+        with self.file.snapshot():
+            healths = dict(self.file.rows(self.sql["healths"]))
+            states: dict[str, int] = {}
+            for (_, state), n in self._tail.counts().items():
+                states[state] = states.get(state, 0) + n
+            paused = tuple(row[0] for row in self.file.rows(self.sql["paused"]))
+            cost = self.file.rows(self.sql["cost_since"], (_midnight_ms(now_ms),))[0][0]
+            supervisor = supervisor_row(self.directory, self._last_seen())
+        return FleetSummary(
+            now_ms,
+            os.path.basename(os.path.dirname(os.path.abspath(self.directory))),
+            supervisor,
+            tuple((health, healths[health]) for health in HEALTH_ORDER if healths.get(health)),
+            tuple((state, states[state]) for state in STATES if states.get(state)),
+            BUCKET_MS,
+            self._tail.flow(None, now_ms),
+            cost,
+            paused_queues=paused,
+        )
+
+    def _last_seen(self) -> int | None:
+        """Return when the supervisor last wrote anything of its own."""
+        kinds = ("supervisor.started", "supervisor.stopped", "instance.changed", "session.ended")
+        seqs = [self.file.rows(self.sql["newest_of_kind"], (KINDS[kind],))[0][0] for kind in kinds]
+        newest = max((seq for seq in seqs if seq), default=None)
+        return None if newest is None else int(self.file.rows(self.sql["event_at"], (newest,))[0][0])
+
+    def instances(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[InstanceRow, ...]:
+        sort_key(sort, dict.fromkeys(INSTANCE_SORTS))
+        return self._slots.window(offset, limit, sort, filter)
+
+    def instance_count(self, filter: Filter) -> int:
+        return self._slots.count(filter)
+
+    def instance_position(self, instance: str, sort: str, filter: Filter) -> int | None:
+        sort_key(sort, dict.fromkeys(INSTANCE_SORTS))
+        return self._slots.position(instance, sort, filter)
+
+    def instance(self, instance: str) -> InstanceRow | None:
+        return self._slots.one(instance)
+
+    def sessions(self, instance: str, limit: int) -> tuple[SessionRow, ...]:
+        agent, slot = check_instance(instance)
+        return tuple(_session_row(row) for row in self.file.rows(self.sql["sessions"], (agent, slot, limit)))
+
+    def queues(self) -> tuple[QueueRow, ...]:
+        with self.file.snapshot():
+            counts = self._tail.counts()
+            takers: dict[str, list[str]] = {}
+            for agent, queues in self.file.rows(self.sql["declared"]):
+                for queue in loads(queues, "queues"):
+                    takers.setdefault(queue, []).append(agent)
+            rows = self.file.rows(self.sql["queues"])
+        return tuple(
+            QueueRow(
+                queue=name,
+                paused=bool(paused),
+                oldest_ready_ms=oldest,
+                agents=tuple(takers.get(name, ())),
+                **{state: counts.get((number, state), 0) for state in STATES},
+            )
+            for number, name, paused, oldest in rows
+        )
+
+    # --- tasks ------------------------------------------------------------------------------------------------
+    def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]:
+        condition, values = where(filter)
+        query = self._list("t.id", condition) + f" ORDER BY {order_by(sort, TASK_KEYS)} LIMIT ? OFFSET ?"
+        with self.file.snapshot():
+            ids = [row[0] for row in self.file.rows(query, (*values, limit, offset))]
+            return tuple(self._task_rows(ids))
+
+    def task_count(self, filter: Filter) -> int:
+        if filter.agent is None and filter.reason is None and not filter.text:
+            with self.file.snapshot():
+                names = {row[0]: row[1] for row in self.file.rows(self.sql["queues"])} if filter.queue else {}
+                return sum(
+                    n
+                    for (queue, state), n in self._tail.counts().items()
+                    if filter.state in (None, state) and filter.queue in (None, names.get(queue))
+                )
+        condition, values = where(filter)
+        return int(self.file.rows(self._list("count(*)", condition), values)[0][0])
+
+    def task_position(self, task: str, sort: str, filter: Filter) -> int | None:
+        number = read_id(task)
+        key, descending = sort_key(sort, TASK_KEYS)
+        condition, values = where(filter)
+        with self.file.snapshot():
+            found = self.file.rows(self._list(key, f"t.id = ? AND {condition}"), (number, *values))
+            if not found:
+                return None
+            earlier, bounds = before(key, descending, found[0][0], number)
+            query = self._list("count(*)", f"{earlier} AND {condition}")
+            return int(self.file.rows(query, (*bounds, *values))[0][0])
+
+    def _list(self, columns: str, condition: str) -> str:
+        return self.sql["list"].replace("@columns", columns).replace("@where", condition)
+
+    def _details(self, ids: list[int]) -> list[Any]:
+        rows: dict[int, Any] = {}
+        for start in range(0, len(ids), DETAILS_AT_ONCE):
+            part = dumps(ids[start : start + DETAILS_AT_ONCE])
+            rows.update((row[0], row) for row in self.file.rows(self.sql["tasks_by_id"], (part,)))
+        return [rows[number] for number in ids if number in rows]
+
+    def _task_rows(self, ids: list[int]) -> list[TaskRow]:
+        return [
+            TaskRow(
+                write_id(row[0]), row[1], row[2], title(row[3]), row[4], row[5], row[0] >> 20, row[6], row[7], row[8],
+                row[9], row[10], row[11], row[12],
+            )
+            for row in self._details(ids)
+        ]  # fmt: skip
+
+    def attempts(self, task: str) -> tuple[AttemptRow, ...]:
+        rows = self.file.rows(self.sql["attempts"], (read_id(task),))
+        return tuple(_attempt_row(row) for row in reversed(rows))
+
+    # --- dead letters -----------------------------------------------------------------------------------------
+    def dead_letters(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[DeadLetterRow, ...]:
+        with self.file.snapshot():
+            ids = self._dead_order(sort, filter)[offset : offset + limit]
+            return tuple(_dead_row(row) for row in self._details(ids))
+
+    def dead_letter_count(self, filter: Filter) -> int:
+        with self.file.snapshot():
+            return len(self._dead_order("-died", filter))
+
+    def dead_letter_position(self, task: str, sort: str, filter: Filter) -> int | None:
+        number = read_id(task)
+        with self.file.snapshot():
+            try:
+                return self._dead_order(sort, filter).index(number)
+            except ValueError:
+                return None
+
+    def dead_letter_groups(self, filter: Filter) -> tuple[DeadLetterGroup, ...]:
+        from ..record import replace
+
+        condition, values = where(replace(filter, reason=None), dead=True)
+        rows = self.file.rows(self.sql["dead_groups"].replace("@where", condition), values)
+        return tuple(DeadLetterGroup(row[0] or "", *row[1:]) for row in rows)
+
+    def dead_letter_ids(self, filter: Filter, limit: int) -> tuple[str, ...]:
+        with self.file.snapshot():
+            return tuple(write_id(number) for number in self._dead_order("-died", filter)[:limit])
+
+    def dead_letter(self, task: str) -> DeadLetter | None:
+        number = read_id(task)
+        with self.file.snapshot():
+            whole = self.file.rows(self.sql["dead"], (number,))
+            if not whole:
+                return None
+            row = _dead_row(self._details([number])[0])
+            attempts = self.attempts(task)
+        payload, error, correlation = whole[0]
+        last = attempts[-1] if attempts else None
+        times = (None, None, None) if last is None else (last.session, last.claimed_ms, last.ended_ms)
+        return DeadLetter(row, payload, error or "", correlation, number >> 20, attempts, *times)
+
+    def _dead_order(self, sort: str, filter: Filter) -> list[int]:
+        """Return the ids of all dead letters that match, in order; kept until a task dies or comes back."""
+        order = order_by(sort, DEAD_KEYS)
+        at = tuple(self.file.rows(self.sql["newest_of_kind"], (kind,))[0][0] for kind in _DEAD_MOVES)
+        if at != self._orders_at:
+            self._orders.clear()
+            self._orders_at = at
+        known = self._orders.get((sort, filter))
+        if known is None:
+            condition, values = where(filter, dead=True)
+            rows = self.file.rows(self._list("t.id", condition) + f" ORDER BY {order}", values)
+            known = [row[0] for row in rows]
+            if len(self._orders) >= ORDERS_KEPT:
+                del self._orders[next(iter(self._orders))]
+            self._orders[sort, filter] = known
+        return known
+
+    # --- history ----------------------------------------------------------------------------------------------
+    def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
+        with self.file.snapshot():
+            if after < 0:
+                last = self.file.rows(self.sql["last_event"])[0][0] or 0
+                after = max(last + after, 0)
+            rows = self.file.rows(self.sql["events"], (after, limit))
+        return tuple(
+            EventRow(seq, at, NAMES.get(kind, str(kind)), _id(task), attempt, actor, data, _id(session))
+            for seq, at, kind, task, attempt, actor, data, session in rows
+        )
+
+
+def title(text: object) -> str:
+    """Return a title as one short line."""
+    return " ".join(str("" if text is None else text).split())[:TITLE]
+
+
+def _id(number: int | None) -> str | None:
+    return None if number is None else write_id(number)
+
+
+def _session_row(row: Any) -> SessionRow:
+    values: list[Any] = [write_id(row[0]), f"{row[1]}/{row[2]}", row[0] >> 20, *row[3:10], _id(row[10])]
+    return SessionRow(*values)
+
+
+def _attempt_row(row: Any) -> AttemptRow:
+    who = row[2] if row[3] is None else f"{row[2]}/{row[3]}"
+    values: list[Any] = [write_id(row[0]), row[1], who, _id(row[4]), *row[5:12], row[12] or 0]
+    return AttemptRow(*values)
+
+
+def _dead_row(row: Any) -> DeadLetterRow:
+    lines = (row[12] or "").strip().splitlines()
+    return DeadLetterRow(
+        write_id(row[0]),
+        row[1],
+        row[10] or "",
+        row[11],
+        lines[0][:ERROR_LINE] if lines else "",
+        row[8],
+        row[5],
+        row[7],
+        title(row[3]),
+    )
+
+
+def _midnight_ms(now_ms: int) -> int:
+    day = time.localtime(now_ms / 1000)
+    return int(time.mktime((day.tm_year, day.tm_mon, day.tm_mday, 0, 0, 0, 0, 0, -1)) * 1000)

@@ -1,0 +1,131 @@
+"""A connection that only reads, for screens and reading verbs.
+
+It goes on working when the disk is full or the folder cannot be written. Each call fetches all it asked for: a cursor
+left half-read would pin the write-ahead log, which then grows without end.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import NotFound, StoreTooNew
+from . import gate
+from .connection import BUSY_S, FILE, SCHEMA_VERSION, explain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
+
+
+def _uri(path: str, options: str) -> str:
+    quoted = "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in os.fsencode(path))
+    return f"file:{quoted}?{options}"
+
+
+class ReadFile:
+    """An open store file, never written through. Not for use by two threads at once."""
+
+    def __init__(self, directory: str) -> None:
+        self.library = gate.load()
+        self.directory = directory
+        self.path = os.path.join(os.path.abspath(directory), FILE)
+        self._still: tuple[int, int] | None = None  #: mtime and size of a file opened as unchanging
+        if not os.path.exists(self.path):
+            raise NotFound(f"there is no store at {directory}", "Create one with: agentctl init")
+        self.db = self._open()
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            self.db.close()
+            raise StoreTooNew(
+                f"the store at {directory} has schema {version}; this agentctl knows {SCHEMA_VERSION}",
+                "Upgrade agentctl, or restore a backup made before the upgrade",
+            )
+
+    def _open(self) -> Any:
+        try:
+            db = self._connect("mode=ro")
+            db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        except self.library.Error as error:
+            # SQLite needs a -shm file beside the store, and here it can make none (read-only or full disk). As long
+            # as there is no log either, nobody writes, and the file can be read as it lies.
+            db = self._open_still()
+            if db is None:
+                raise explain(self.directory, error) from None
+        return db
+
+    def _connect(self, options: str) -> Any:
+        db = self.library.connect(
+            _uri(self.path, options), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        db.execute("PRAGMA trusted_schema=OFF")
+        db.execute("PRAGMA cell_size_check=ON")
+        db.execute("PRAGMA mmap_size=0")
+        return db
+
+    def _open_still(self) -> Any:
+        if self._log_bytes():
+            return None
+        try:
+            db = self._connect("mode=ro&immutable=1")
+            db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        except self.library.Error:
+            return None
+        self._still = self._mark()
+        return db
+
+    def _log_bytes(self) -> int:
+        try:
+            return os.stat(self.path + "-wal").st_size
+        except OSError:
+            return 0
+
+    def _mark(self) -> tuple[int, int]:
+        found = os.stat(self.path)
+        return found.st_mtime_ns, found.st_size
+
+    def _awake(self) -> None:
+        """Reopen a file that was read as unchanging once somebody writes to it after all."""
+        if self._still is not None and (self._log_bytes() or self._mark() != self._still):
+            self.db.close()
+            self._still = None
+            self.db = self._open()
+
+    def rows(self, sql: str, values: Any = ()) -> list[Any]:
+        """Return all rows of one statement."""
+        if self._still is not None:
+            self._awake()
+        try:
+            return self.db.execute(sql, values).fetchall()  # type: ignore[no-any-return]
+        except self.library.Error as error:
+            raise explain(self.directory, error) from None
+
+    def version(self) -> int:
+        """Return a number that changes when another connection has committed."""
+        return int(self.rows("PRAGMA data_version")[0][0])
+
+    def snapshot(self) -> Snapshot:
+        """Return a context in which several statements see one state of the store. Keep it short."""
+        return Snapshot(self)
+
+    def close(self) -> None:
+        self.db.close()
+
+
+class Snapshot:
+    """One read transaction. Nested ones join the outer."""
+
+    __slots__ = ("_file", "_outer")
+
+    def __init__(self, file: ReadFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        self._outer = self._file.db.in_transaction
+        if not self._outer:
+            self._file.rows("BEGIN")
+
+    def __exit__(self, *_: object) -> None:
+        if not self._outer and self._file.db.in_transaction:
+            self._file.db.execute("ROLLBACK")

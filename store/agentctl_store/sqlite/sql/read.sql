@@ -1,0 +1,118 @@
+-- What screens and reading verbs see. One statement each, all rows fetched at once, so that nothing pins the WAL.
+
+-- name: title
+-- A payload in short: its title, name or path, else how it begins.
+CASE WHEN octet_length(p.text) > 65536 THEN substr(p.text, 1, 80)
+     WHEN p.text LIKE '{%' THEN
+        coalesce(p.text ->> '$.title', p.text ->> '$.name', p.text ->> '$.path', substr(p.text, 1, 80))
+     WHEN p.text LIKE '"%' THEN p.text ->> '$'
+     ELSE substr(p.text, 1, 80) END
+
+-- name: instances
+SELECT a.name, i.slot, a.mode, a.desired, i.phase, i.health, i.reason, i.since_ms, i.session,
+    CASE WHEN s.ended_ms IS NULL THEN s.pid END, CASE WHEN s.ended_ms IS NULL THEN s.started_ms END,
+    x.task, x.n, q.name, @title, x.claimed_ms, x.progress, i.restarts, i.next_start_ms, i.latched, x.cost_microusd,
+    i.memo, i.agent
+FROM instance i JOIN agent a ON a.id = i.agent
+LEFT JOIN session s ON s.id = i.session
+LEFT JOIN attempt x ON x.session = i.session AND x.ended_ms IS NULL
+LEFT JOIN task t ON t.id = x.task LEFT JOIN queue q ON q.id = t.queue LEFT JOIN body p ON p.id = t.payload
+ORDER BY a.name, i.slot, x.task, x.n
+
+-- name: healths
+SELECT health, count(*) FROM instance GROUP BY health
+
+-- name: sessions
+SELECT s.id, a.name, s.slot, s.pid, s.started_ms, s.ended_ms, s.outcome, s.exit_code, s.signal, s.detail, s.task
+FROM session s JOIN agent a ON a.id = s.agent
+WHERE s.agent = (SELECT id FROM agent WHERE name = ?) AND s.slot = ? ORDER BY s.id DESC LIMIT ?
+
+-- name: queues
+SELECT q.id, q.name, q.paused_ms IS NOT NULL,
+    (SELECT t.available_ms FROM task t WHERE t.queue = q.id AND t.state = 'ready'
+     ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1)
+FROM queue q ORDER BY q.name
+
+-- name: declared
+SELECT name, queues FROM agent WHERE declared = 1 ORDER BY name
+
+-- name: paused
+SELECT name FROM queue WHERE paused_ms IS NOT NULL ORDER BY name
+
+-- name: counts
+-- Each state is counted in the smallest index that holds it: a million finished tasks are one scan of one index.
+SELECT queue, 'ready', count(*) FROM task WHERE state = 'ready' GROUP BY queue
+UNION ALL SELECT queue, 'scheduled', count(*) FROM task WHERE state = 'scheduled' GROUP BY queue
+UNION ALL SELECT queue, 'blocked', count(*) FROM task WHERE state = 'blocked' GROUP BY queue
+UNION ALL SELECT queue, 'waiting', count(*) FROM task WHERE state = 'waiting' GROUP BY queue
+UNION ALL SELECT queue, 'active', count(*) FROM task WHERE state = 'active' GROUP BY queue
+UNION ALL SELECT queue, 'dead', count(*) FROM task WHERE state = 'dead' GROUP BY queue
+UNION ALL SELECT queue, state, count(*) FROM task WHERE state IN ('done', 'cancelled') GROUP BY queue, state
+
+-- name: last_event
+SELECT max(seq) FROM event
+
+-- name: moves
+-- What the events after one did to the counts: kind, bucket of time, queue, where the task came from or went,
+-- and who finished it.
+SELECT e.kind, e.at_ms / @bucket, t.queue,
+    CASE e.kind
+        WHEN 1 THEN CASE WHEN e.data ->> '$.open' THEN 'blocked' WHEN e.data ->> '$.run_at' THEN 'scheduled'
+                    ELSE 'ready' END
+        WHEN 14 THEN CASE WHEN e.data ->> '$.later' THEN 'scheduled' ELSE 'ready' END
+        WHEN 12 THEN coalesce(e.data ->> '$.from', 'active')
+        WHEN 13 THEN coalesce(e.data ->> '$.from', 'active') END,
+    x.agent, x.slot
+FROM event e LEFT JOIN task t ON t.id = e.task
+LEFT JOIN attempt x ON e.kind = 6 AND x.task = e.task AND x.n = e.attempt
+WHERE e.seq > ? AND e.kind < 30
+
+-- name: finishes
+SELECT e.at_ms / @bucket, x.agent, x.slot FROM event e
+LEFT JOIN attempt x ON x.task = e.task AND x.n = e.attempt WHERE e.seq > ? AND e.kind = 6
+
+-- name: done_by_slot
+SELECT agent, slot, count(*) FROM attempt WHERE outcome = 'done' AND slot IS NOT NULL GROUP BY agent, slot
+
+-- name: cost_since
+SELECT sum(cost_microusd) FROM attempt WHERE cost_microusd > 0 AND ended_ms >= ?
+
+-- name: event_time
+SELECT seq, at_ms FROM event WHERE seq >= ? ORDER BY seq LIMIT 1
+
+-- name: newest_of_kind
+SELECT max(seq) FROM event WHERE kind = ? AND kind >= 7
+
+-- name: event_at
+SELECT at_ms FROM event WHERE seq = ?
+
+-- name: tasks_by_id
+SELECT t.id, q.name, t.state, @title, t.priority, t.attempts, t.available_ms, t.finished_ms, a.name,
+    lower(hex(t.correlation)), t.reason, t.error_class, t.error
+FROM task t JOIN queue q ON q.id = t.queue JOIN body p ON p.id = t.payload
+LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts LEFT JOIN agent a ON a.id = x.agent
+WHERE t.id IN (SELECT value FROM json_each(?))
+
+-- name: list
+SELECT @columns FROM task t JOIN queue q ON q.id = t.queue LEFT JOIN body p ON p.id = t.payload
+LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts LEFT JOIN agent a ON a.id = x.agent
+WHERE @where
+
+-- name: dead_groups
+SELECT t.reason, count(*), min(t.finished_ms), max(t.finished_ms)
+FROM task t JOIN queue q ON q.id = t.queue LEFT JOIN body p ON p.id = t.payload
+LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts LEFT JOIN agent a ON a.id = x.agent
+WHERE @where GROUP BY t.reason ORDER BY count(*) DESC, t.reason
+
+-- name: dead
+SELECT p.text, t.error, lower(hex(t.correlation)) FROM task t JOIN body p ON p.id = t.payload
+WHERE t.id = ? AND t.state = 'dead'
+
+-- name: attempts
+SELECT x.task, x.n, a.name, x.slot, x.session, x.claimed_ms, x.ended_ms, x.outcome, x.error_class, x.error,
+    x.exit_code, x.progress, x.cost_microusd
+FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? ORDER BY x.n DESC LIMIT 1000
+
+-- name: events
+SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.data, e.session
+FROM event e LEFT JOIN actor a ON a.id = e.actor WHERE e.seq > ? ORDER BY e.seq LIMIT ?

@@ -1,0 +1,286 @@
+"""What a reader shows is what the store holds, in windows, and a reader is in nobody's way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+from store.store_kit import SetClock, add, new_store  # noqa: TID251
+
+from agentctl_store.domain.agent import AgentSpec, Instance, SessionEnd
+from agentctl_store.domain.retry import Failure
+from agentctl_store.errors import BadInput, NotFound
+from agentctl_store.ids import write_id
+from agentctl_store.read import open_reader
+from agentctl_store.read.models import (
+    DEAD_LETTER_SORTS,
+    HEALTH_ORDER,
+    INSTANCE_SORTS,
+    TASK_SORTS,
+    Filter,
+)
+from agentctl_store.store import Store
+
+ALL = Filter()
+
+
+def lively(folder: Path, seed: int = 3) -> tuple[Store, SetClock]:
+    """Return a store with tasks in many states."""
+    clock = SetClock(seed=seed)
+    store, dice = new_store(folder, clock), random.Random(seed)
+    for number in range(60):
+        queue = dice.choice(("review", "write", "test"))
+        add(store, queue, json.dumps({"title": f"file {number}"}), priority=dice.randint(-3, 3))
+    for _ in range(45):
+        clock.pass_ms(dice.randint(1, 400))
+        agent = dice.choice(("ann", "bob"))
+        for claim in store.claim([dice.choice(("review", "write", "test"))], agent=agent, slot=dice.randint(1, 2)):
+            match dice.randint(0, 3):
+                case 0:
+                    store.complete(claim.task.id, claim.n, result="1")
+                case 1:
+                    store.fail(claim.task.id, claim.n, Failure("permanent", f"no {dice.randint(0, 3)}\nlong story"))
+                case 2:
+                    store.fail(claim.task.id, claim.n, Failure("transient", "again"))
+    return store, clock
+
+
+@pytest.mark.parametrize("sort", [sign + name for name in TASK_SORTS for sign in ("", "-")])
+def test_windows_of_tasks_join_to_the_whole_list_and_each_row_knows_its_place(tmp_path: Path, sort: str) -> None:
+    store, _ = lively(tmp_path)
+    with store, open_reader(store.directory) as reader:
+        for filter in (ALL, Filter(queue="review"), Filter(state="dead"), Filter(agent="ann"), Filter(text="file 1")):
+            whole = reader.tasks(0, 1_000, sort, filter)
+            parts = [row for start in range(0, 70, 7) for row in reader.tasks(start, 7, sort, filter)]
+            assert list(whole) == parts
+            assert reader.task_count(filter) == len(whole)
+            places = [reader.task_position(row.task, sort, filter) for row in whole]
+            assert places == list(range(len(whole)))
+        assert {row.state for row in whole} >= {"ready", "done", "dead", "scheduled", "active"} or filter != ALL
+
+
+@pytest.mark.parametrize("sort", [sign + name for name in DEAD_LETTER_SORTS for sign in ("", "-")])
+def test_windows_of_dead_letters_join_to_the_whole_list(tmp_path: Path, sort: str) -> None:
+    store, _ = lively(tmp_path)
+    with store, open_reader(store.directory) as reader:
+        for filter in (
+            ALL,
+            Filter(queue="write"),
+            Filter(agent="bob"),
+            Filter(text="NO 1"),
+            Filter(reason="permanent"),
+        ):
+            whole = reader.dead_letters(0, 1_000, sort, filter)
+            parts = [row for start in range(0, 70, 4) for row in reader.dead_letters(start, 4, sort, filter)]
+            assert list(whole) == parts and whole
+            assert reader.dead_letter_count(filter) == len(whole)
+            assert [reader.dead_letter_position(row.task, sort, filter) for row in whole] == list(range(len(whole)))
+            assert len(reader.dead_letter_ids(filter, 3)) == min(3, len(whole))
+
+
+def test_an_order_of_dead_letters_is_forgotten_when_one_comes_or_goes(tmp_path: Path) -> None:
+    store, _ = lively(tmp_path)
+    with store, open_reader(store.directory) as reader:
+        first = reader.dead_letters(0, 1, "died", ALL)[0]
+        count = reader.dead_letter_count(ALL)
+        store.requeue(store.find_task(first.task), actor="cli:test")
+        assert reader.dead_letter_count(ALL) == count - 1
+        assert reader.dead_letter_position(first.task, "died", ALL) is None
+        assert reader.dead_letter(first.task) is None
+        claim = store.claim([first.queue], agent="ann", limit=1)[0]
+        store.fail(claim.task.id, claim.n, Failure("permanent", "once more"))
+        assert reader.dead_letter_count(ALL) == count
+
+
+def test_a_dead_letter_tells_everything(tmp_path: Path) -> None:
+    clock = SetClock()
+    with new_store(tmp_path, clock) as store:
+        task = add(store, "write", '{"path":"a.py"}')
+        claim = store.claim(["write"], agent="ann", slot=2, open_session="n")[0]
+        store.fail(task, 1, Failure("transient", "first"), end_session=SessionEnd(claim.session or 0, "exited", 1))
+        clock.pass_ms(400_000)
+        claim = store.claim(["write"], agent="bob", slot=1, open_session="m")[0]
+        store.fail(task, 2, Failure("permanent", "  first line\nsecond", exit_code=65))
+        with open_reader(store.directory) as reader:
+            dead = reader.dead_letter(write_id(task))
+            assert dead is not None
+            assert (dead.row.error, dead.error) == ("first line", "  first line\nsecond")
+            assert (dead.row.agent, dead.row.attempts, dead.row.title) == ("bob", 2, "a.py")
+            assert [attempt.instance for attempt in dead.attempts] == ["ann/2", "bob/1"]
+            assert dead.session == write_id(claim.session or 0) and dead.ended_ms == clock.wall_ms
+            assert [group.key for group in reader.dead_letter_groups(ALL)] == ["permanent"]
+            assert [one.session for one in reader.sessions("ann/2", 5)] == [dead.attempts[0].session]
+
+
+def test_counts_followed_event_by_event_equal_counts_made_anew(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 30)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    store, clock = lively(tmp_path, seed)
+    with store, open_reader(store.directory) as followed:
+        followed.queues()
+        ids = [store.find_task(row.task) for row in followed.tasks(0, 100, "id", ALL)]
+        for _ in range(30):
+            for _ in range(dice.randint(1, 6)):
+                act(store, dice, ids)
+            clock.pass_ms(dice.randint(0, 30_000))
+            store.sweep()
+            with open_reader(store.directory) as fresh:
+                assert followed.queues() == fresh.queues()
+                assert followed.summary(clock.wall_ms) == fresh.summary(clock.wall_ms)
+
+
+def act(store: Store, dice: random.Random, ids: list[int]) -> None:
+    """Do something to a random task; refusals are fine."""
+    from agentctl_store.errors import Conflict
+
+    task = dice.choice(ids)
+    try:
+        match dice.randint(0, 6):
+            case 0:
+                later = store.clock.now().wall_ms + 20_000
+                ids.append(add(store, after=(task,), run_at_ms=dice.choice((None, later))))
+            case 1:
+                store.cancel(task, actor="t")
+            case 2:
+                later = store.clock.now().wall_ms + 5_000
+                store.requeue(task, actor="t", run_at_ms=dice.choice((None, later)))
+            case 3:
+                store.discard(task, actor="t")
+            case 4:
+                store.hasten(task, actor="t")
+            case _:
+                for claim in store.claim(["work", "review", "write"], agent="ann", slot=1, limit=2):
+                    end = dice.choice(("done", "failed", "released"))
+                    if end == "done":
+                        store.complete(claim.task.id, claim.n)
+                    elif end == "failed":
+                        store.fail(claim.task.id, claim.n, Failure(dice.choice(("transient", "permanent")), "x"))
+                    else:
+                        store.release(claim.task.id, claim.n)
+    except Conflict:
+        pass
+
+
+def fleet(store: Store) -> None:
+    store.declare_agents(
+        [AgentSpec("ann", "task", ("review",), 3), AgentSpec("bob", "worker", ("write",), 1)], actor="supervisor"
+    )
+    seen = {"memory_bytes": 5_000, "heartbeat_ms": 77, "probe": "ready"}
+    add(store, "review", '{"name":"src"}')
+    claim = store.claim(["review"], agent="ann", slot=2, open_session="n")[0]
+    store.session_started(claim.session or 0, pid=4242)
+    store.heartbeat(claim.task.id, claim.n, progress="half")
+    store.save_instances(
+        [
+            Instance("ann", 1, "idle", "healthy", ""),
+            Instance("ann", 2, "busy", "degraded", "slow", claim.session, memo=json.dumps({"streak": 1, "seen": seen})),
+            Instance("ann", 3, "failed", "unhealthy", "start limit", latched=True, memo="not json"),
+            Instance("bob", 1, "stopped", "stopped", ""),
+        ]
+    )
+
+
+def test_an_instance_shows_its_work_and_what_the_supervisor_saw(tmp_path: Path) -> None:
+    with new_store(tmp_path) as store:
+        fleet(store)
+        with open_reader(store.directory) as reader:
+            busy = reader.instance("ann/2")
+            assert busy is not None
+            assert (busy.title, busy.progress, busy.pid, busy.queue) == ("src", "half", 4242, "review")
+            assert (busy.memory_bytes, busy.heartbeat_ms, busy.probe) == (5_000, 77, "ready")
+            assert busy.output_ms is None and busy.done == 0
+            folder = tmp_path / ".agentctl" / "sessions" / str(busy.session)
+            folder.mkdir(parents=True)
+            (folder / "out.000000").write_bytes(b"hello")
+            os.utime(folder / "out.000000", (1_700_000_000, 1_700_000_000))
+            assert reader.instance("ann/2").output_ms == 1_700_000_000_000  # type: ignore[union-attr]
+            number = store.find_task(str(busy.task))
+            store.complete(number, 1)
+            after = reader.instance("ann/2")
+            assert after is not None and (after.done, after.task) == (1, None)
+            assert reader.instance("ann/9") is None
+            assert [q.agents for q in reader.queues()] == [("ann",), ("bob",)]
+
+
+@pytest.mark.parametrize("sort", [sign + name for name in INSTANCE_SORTS for sign in ("", "-")])
+def test_instances_are_sorted_and_filtered(tmp_path: Path, sort: str) -> None:
+    with new_store(tmp_path) as store:
+        fleet(store)
+        with open_reader(store.directory) as reader:
+            whole = [row.instance for row in reader.instances(0, 10, sort, ALL)]
+            assert sorted(whole) == ["ann/1", "ann/2", "ann/3", "bob/1"]
+            assert [reader.instance_position(name, sort, ALL) for name in whole] == [0, 1, 2, 3]
+            assert [row.instance for row in reader.instances(1, 2, sort, ALL)] == whole[1:3]
+            if sort == "health":
+                ranks = [HEALTH_ORDER.index(row.health) for row in reader.instances(0, 10, sort, ALL)]
+                assert ranks == sorted(ranks)
+            assert reader.instance_count(Filter(text="START limit")) == 1
+            assert [row.instance for row in reader.instances(0, 9, sort, Filter(health="degraded"))] == ["ann/2"]
+
+
+def test_an_unknown_order_or_state_is_refused(tmp_path: Path) -> None:
+    with new_store(tmp_path) as store, open_reader(store.directory) as reader:
+        for ask in (
+            lambda: reader.tasks(0, 1, "id; DROP TABLE task", ALL),
+            lambda: reader.dead_letters(0, 1, "colour", ALL),
+            lambda: reader.instances(0, 1, "colour", ALL),
+            lambda: reader.tasks(0, 1, "id", Filter(state="'; --")),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(BadInput):
+                ask()
+    with pytest.raises(NotFound, match="agentctl init"):
+        open_reader(str(tmp_path / "nowhere"))
+
+
+def test_a_running_supervisor_is_known_by_its_process_and_not_by_its_number_alone(tmp_path: Path) -> None:
+    with new_store(tmp_path) as store, open_reader(store.directory) as reader:
+        before = reader.version()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        start = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        lock = tmp_path / ".agentctl" / "supervisor.lock"
+        told = {"pid": os.getpid(), "start": start, "boot": boot, "since": 5}
+        lock.write_text(json.dumps(told))
+        assert reader.summary(0).supervisor.running and reader.version() != before
+        for wrong in ({**told, "start": start + 1}, {**told, "boot": "other"}, {**told, "pid": 1 << 30}, [], "x"):
+            lock.write_text(json.dumps(wrong))
+            assert not reader.summary(0).supervisor.running
+
+
+def test_a_reader_never_pins_the_log(tmp_path: Path) -> None:
+    store, clock = lively(tmp_path)
+    with store, open_reader(store.directory) as reader:
+        for _ in range(3):
+            reader.summary(clock.wall_ms)
+            reader.tasks(0, 5, "id", ALL)
+            reader.dead_letters(0, 5, "died", Filter(text="no"))
+            reader.events(0, 5)
+            add(store)
+        busy, log, moved = store.driver.conn.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0]  # type: ignore[attr-defined]
+        assert (busy, log, moved) == (0, 0, 0)
+
+
+def test_events_are_read_forward_and_from_the_end(tmp_path: Path) -> None:
+    store, _ = lively(tmp_path)
+    with store, open_reader(store.directory) as reader:
+        first = reader.events(0, 3)
+        assert [event.seq for event in first] == [1, 2, 3]
+        assert [event.seq for event in reader.events(3, 2)] == [4, 5]
+        last = reader.events(-2, 10)
+        assert len(last) == 2 and reader.events(last[-1].seq, 10) == ()
+
+
+def test_flow_counts_what_was_finished_lately(tmp_path: Path) -> None:
+    clock = SetClock(time.time_ns() // 1_000_000)
+    with new_store(tmp_path, clock) as store, open_reader(store.directory) as reader:
+        for pause in (400_000, 20_000, 0):
+            add(store)
+            claim = store.claim(["work"], agent="ann", slot=1)[0]
+            store.complete(claim.task.id, claim.n)
+            clock.pass_ms(pause)
+        assert sum(reader.summary(clock.wall_ms).flow) == 2
+        assert reader.summary(clock.wall_ms).flow[-1] >= 1
