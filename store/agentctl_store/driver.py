@@ -118,6 +118,9 @@ if TYPE_CHECKING:
 
         def attempts(self, task: int) -> list[Attempt]: ...
 
+        def unfinished(self, queues: Sequence[str]) -> bool:
+            """Return whether a task of these queues is ready, scheduled or active: whether work is left to do."""
+
         def parents(self, task: int) -> list[ParentResult]:
             """The results a child sees, oldest parent first."""
 

@@ -160,6 +160,9 @@ class SqliteDriver:
 
         return [attempt_from(row) for row in self.conn.rows(self.sql["attempts"], (task,))]
 
+    def unfinished(self, queues: Sequence[str]) -> bool:
+        return any(self.conn.rows(self.sql["unfinished"], (queue,))[0][0] for queue in queues)
+
     def parents(self, task: int) -> list[ParentResult]:
         from ..domain.task import ParentResult
 

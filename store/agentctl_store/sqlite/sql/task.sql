@@ -178,3 +178,10 @@ WHERE e.child = ? ORDER BY t.id
 -- name: held_by_session
 SELECT x.task, x.n FROM attempt x JOIN task t ON t.id = x.task AND t.attempts = x.n AND t.state = 'active'
 WHERE x.session = ? AND x.ended_ms IS NULL ORDER BY x.task
+
+-- name: unfinished
+-- Each state by its own index: the active ones, few, by their leases.
+SELECT EXISTS (SELECT 1 FROM task WHERE queue = q.id AND state = 'ready')
+    OR EXISTS (SELECT 1 FROM task WHERE queue = q.id AND state = 'scheduled')
+    OR EXISTS (SELECT 1 FROM task INDEXED BY task_lease WHERE queue = q.id AND state = 'active')
+FROM (SELECT (SELECT id FROM queue WHERE name = ?) AS id) AS q
