@@ -54,6 +54,8 @@ class SessionFacts:
     stop_reason: str = ""  #: empty when nobody asked it to stop
     vanished: str = ""  #: how it disappeared without an exit record, or empty
     orphaned: bool = False
+    never: bool = False  #: nothing ran, by no fault of the agent: `spawn_error` says why
+    hold_ms: int = 0  #: how long to wait before the next start, when nothing could be started
     ran_ms: int = 0
     stderr_tail: str = ""
     retry_after_ms: int | None = None

@@ -1,0 +1,259 @@
+"""The supervisor's decisions: every (phase, fact) pair has its rule, and each rule does what it should."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from agentctl.config import parse_config
+from agentctl.policy.outcome import SessionFacts
+from agentctl.policy.restart import History
+from agentctl.supervisor import actions as do
+from agentctl.supervisor import facts as seen
+from agentctl.supervisor.decide import CELLS, Snapshot, decide
+from agentctl.supervisor.facts import FACTS
+from agentctl.supervisor.slot import RUNNING, Run, Slot, Want, claims_now, next_due_ms
+from agentctl_store.clock import Moment
+from agentctl_store.domain.agent import PHASES
+
+CONFIG = parse_config("""
+[agent.tasker]
+command = "x"
+timeout = "1m"
+silence_timeout = "20s"
+grace = "5s"
+[agent.worker]
+command = "x"
+mode = "worker"
+restart = {base = "1s", limit = 3, window = "60s"}
+watchdog = "30s"
+[agent.worker.probe.liveness]
+tcp = "h:1"
+failures = 2
+[agent.gated]
+command = "x"
+[agent.gated.probe.readiness]
+tcp = "h:1"
+""")
+
+
+def at(ms: int) -> Moment:
+    return Moment(1_000_000 + ms, ms, ms, "boot")
+
+
+def want(agent: str, **changes) -> Want:
+    return Want(CONFIG.agent[agent], **changes)
+
+
+def slot_in(phase: str, agent: str = "tasker", **changes) -> Slot:
+    slot = Slot(agent, 1, want(agent), phase=phase)
+    if phase in RUNNING:
+        task, n = (7, 1) if agent == "tasker" else (None, None)
+        slot = replace(slot, run=Run(9, "n", 0, task=task, n=n, pid=5, started_ms=0))
+    return replace(slot, **changes)
+
+
+SAMPLES = {
+    seen.WorkSeen: seen.WorkSeen(),
+    seen.Held: seen.Held("memory", 500),
+    seen.Opened: seen.Opened(9, "n", 7, 1),
+    seen.Started: seen.Started(5, 0),
+    seen.Said: seen.Said(progress="half"),
+    seen.Exited: seen.Exited(SessionFacts(code=1)),
+    seen.Recorded: seen.Recorded("done"),
+    seen.Probed: seen.Probed("liveness", False, "refused"),
+    seen.Wanted: seen.Wanted(want("tasker")),
+    seen.CancelAsked: seen.CancelAsked(7),
+    seen.Outlived: seen.Outlived(7, 1),
+    seen.Ticked: seen.Ticked(),
+}
+
+
+def after(slot: Slot, fact, now: int = 100) -> tuple[Slot | None, list]:
+    """The slot afterwards (None: gone) and the actions."""
+    found = decide(Snapshot(slot, fact), at(now))
+    for action in found:
+        if isinstance(action, do.Become):
+            slot = action.slot
+    gone = any(isinstance(action, do.Gone) for action in found)
+    return (None if gone else slot), found
+
+
+def kinds(found) -> set:
+    return {type(action) for action in found} - {do.Become, do.Tell}
+
+
+@pytest.mark.parametrize(("phase", "kind"), list(itertools.product(PHASES, FACTS)))
+@pytest.mark.parametrize("agent", ["tasker", "worker"])
+def test_every_cell_decides_and_keeps_the_slot_whole(phase, kind, agent):
+    slot, found = after(slot_in(phase, agent), SAMPLES[kind])
+    assert (phase, kind) in CELLS
+    assert all(isinstance(action, do.Action.__args__) for action in found)
+    if slot is not None:
+        assert (slot.run is not None) == (slot.phase in RUNNING), "a session exactly in the phases that have one"
+        due = next_due_ms(slot)
+        assert due is None or due >= 0
+
+
+def test_an_idle_slot_claims_when_work_is_seen_and_not_when_paused():
+    assert kinds(after(slot_in("idle"), seen.WorkSeen())[1]) == {do.Claim}
+    for changes in ({"desired": "paused"}, {"desired": "draining"}, {"shutdown": "drain"}, {"gone": True}):
+        assert after(slot_in("idle", want=want("tasker", **changes)), seen.WorkSeen())[1] == []
+
+
+def test_a_held_start_is_tried_again_when_its_time_has_come():
+    slot, _ = after(slot_in("idle"), seen.Held("memory", 500))
+    assert after(slot, seen.WorkSeen(), 499)[1] == [] and next_due_ms(slot) == 500
+    slot, found = after(slot, seen.Ticked(), 500)
+    assert kinds(found) == {do.Claim} and slot.held == ""
+
+
+def test_a_task_runs_through_its_life():
+    slot, _ = after(slot_in("idle"), seen.Opened(9, "n", 7, 1))
+    assert slot.phase == "starting"
+    slot, found = after(slot, seen.Started(5, 100))
+    assert slot.phase == "busy" and kinds(found) == {do.NoteStart}
+    slot, found = after(slot, seen.Exited(SessionFacts(code=0)))
+    assert kinds(found) == {do.Record}
+    assert after(slot, seen.Exited(SessionFacts(code=1)))[1] == [], "an end is recorded once"
+    slot, found = after(slot, seen.Recorded("done"))
+    assert slot.phase == "idle" and slot.run is None and kinds(found) == {do.Claim}
+
+
+def test_a_lease_is_extended_in_thirds_and_sooner_with_news():
+    slot = slot_in("busy", run=replace(slot_in("busy").run, look_ms=10**9, output_ms=10**6))
+    assert next_due_ms(slot) == 20_000
+    slot, _ = after(slot, seen.Said(progress="half"))
+    assert next_due_ms(slot) == 1_000
+    slot, found = after(slot, seen.Ticked(), 1_000)
+    assert kinds(found) == {do.Extend} and next_due_ms(slot) == 21_000
+
+
+def test_a_task_that_runs_too_long_is_stopped_for_timeout():
+    quiet = replace(slot_in("busy").run, look_ms=10**9, output_ms=10**6, extended_ms=60_000)
+    slot, found = after(slot_in("busy", run=quiet), seen.Ticked(), 60_000)
+    assert slot.phase == "stopping" and do.Stop(9, "timeout", 5_000) in found
+    slot, found = after(slot, seen.Ticked(), 60_000 + 10_000)
+    assert do.Stop(9, "timeout", 0) in found, "what does not end is killed, for the first reason"
+
+
+def test_silence_is_believed_only_after_a_look_at_the_output():
+    run = replace(slot_in("busy").run, extended_ms=20_000, look_ms=19_000)
+    slot, found = after(slot_in("busy", run=run), seen.Ticked(), 20_000)
+    assert kinds(found) == {do.Look} and slot.phase == "busy"
+    spoke, _ = after(slot, seen.Said(output_ms=19_990), 20_001)
+    assert do.Stop not in kinds(after(spoke, seen.Ticked(), 20_001)[1])
+    silent, found = after(slot, seen.Ticked(), 20_001)
+    assert do.Stop(9, "silence", 5_000) in found and silent.phase == "stopping"
+
+
+def test_cancel_and_a_lost_lease_stop_the_session_once():
+    slot, found = after(slot_in("busy"), seen.CancelAsked(7))
+    assert do.Stop(9, "cancel", 5_000) in found
+    assert after(slot, seen.CancelAsked(7))[1] == []
+    assert after(slot_in("busy"), seen.CancelAsked(8))[1] == []
+    assert do.Stop(9, "lost", 5_000) in after(slot_in("busy"), seen.Outlived(7, 1))[1]
+    assert after(slot_in("busy"), seen.Outlived(7, 2))[1] == []
+
+
+def test_a_drain_lets_the_task_finish_within_the_fleets_grace():
+    slot, found = after(slot_in("busy"), seen.Wanted(want("tasker", shutdown="drain", drain_ms=30_000)))
+    assert slot.phase == "draining" and do.Stop not in kinds(found)
+    ended, _ = after(slot, seen.Exited(SessionFacts(code=0)))
+    assert after(ended, seen.Recorded())[0].phase == "stopped"
+    late = replace(slot, run=replace(slot.run, extended_ms=30_000, look_ms=10**9, output_ms=30_000))
+    slot, found = after(late, seen.Ticked(), 30_100)
+    assert do.Stop(9, "drain", 5_000) in found
+    assert do.Stop(9, "drain", 0) in after(slot, seen.Wanted(want("tasker", shutdown="now")))[1]
+
+
+def test_a_worker_is_stopped_at_once_by_a_drain_and_started_again_by_running():
+    slot, found = after(slot_in("busy", "worker"), seen.Wanted(want("worker", desired="draining")))
+    assert do.Stop(9, "drain", 10_000) in found
+    slot, _ = after(slot, seen.Exited(SessionFacts(code=0, stop_reason="drain")))
+    slot, _ = after(slot, seen.Recorded())
+    assert slot.phase == "stopped"
+    assert kinds(after(slot, seen.Wanted(want("worker", reset_seq=1)))[1]) == {do.Open}
+
+
+def test_a_crashing_worker_backs_off_then_latches_until_a_person_acts():
+    slot, now = slot_in("stopped", "worker"), 0
+    slot, found = after(slot, seen.Wanted(want("worker")), now)
+    for _ in range(3):
+        assert kinds(found) == {do.Open}
+        slot, _ = after(slot, seen.Opened(9, "n"), now)
+        slot, _ = after(slot, seen.Started(5, now), now)
+        slot, _ = after(slot, seen.Exited(SessionFacts(code=1, ran_ms=10, stderr_tail="boom")), now)
+        slot, _ = after(slot, seen.Recorded(), now)
+        if slot.phase == "backoff":
+            assert after(slot, seen.Ticked(), slot.due_ms - 1)[1] == []
+            now = slot.due_ms
+            slot, found = after(slot, seen.Ticked(), now)
+    assert slot.phase == "failed" and "boom" in slot.history.latched
+    assert after(slot, seen.Wanted(want("worker")), now)[0].phase == "failed"
+    revived = Slot("worker", 1, want("worker"), history=History.read(slot.history.write()))
+    assert after(revived, seen.Wanted(want("worker")), now)[0].phase == "failed", "also in the next supervisor"
+    assert kinds(after(slot, seen.Wanted(want("worker", reset_seq=1)), now)[1]) == {do.Open}
+
+
+def test_a_changed_command_restarts_a_worker_and_forgives_a_latch():
+    other = replace(want("worker"), section=CONFIG.agent["worker"].model_copy(update={"command": ("y",)}))
+    assert do.Stop(9, "reload", 10_000) in after(slot_in("busy", "worker"), seen.Wanted(other))[1]
+    latched = slot_in("failed", "worker", history=History(latched="5 starts"))
+    assert kinds(after(latched, seen.Wanted(other))[1]) == {do.Open}
+
+
+def test_another_timeout_alone_restarts_nothing():
+    other = replace(want("worker"), section=CONFIG.agent["worker"].model_copy(update={"grace_ms": 1}))
+    slot, found = after(slot_in("busy", "worker"), seen.Wanted(other))
+    assert slot.phase == "busy" and kinds(found) == set()
+
+
+def test_a_worker_that_was_told_to_restart_starts_again_without_a_pause():
+    slot, found = after(slot_in("busy", "worker"), seen.Wanted(want("worker", restart_seq=1)))
+    assert do.Stop(9, "restart", 10_000) in found
+    slot, _ = after(slot, seen.Exited(SessionFacts(signal=15, stop_reason="restart")))
+    slot, found = after(slot, seen.Recorded())
+    assert kinds(found) == {do.Open} and slot.history.streak == 0
+
+
+def test_liveness_restarts_readiness_only_stops_claims():
+    slot, _ = after(slot_in("stopped", "worker"), seen.Wanted(want("worker")))
+    slot, _ = after(slot, seen.Opened(9, "n"))
+    slot, _ = after(slot, seen.Started(5, 100))
+    slot, found = after(slot, seen.Ticked(), 200)
+    assert do.Probe("liveness") in found
+    slot, found = after(slot, seen.Probed("liveness", False, "refused"))
+    assert do.Stop not in kinds(found)
+    assert do.Stop(9, "liveness", 10_000) in after(slot, seen.Probed("liveness", False, "refused"))[1]
+
+    gated, _ = after(slot_in("stopped", "gated"), seen.Wanted(want("gated")))
+    assert gated.phase == "idle" and not claims_now(gated)
+    gated, found = after(gated, seen.Probed("readiness", True, ""))
+    assert kinds(found) == {do.Claim} and claims_now(gated)
+
+
+def test_a_missed_watchdog_stops_the_session():
+    run = replace(slot_in("busy", "worker").run, look_ms=10**9, watchdog_at_ms=1_000)
+    slot = slot_in("busy", "worker", run=run)
+    assert next_due_ms(slot) == 31_000
+    assert do.Stop(9, "watchdog", 10_000) in after(slot, seen.Ticked(), 31_000)[1]
+    fed, _ = after(slot, seen.Said(watchdog=True), 30_000)
+    assert next_due_ms(fed) == 60_000
+
+
+def test_a_slot_that_is_not_wanted_any_more_goes_away_after_its_session():
+    assert after(slot_in("idle"), seen.Wanted(want("tasker", gone=True)))[0] is None
+    slot, found = after(slot_in("busy"), seen.Wanted(want("tasker", gone=True)))
+    assert do.Stop(9, "stop", 5_000) in found
+    slot, _ = after(slot, seen.Exited(SessionFacts(signal=15, stop_reason="stop")))
+    assert after(slot, seen.Recorded())[0] is None
+
+
+def test_what_the_supervisor_could_not_start_is_no_failure_of_the_agent():
+    slot = slot_in("starting", "worker")
+    slot, _ = after(slot, seen.Exited(SessionFacts(spawn_error="disk full", never=True, hold_ms=2_000)))
+    slot, _ = after(slot, seen.Recorded(), 100)
+    assert slot.phase == "backoff" and slot.history.streak == 0 and slot.due_ms == 2_100
