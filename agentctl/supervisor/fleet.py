@@ -1,0 +1,91 @@
+"""The slots of a fleet: which there are, what is wanted of each, and how they look from outside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agentctl.config import AgentSection
+from agentctl.policy.health import assess
+from agentctl.policy.restart import History
+from agentctl.supervisor.slot import Slot, Want, signals_of
+from agentctl_store.domain.agent import Instance
+
+if TYPE_CHECKING:
+    from agentctl.config import Config
+    from agentctl.supervisor.sessions import Key
+    from agentctl_store.clock import Moment
+    from agentctl_store.domain.agent import Agent
+
+
+def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int) -> dict[Key, Want]:
+    """Return what is wanted of every slot there should be."""
+    found: dict[Key, Want] = {}
+    for name, section in config.agent.items():
+        row = agents.get(name)
+        count = section.instances if row is None or row.scale is None else row.scale
+        want = Want(
+            section,
+            desired="running" if row is None else row.desired,
+            restart_seq=0 if row is None else row.restart_seq,
+            reset_seq=0 if row is None else row.reset_seq,
+            lease_ms=config.lease_ms_of(name),
+            drain_ms=drain_ms,
+            shutdown=shutdown,
+        )
+        for number in range(1, count + 1):
+            found[name, number] = want
+    return found
+
+
+def gone(slot: Slot, shutdown: str) -> Want:
+    """Return the want of a slot that should not be there any more."""
+    return replace(slot.want, gone=True, shutdown=shutdown)
+
+
+def new_slot(key: Key, want: Want, before: Instance | None) -> Slot:
+    """Make a slot that goes on with what an earlier supervisor remembered of it."""
+    if before is not None and before.memo:
+        history = History.read(before.memo)
+    else:
+        history = History(reset_seq=want.reset_seq, restart_seq=want.restart_seq)
+    return Slot(*key, want, history=history)
+
+
+def stray_want(config: Config) -> Want:
+    """Return the want of a session whose agent the configuration does not know: it is to end."""
+    section = AgentSection.model_validate({"command": ["true"]})
+    return Want(section, gone=True, lease_ms=config.fleet.lease_ms)
+
+
+def instance_of(slot: Slot, now: Moment) -> Instance:
+    """Return the slot's row as others see it."""
+    health, reason = assess(signals_of(slot, now.boot_ms))
+    waiting = slot.phase == "backoff"
+    return Instance(
+        slot.agent,
+        slot.number,
+        slot.phase,
+        health,
+        reason,
+        session=None if slot.run is None else slot.run.session,
+        restarts=slot.history.restarts,
+        latched=bool(slot.history.latched),
+        next_start_ms=now.wall_ms - (now.wall_ms - slot.history.due_ms) if waiting and slot.history.due_ms else None,
+        memo=slot.history.write(),
+        since_ms=0,
+    )
+
+
+def same_row(one: Instance, other: Instance | None) -> bool:
+    """Whether writing `one` over `other` would change nothing."""
+    if other is None:
+        return False
+    return replace_since(one) == replace_since(other)
+
+
+def replace_since(row: Instance) -> Instance:
+    """Return the row without the time of its last change, which is the store's to set."""
+    from agentctl_store.record import replace as replaced
+
+    return replaced(row, since_ms=0)

@@ -1,0 +1,34 @@
+"""What a person hears while the fleet runs: one calm line per thing that happened."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agentctl_store.text import one_line
+
+MAX_LINE = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing to tell. `kind` is start, task, exit, failure, health, latch, config, supervisor or note."""
+
+    at_ms: int
+    kind: str
+    text: str
+
+
+OnEvent = Callable[[Happening], None]
+
+
+def to_stderr(happening: Happening) -> None:
+    """Write the line to stderr; a terminal that has gone away is no reason to stop."""
+    at = time.strftime("%H:%M:%S", time.localtime(happening.at_ms / 1000))
+    try:
+        sys.stderr.write(f"{at}  {one_line(happening.text, MAX_LINE)}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,242 @@
+"""Doing: from actions to the store, to processes, to probes. Answers with the facts that follow."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from agentctl.policy import admission
+from agentctl.policy.outcome import SessionFacts
+from agentctl.supervisor import observe, recover, session_dir
+from agentctl.supervisor.actions import Extend, Probe, Stop
+from agentctl.supervisor.facts import CancelAsked, Exited, Fact, Held, Opened, Outlived
+from agentctl.supervisor.probes import Job
+from agentctl.supervisor.process import LaunchError, LaunchSpec, launch
+from agentctl.supervisor.session_files import FactsReader
+from agentctl.supervisor.sessions import Key, Live
+from agentctl_store.errors import AgentctlError, Conflict, NotFound, StoreBusy, StoreError, StoreFull
+from agentctl_store.store import sessions_folder
+
+if TYPE_CHECKING:
+    from agentctl.config import Config
+    from agentctl.supervisor.probes import Prober
+    from agentctl.supervisor.process import Shim, WarmPool
+    from agentctl.supervisor.slot import Run, Slot
+    from agentctl_store.clock import Clock
+    from agentctl_store.domain.agent import Instance
+    from agentctl_store.domain.task import Claim as Won
+    from agentctl_store.domain.task import Usage
+    from agentctl_store.store import Store
+
+MEMORY_FRESH_MS = 250  #: free memory is read at most this often
+STORE_RETRY_MS = 1_000
+PREPARE_RETRY_MS = 2_000  #: after the supervisor itself could not start a session (disk full, no processes)
+
+
+def no_step(name: str) -> None:
+    """Called between any two steps that leave a trace; fault tests end the process here."""
+
+
+class Hands:
+    """Carries out what was decided."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        root: str,
+        clock: Clock,
+        pool: WarmPool,
+        prober: Prober,
+        wake: str,
+        step: Callable[[str], None] = no_step,
+    ) -> None:
+        self.store = store
+        self.config = config
+        self.live: dict[int, Live] = {}
+        self._root = root
+        self._clock = clock
+        self._pool = pool
+        self._prober = prober
+        self._wake = wake
+        self._step = step
+        self._bin = os.path.dirname(sys.executable)
+        self._memory: tuple[int, int | None] = (-MEMORY_FRESH_MS, None)
+        self._starts_ms: tuple[int, ...] = ()
+
+    # --- starting ---------------------------------------------------------------------------------------------
+    def claim(self, slot: Slot) -> list[Fact]:
+        """Take a task and launch it; an empty list when there is none."""
+        now = self._clock.now()
+        refusal = admission.memory(self._free_memory(now.boot_ms), self.config.fleet.min_free_memory_bytes)
+        if refusal is not None:
+            return [Held(refusal.reason, now.boot_ms + refusal.retry_ms)]
+        nonce = secrets.token_hex(16)
+        self._step("claim")
+        try:
+            won = self.store.claim(
+                self.config.queues_of(slot.agent),
+                agent=slot.agent,
+                slot=slot.number,
+                open_session=nonce,
+                lease_ms=slot.want.lease_ms,
+            )
+        except (StoreBusy, StoreFull) as error:
+            return [Held(f"the store takes no writes: {error.message}", now.boot_ms + STORE_RETRY_MS)]
+        if not won or won[0].session is None:
+            return []
+        one = won[0]
+        self._step("claimed")
+        opened = Opened(one.session or 0, nonce, one.task.id, one.n, one.task.timeout_ms, one.task.queue)
+        return [opened, *self._launch(slot, opened, one)]
+
+    def open(self, slot: Slot) -> list[Fact]:
+        """Open and launch a session without a task."""
+        now = self._clock.now()
+        refusal = admission.memory(self._free_memory(now.boot_ms), self.config.fleet.min_free_memory_bytes)
+        refusal = refusal or admission.stagger(self._starts_ms, now.boot_ms)
+        if refusal is not None:
+            return [Held(refusal.reason, now.boot_ms + refusal.retry_ms)]
+        self._starts_ms = (*self._starts_ms[-admission.BURST :], now.boot_ms)
+        nonce = secrets.token_hex(16)
+        self._step("open")
+        try:
+            session = self.store.open_session(slot.agent, slot.number, nonce)
+        except (StoreBusy, StoreFull) as error:
+            return [Held(f"the store takes no writes: {error.message}", now.boot_ms + STORE_RETRY_MS)]
+        self._step("opened")
+        opened = Opened(session.id, nonce)
+        return [opened, *self._launch(slot, opened, None)]
+
+    def _launch(self, slot: Slot, opened: Opened, won: Won | None) -> list[Fact]:
+        folder = sessions_folder(self.store.directory, opened.session)
+        shim: Shim | None = None
+        failed: list[Fact] = []
+        try:
+            session_dir.make(folder, won, self.store.parents(won.task.id) if won else ())
+            self._step("folder")
+            shim = launch(self._spec(slot, opened, folder, won), self._pool)
+            self._step("launched")
+        except (OSError, LaunchError, AgentctlError) as error:
+            why = f"the session could not be prepared: {error}"
+            failed = [Exited(SessionFacts(spawn_error=why, never=True, hold_ms=PREPARE_RETRY_MS))]
+        key = (slot.agent, slot.number)
+        live = Live(key, opened.session, opened.nonce, folder, shim, FactsReader(folder), over=bool(failed))
+        self.live[opened.session] = live
+        return failed
+
+    def _spec(self, slot: Slot, opened: Opened, folder: str, won: Won | None) -> LaunchSpec:
+        section, limits = slot.want.section, slot.want.section.limits
+        bounds = {
+            "memory_bytes": limits.memory_bytes,
+            "cpu_s": None if limits.cpu_ms is None else max(1, limits.cpu_ms // 1000),
+            "files": limits.files,
+            "processes": limits.processes,
+        }
+        orphan_ms = self.config.fleet.orphan_grace_ms
+        return LaunchSpec(
+            session_dir=folder,
+            argv=section.command,
+            env=self.environment(slot, opened.session, folder, won),
+            cwd=self.cwd(slot),
+            nonce=opened.nonce,
+            stdin=os.path.join(folder, session_dir.PAYLOAD) if won else None,
+            limits={name: value for name, value in bounds.items() if value is not None},
+            wake=self._wake,
+            orphan_grace_s=orphan_ms / 1000 if orphan_ms else None,
+            grace_s=section.grace_ms / 1000,
+        )
+
+    def environment(self, slot: Slot, session: int, folder: str, won: Won | None) -> dict[str, str]:
+        """Return the environment of one of the slot's sessions."""
+        who = session_dir.Identity(self.store.directory, slot.agent, slot.number, session)
+        return session_dir.environment(who, folder, slot.want.section, os.environ, self._bin, won)
+
+    def cwd(self, slot: Slot) -> str:
+        """Return the agent's working folder; a relative one is below the configuration's."""
+        return os.path.normpath(os.path.join(self._root, slot.want.section.cwd))
+
+    def _free_memory(self, boot_ms: int) -> int | None:
+        if boot_ms - self._memory[0] >= MEMORY_FRESH_MS:
+            self._memory = (boot_ms, observe.free_memory())
+        return self._memory[1]
+
+    # --- running ----------------------------------------------------------------------------------------------
+    def note_start(self, session: int, pid: int) -> None:
+        """Write that the session's process runs; a busy store does not matter, adoption does not need it."""
+        try:
+            self._step("started")
+            self.store.session_started(session, pid=pid)
+        except StoreError:
+            pass
+
+    def extend(self, action: Extend, run: Run) -> list[Fact]:
+        """Extend a lease with what the attempt said."""
+        try:
+            lease = self.store.heartbeat(
+                action.task, action.n, lease_ms=action.lease_ms, progress=run.progress or None, usage=usage_of(run)
+            )
+        except (Conflict, NotFound):
+            return [Outlived(action.task, action.n)]
+        except StoreError:
+            return []  # tried twice more before the lease is over
+        return [CancelAsked(action.task)] if lease.cancel_asked else []
+
+    def stop(self, action: Stop) -> list[Fact]:
+        """Ask a session to end. One whose shim is gone already ends by that."""
+        live = self.live.get(action.session)
+        if live is None or live.shim is None:
+            return []
+        self._step("stop")
+        try:
+            recover.stop(live.folder, action.grace_ms / 1000, action.reason, live.shim)
+        except OSError:  # the reason cannot be written (disk full): the stop goes out all the same
+            live.shim.send(signal.SIGTERM if action.grace_ms else signal.SIGINT)
+        return []
+
+    def look(self, session: int) -> list[Fact]:
+        """Look at a session's files and memory."""
+        live = self.live.get(session)
+        if live is None:
+            return []
+        now = self._clock.now()
+        return [*live.news(now), observe.look(live.folder, live.pid, now)]
+
+    def probe(self, slot: Slot, action: Probe) -> None:
+        """Hand a probe to the pool."""
+        section = getattr(slot.want.section.probe, action.kind)
+        live = None if slot.run is None else self.live.get(slot.run.session)
+        folder = None if live is None else live.folder
+        session = 0 if slot.run is None else slot.run.session
+        env = self.environment(slot, session, folder or self.store.directory, None)
+        key: Key = (slot.agent, slot.number)
+        self._prober.run(Job(key, session, action.kind, section, folder, env, self.cwd(slot)))
+
+    # --- rows -------------------------------------------------------------------------------------------------
+    def save(self, rows: list[Instance]) -> bool:
+        """Write instance rows; False when the store would not take them now."""
+        try:
+            self.store.save_instances(rows)
+        except StoreError:
+            return False
+        return True
+
+    def drop(self, key: Key) -> None:
+        """Remove an instance's row; one that stays for a while is dropped by the next supervisor."""
+        try:
+            self.store.drop_instances([key])
+        except StoreError:
+            pass
+
+
+def usage_of(run: Run) -> Usage | None:
+    """Return what the attempt has used, or None when it said nothing of it."""
+    from agentctl_store.domain.task import Usage
+
+    if not (run.input_tokens or run.output_tokens or run.cost_microusd):
+        return None
+    return Usage(run.input_tokens, run.output_tokens, run.cost_microusd)

@@ -1,0 +1,143 @@
+"""Running probes (exec, http, tcp, log) outside the loop's thread, in a small pool."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentctl.supervisor.facts import Probed
+from agentctl.supervisor.spool import Stream
+from agentctl_store.text import one_line
+
+if TYPE_CHECKING:
+    from agentctl.config import ProbeSection
+    from agentctl.supervisor.doorbell import Bell
+
+THREADS = 4
+MAX_DETAIL = 200
+LOG_READ_BYTES = 1 << 20  #: looked through per log probe and stream, the newest
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One probe to run. `key` names the slot, `session` the life it is about (0: none)."""
+
+    key: tuple[str, int]
+    session: int
+    kind: str
+    section: ProbeSection
+    folder: str | None
+    env: Mapping[str, str]
+    cwd: str
+
+
+class Prober:
+    """Runs jobs and keeps their answers until the loop asks. Nothing starts before the first job."""
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self._pool: ThreadPoolExecutor | None = None
+        self._answers: queue.SimpleQueue[tuple[Job, Probed]] = queue.SimpleQueue()
+
+    def run(self, job: Job) -> None:
+        """Start a job; its answer rings the bell."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(THREADS, "probe")
+        self._pool.submit(self._one, job)
+
+    def _one(self, job: Job) -> None:
+        try:
+            detail = check(job)
+        except Exception as error:  # a probe that breaks is a probe that fails, never a dead supervisor
+            detail = f"{type(error).__name__}: {error}"
+        self._answers.put((job, Probed(job.kind, not detail, one_line(detail, MAX_DETAIL))))
+        self._bell.ring()
+
+    def answers(self) -> list[tuple[Job, Probed]]:
+        """Return what was answered since the last time."""
+        found: list[tuple[Job, Probed]] = []
+        while True:
+            try:
+                found.append(self._answers.get_nowait())
+            except queue.Empty:
+                return found
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def check(job: Job) -> str:
+    """Run one probe; an empty text is success, any other says what failed."""
+    section = job.section
+    if section.exec is not None:
+        return _exec(section.exec, job.env, job.cwd, section.timeout_ms / 1000)
+    if section.http is not None:
+        return _http(section.http, section.timeout_ms / 1000)
+    if section.tcp is not None:
+        return _tcp(section.tcp, section.timeout_ms / 1000)
+    assert section.log is not None
+    return _log(section.log, job.folder)
+
+
+def _exec(command: tuple[str, ...], env: Mapping[str, str], cwd: str, timeout_s: float) -> str:
+    try:
+        process = subprocess.Popen(
+            command, env=dict(env), cwd=cwd, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    except OSError as error:
+        return f"cannot run {command[0]}: {error.strerror}"
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return f"{command[0]} did not end within {timeout_s:g} s"
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
+    said = output.decode(errors="replace").strip().rpartition("\n")[2]
+    return "" if process.returncode == 0 else f"{command[0]} exit {process.returncode} {said}".strip()
+
+
+def _http(url: str, timeout_s: float) -> str:
+    import urllib.error
+    import urllib.request
+
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout_s) as answer:
+            status = int(answer.status)
+    except urllib.error.HTTPError as error:
+        status = error.code
+    except (OSError, ValueError) as error:
+        return f"{url}: {getattr(error, 'reason', error)}"
+    return "" if 200 <= status < 400 else f"{url}: status {status}"
+
+
+def _tcp(address: str, timeout_s: float) -> str:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout_s).close()
+    except (OSError, OverflowError) as error:
+        return f"{address}: {error}"
+    return ""
+
+
+def _log(pattern: str, folder: str | None) -> str:
+    wanted = re.compile(pattern)
+    for name in ("out", "err"):
+        if folder is not None:
+            text = Stream(folder, name).tail(LOG_READ_BYTES)[1].decode(errors="replace")
+            if any(wanted.search(line) for line in text.splitlines()):
+                return ""
+    return f"no line of its output matches {pattern!r}"

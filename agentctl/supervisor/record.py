@@ -1,0 +1,153 @@
+"""Writing the end of a session to the store, in one transaction with the end of its task, until it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentctl.policy.outcome import Cancelled, Done, Failed, Outcome, Released, describe_end, judge_exit
+from agentctl.quantities import show_duration
+from agentctl.supervisor import session_dir
+from agentctl.supervisor.facts import Recorded
+from agentctl.supervisor.perform import usage_of
+from agentctl.supervisor.rules_ends import ORDERED
+from agentctl_store.domain.agent import SessionEnd
+from agentctl_store.domain.retry import Failure
+from agentctl_store.errors import BadInput, Conflict, NotFound, StoreBusy, StoreFull
+from agentctl_store.ids import write_attempt, write_id
+from agentctl_store.text import one_line
+
+if TYPE_CHECKING:
+    from agentctl.policy.outcome import SessionFacts
+    from agentctl.supervisor.sessions import Key
+    from agentctl.supervisor.slot import Run
+    from agentctl_store.clock import Clock
+    from agentctl_store.domain.agent import SessionOutcome
+    from agentctl_store.domain.task import Ended
+    from agentctl_store.store import Store
+
+FIRST_RETRY_MS, LAST_RETRY_MS = 100, 2_000
+MAX_DETAIL = 500
+
+
+@dataclass(slots=True)
+class Due:
+    """An end that the store would not take yet."""
+
+    key: Key
+    run: Run
+    end: SessionFacts
+    folder: str
+    at_ms: int
+    wait_ms: int = FIRST_RETRY_MS
+
+
+class Recorder:
+    """Records ends. What the store refuses for now (busy, disk full) stays in the session's folder and is tried
+    again for as long as it takes: a finished result is never dropped."""
+
+    def __init__(self, store: Store, clock: Clock, step: Callable[[str], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._step = step
+        self.due: dict[int, Due] = {}
+
+    def record(self, key: Key, run: Run, end: SessionFacts, folder: str) -> Recorded | None:
+        """Write the end; None when it must be tried again (then it is in `due`)."""
+        self._step("record")
+        try:
+            text = self._task(run, end, folder) if run.task is not None else self._others(run, end)
+        except (StoreBusy, StoreFull):
+            now_ms = self._clock.now().boot_ms
+            before = self.due.get(run.session)
+            wait_ms = FIRST_RETRY_MS if before is None else min(LAST_RETRY_MS, before.wait_ms * 2)
+            self.due[run.session] = Due(key, run, end, folder, now_ms + wait_ms, wait_ms)
+            return None
+        self.due.pop(run.session, None)
+        self._step("recorded")
+        return Recorded(text)
+
+    def again(self, now_ms: int) -> list[tuple[Due, Recorded]]:
+        """Try once more what is due."""
+        done: list[tuple[Due, Recorded]] = []
+        for one in list(self.due.values()):
+            if one.at_ms <= now_ms and (recorded := self.record(one.key, one.run, one.end, one.folder)) is not None:
+                done.append((one, recorded))
+        return done
+
+    def _task(self, run: Run, end: SessionFacts, folder: str) -> str:
+        assert run.task is not None and run.n is not None
+        outcome = judge_exit(end)
+        result: str | None = None
+        if isinstance(outcome, Done):
+            try:
+                result = session_dir.result(folder)
+            except session_dir.BadResult as error:
+                outcome = Failed(Failure("permanent", str(error), end.code))
+        closing = session_end(run.session, end)
+        try:
+            return self._write(run, outcome, result, end, closing)
+        except (Conflict, NotFound) as error:
+            # Another attempt owns the task by now: this one's end is told, its result is not taken.
+            self._store.end_session(closing)
+            return f"{write_attempt(run.task, run.n)} ended without effect: {error.message}"
+        except BadInput as error:
+            refused = Failed(Failure("permanent", f"the result is refused: {error.message}", end.code))
+            return self._write(run, refused, None, end, closing)
+
+    def _write(self, run: Run, outcome: Outcome, result: str | None, end: SessionFacts, closing: SessionEnd) -> str:
+        task, n = run.task or 0, run.n or 0
+        name, ran = write_id(task), show_duration(end.ran_ms)
+        if isinstance(outcome, Done):
+            code, usage = end.code, usage_of(run)
+            self._store.complete(task, n, result=result, usage=usage, exit_code=code, end_session=closing)
+            return f"{name} done in {ran}"
+        if isinstance(outcome, Cancelled):
+            self._store.cancelled(task, n, end_session=closing, usage=usage_of(run))
+            return f"{name} cancelled after {ran}"
+        if isinstance(outcome, Released):
+            after = self._store.release(task, n, reason=outcome.reason, end_session=closing)
+            return f"{name} goes back ({after.state}): {one_line(outcome.reason, MAX_DETAIL)}"
+        after = self._store.fail(task, n, outcome.failure, usage=usage_of(run), end_session=closing)
+        return f"{name} {_followed(after, self._clock.now().wall_ms)}: {one_line(outcome.failure.message, MAX_DETAIL)}"
+
+    def _others(self, run: Run, end: SessionFacts) -> str:
+        """End a session without a task of its own: what a worker still holds must not wait for its lease."""
+        told = []
+        ordered = end.stop_reason in ORDERED or end.orphaned or end.spawn_error is not None
+        for task, n in self._store.held_tasks(run.session):
+            try:
+                if ordered:
+                    self._store.release(task, n, reason=f"its worker was stopped ({end.stop_reason or 'orphaned'})")
+                    told.append(f"{write_id(task)} goes back")
+                else:
+                    failure = Failure("crashed", f"its worker ended: {describe_end(end)}\n{end.stderr_tail[-2000:]}")
+                    after = self._store.fail(task, n, failure)
+                    told.append(f"{write_id(task)} {_followed(after, self._clock.now().wall_ms)}")
+            except (Conflict, NotFound):
+                continue
+        self._store.end_session(session_end(run.session, end))
+        return "; ".join(told)
+
+
+def session_end(session: int, end: SessionFacts) -> SessionEnd:
+    """Return the row that ends a session."""
+    outcome: SessionOutcome = "exited"
+    if end.spawn_error is not None:
+        outcome = "never_started"
+    elif end.vanished:
+        outcome = "lost"
+    elif end.stop_reason or end.orphaned:
+        outcome = "stopped"
+    elif end.signal is not None:
+        outcome = "killed"
+    return SessionEnd(session, outcome, end.code, end.signal, one_line(describe_end(end), MAX_DETAIL))
+
+
+def _followed(after: Ended, wall_ms: int) -> str:
+    if after.state == "dead":
+        return f"is a dead letter ({after.reason})"
+    if after.run_at_ms is not None:
+        return f"failed, again in {show_duration(max(0, after.run_at_ms - wall_ms))}"
+    return f"failed, now {after.state}"

@@ -1,0 +1,59 @@
+"""The sessions a supervisor has in its hands: their folders, keepers and what they said so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentctl.policy.outcome import SessionFacts
+from agentctl.supervisor import observe, recover
+from agentctl.supervisor.facts import Exited, Fact, Started
+from agentctl.supervisor.session_files import FactsReader, ShimRecord, read_exit, read_shim
+
+if TYPE_CHECKING:
+    from agentctl.supervisor.process import Shim
+    from agentctl_store.clock import Moment
+
+Key = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Live:
+    """One session that has not been recorded as ended. `shim` is None when there never was a process."""
+
+    key: Key
+    session: int
+    nonce: str
+    folder: str
+    shim: Shim | None
+    reader: FactsReader
+    pid: int | None = None  #: of the agent, once it runs
+    over: bool = False  #: its end has been told as a fact
+
+    def news(self, now: Moment) -> list[Fact]:
+        """Return what is new in its files: that it runs, what it said."""
+        found: list[Fact] = []
+        if self.pid is None and (record := read_shim(self.folder)) is not None:
+            self.pid = record.child_pid
+            found.append(Started(record.child_pid, observe.boot_of(record.started_ms, now)))
+        said = observe.hear(self.reader, now)
+        if said is not None:
+            found.append(said)
+        return found
+
+    def end(self, retry_after_ms: int | None) -> Exited:
+        """Return how it ended; its shim must be gone. What a killed shim left behind is ended first."""
+        self.over = True
+        record = read_exit(self.folder)
+        if record is not None:
+            return Exited(observe.session_end(self.folder, record, retry_after_ms))
+        return vanished(self.folder, self.nonce, read_shim(self.folder))
+
+
+def vanished(folder: str, nonce: str, record: ShimRecord | None) -> Exited:
+    """End what a lost shim left running, and say so."""
+    killed, survivors = recover.sweep(nonce, record)
+    text = "its keeper process was killed, no exit record was written"
+    if killed or survivors:
+        text += f"; {killed} of its processes were ended" + (f", {survivors} would not die" if survivors else "")
+    return Exited(SessionFacts(vanished=text))

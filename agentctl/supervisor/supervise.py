@@ -1,0 +1,338 @@
+"""One supervisor from start to end: takes the store, adopts, watches what is wanted, ends with nothing left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from agentctl.config import Config, load_config
+from agentctl.quantities import show_duration
+from agentctl.supervisor import facts as seen
+from agentctl.supervisor import fleet, session_dir
+from agentctl.supervisor.adopt import adopt
+from agentctl.supervisor.doorbell import Bell, Doorbell, SignalPipe
+from agentctl.supervisor.lock import SupervisorLock
+from agentctl.supervisor.loop import Loop
+from agentctl.supervisor.narrate import Happening, OnEvent
+from agentctl.supervisor.perform import Hands
+from agentctl.supervisor.probes import Prober
+from agentctl.supervisor.process import WarmPool, become_subreaper
+from agentctl.supervisor.record import Recorder
+from agentctl.supervisor.reload import ConfigWatch
+from agentctl.supervisor.rules_wants import needs_restart
+from agentctl.supervisor.slot import Slot, fresh_probes
+from agentctl_store.clock import Clock
+from agentctl_store.errors import AgentctlError, BadName, StoreBusy, StoreFull
+from agentctl_store.ids import read_id
+from agentctl_store.store import open_store
+
+if TYPE_CHECKING:
+    from agentctl.supervisor.sessions import Key
+    from agentctl.supervisor.slot import Want
+    from agentctl_store.domain.agent import Instance
+
+POLL_MS = 1_000  #: the safety look at the store
+HEAR_MS = 2_000  #: the safety look at the sessions' files
+PRUNE_MS = 60_000
+MAX_SPARES = 4  #: shims started ahead
+ACTOR = "supervisor"
+
+
+class Supervisor:
+    """Owns the store of one fleet for as long as it lives."""
+
+    def __init__(
+        self,
+        config_path: str,
+        store: str,
+        *,
+        until_idle: bool,
+        on_event: OnEvent,
+        step: Callable[[str], None],
+        clock: Clock | None = None,
+    ) -> None:
+        """Read the configuration, take the lock, open the store. Raises BadConfig, AlreadyRunning, StoreError."""
+        self._clock = clock or Clock()
+        self._config = load_config(config_path)
+        self._path = os.path.abspath(config_path)
+        self._root = os.path.dirname(self._path)
+        self._until_idle = until_idle
+        self._on_event = on_event
+        self._shutdown = ""
+        self._idle = False
+        os.makedirs(store, mode=0o700, exist_ok=True)
+        self._lock = SupervisorLock(store, root=self._root, since_ms=self._clock.now().wall_ms)
+        try:
+            self._store = open_store(store, create=True, clock=self._clock)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._doorbell = Doorbell(store)
+        self._bell = Bell()
+        self._prober = Prober(self._bell)
+        spares = min(MAX_SPARES, sum(one.instances for one in self._config.agent.values() if one.mode == "task"))
+        self._pool = WarmPool(spares, os.path.join(store, "supervisor.log"))
+        self._hands = Hands(
+            self._store, self._config, self._root, self._clock, self._pool, self._prober, self._doorbell.path, step
+        )
+        self._recorder = Recorder(self._store, self._clock, step)
+        self._loop = Loop(self._hands, self._recorder, self._pool, self._clock, on_event)
+        self._version = -1
+        self._events_seen = 0
+        self._sweep_ms = 0
+        self._poll_ms = self._hear_ms = self._prune_ms = 0
+
+    # --- life -------------------------------------------------------------------------------------------------
+    def run(self, ready: Callable[[], None] | None = None) -> int:
+        """Supervise until told to end (or, with until_idle, until there is no more work); return the exit code."""
+        signals = SignalPipe()
+        watch = ConfigWatch(self._path, self._bell)
+        become_subreaper()  # so that what a killed shim leaves comes to us, not to init
+        try:
+            self._begin()
+            self._loop.listen(self._doorbell.fileno(), self._rung)
+            self._loop.listen(signals.fileno(), lambda: self._signalled(signals))
+            self._loop.listen(self._bell.fileno(), lambda: self._belled(watch))
+            if ready is not None:
+                ready()
+            while not (self._shutdown and self._loop.settled):
+                self._loop.wait(min(self._poll_ms, self._sweep_ms))
+                now_ms = self._clock.now().boot_ms
+                if now_ms >= min(self._poll_ms, self._sweep_ms):
+                    self._poll(now_ms)
+                elif self._until_idle:
+                    self._end_when_idle()
+            self._loop.flush()
+            self._note("supervisor.stopped")
+            failed = any(slot.phase == "failed" for slot in self._loop.slots.values())
+            return 1 if failed and self._until_idle else 0
+        finally:
+            self._close(signals, watch)
+
+    def _begin(self) -> None:
+        self._store.declare_agents(self._config.specs(), actor=ACTOR)
+        self._note("supervisor.started")
+        self._events_seen = self._newest_event()
+        memos = {(row.agent, row.slot): row for row in self._store.instances()}
+        self._loop.saved = dict(memos)
+        wanted = self._wants()
+        adopted = self._adopt(wanted, memos)
+        for key in [key for key in memos if key not in wanted and key not in self._loop.slots]:
+            self._hands.drop(key)
+        for key, want in wanted.items():
+            if key not in self._loop.slots:
+                self._loop.slots[key] = fleet.new_slot(key, want, memos.get(key))
+            self._loop.tell(key, seen.Wanted(want))
+        for key in [key for key in self._loop.slots if key not in wanted]:
+            self._loop.tell(key, seen.Wanted(fleet.gone(self._loop.slots[key], self._shutdown)))
+        self._version = self._store.version()
+        self._loop.warm()
+        instances, queues = len(wanted), {q for name in self._config.agent for q in self._config.queues_of(name)}
+        text = f"supervising {instances} instances of {len(self._config.agent)} agents, {len(queues)} queues"
+        self._tell("supervisor", text + (f"; adopted {adopted} running sessions" if adopted else ""))
+
+    def _adopt(self, wanted: dict[Key, Want], memos: dict[Key, Instance]) -> int:
+        now, running = self._clock.now(), 0
+        for session in self._store.open_sessions():
+            found = adopt(self._store, session, now)
+            key = found.live.key
+            while key in self._loop.slots:  # two lives of one slot: the second is brought to its end beside it
+                key = (key[0], key[1] + 10_000)
+            found.live.key = key
+            want = wanted.get(key) or fleet.stray_want(self._config)
+            slot = fleet.new_slot(key, want, memos.get(key))
+            slot = Slot(
+                slot.agent,
+                slot.number,
+                want,
+                phase="stopping" if found.run.stop else "starting",
+                since_ms=now.boot_ms,
+                history=slot.history,
+                run=found.run,
+                why=found.run.stop,
+            )
+            self._loop.slots[key] = fresh_probes(slot, now.boot_ms)
+            self._hands.live[session.id] = found.live
+            self._loop.watch(found.live)
+            running += found.runs
+            for fact in found.facts:
+                self._loop.tell(key, fact)
+        return running
+
+    def _close(self, signals: SignalPipe, watch: ConfigWatch) -> None:
+        signals.close()
+        watch.close()
+        self._loop.close()
+        self._prober.close()
+        self._pool.close()
+        self._doorbell.close()
+        self._store.close()
+        self._lock.release()
+
+    # --- what comes in ----------------------------------------------------------------------------------------
+    def _rung(self) -> None:
+        words = self._doorbell.words()
+        for word in words:
+            if word.startswith("s "):
+                try:
+                    live = self._hands.live.get(read_id(word[2:], "session id"))
+                except BadName:
+                    continue
+                if live is not None:
+                    self._loop.hear(live)
+        if any(not word.startswith("s ") for word in words):
+            self._sweep_ms = min(self._sweep_ms, self._clock.now().boot_ms + 50)
+            if "agent" in words:
+                self._want()
+            self._loop.work()
+
+    def _signalled(self, signals: SignalPipe) -> None:
+        for number in signals.numbers():
+            if number == signal.SIGHUP:
+                self._tell("note", "the terminal went away; supervising goes on (end it with: agentctl down)")
+            elif number == signal.SIGINT and self._shutdown == "drain":
+                self.end("now")
+            elif number in (signal.SIGINT, signal.SIGTERM) and not self._shutdown:
+                self.end("drain")
+
+    def _belled(self, watch: ConfigWatch) -> None:
+        self._bell.hush()
+        for job, answer in self._prober.answers():
+            slot = self._loop.slots.get(job.key)
+            if slot is not None and (0 if slot.run is None else slot.run.session) == job.session:
+                self._loop.tell(job.key, answer)
+        for news in watch.news():
+            if isinstance(news, Config):
+                self._reload(news)
+            else:
+                self._tell("config", f"the changed configuration is refused, the old one stays. {news}")
+
+    def _reload(self, config: Config) -> None:
+        old, self._config, self._hands.config = self._config, config, config
+        changed = [name for name, section in config.agent.items() if old.agent.get(name) != section]
+        removed = [name for name in old.agent if name not in config.agent]
+        try:
+            self._store.declare_agents(config.specs(), actor=ACTOR)
+        except (StoreBusy, StoreFull) as error:
+            self._tell("config", f"the changed configuration could not be stored: {error.message}")
+        restarted = [n for n in changed if n in old.agent and needs_restart(old.agent[n], config.agent[n])]
+        parts = [f"changed: {', '.join(changed)}"] if changed else []
+        parts += [f"removed: {', '.join(removed)}"] if removed else []
+        parts += [f"restarted: {', '.join(restarted)}"] if restarted else []
+        self._tell("config", "configuration read again; " + ("; ".join(parts) or "no agent changed"))
+        self._want()
+        self._loop.work()
+
+    def end(self, how: str) -> None:
+        """Begin to end: `drain` lets current tasks finish within the fleet's grace, `now` does not."""
+        if how == self._shutdown:
+            return
+        self._shutdown = how
+        grace = show_duration(self._config.fleet.grace_ms)
+        if not self._idle:
+            text = {
+                "drain": f"draining: current tasks may finish within {grace} (again to end now)",
+                "now": "ending now",
+            }[how]
+            self._tell("supervisor", text)
+        self._want()
+
+    # --- what is looked at ------------------------------------------------------------------------------------
+    def _poll(self, now_ms: int) -> None:
+        try:
+            version = self._store.version()
+            if version != self._version:
+                self._version = version
+                self._want()
+                self._cancels()
+                self._sweep_ms = now_ms
+                self._loop.work()
+            if now_ms >= self._sweep_ms:
+                self._sweep(now_ms)
+        except (StoreBusy, StoreFull) as error:
+            self._tell("note", f"the store cannot be written now: {error.message}")
+            self._sweep_ms = now_ms + POLL_MS
+        if now_ms >= self._hear_ms:
+            self._hear_ms = now_ms + HEAR_MS
+            for live in list(self._hands.live.values()):
+                self._loop.hear(live)
+        if now_ms >= self._prune_ms:
+            self._prune_ms = now_ms + PRUNE_MS
+            session_dir.prune(self._store.directory, self._hands.live)
+        if self._until_idle:
+            self._end_when_idle()
+        self._poll_ms = now_ms + POLL_MS
+
+    def _sweep(self, now_ms: int) -> None:
+        swept = self._store.sweep()
+        now = self._clock.now()
+        due = [now_ms + 3_600_000]
+        if swept.next_due_ms is not None:
+            due.append(now.boot_ms + max(0, swept.next_due_ms - now.wall_ms))
+        if swept.next_expiry_ms is not None:
+            due.append(swept.next_expiry_ms + 1)
+        if swept.more:
+            due.append(now_ms)
+        self._sweep_ms = max(min(due), now_ms + 10)
+        if swept.promoted or swept.expired:
+            self._loop.work()
+        if swept.grace_ms:
+            self._tell("note", f"the machine slept; every lease got {show_duration(swept.grace_ms)} more")
+
+    def _cancels(self) -> None:
+        newest = self._newest_event()
+        if newest == self._events_seen:
+            return
+        asked = self._store.events(after=self._events_seen, limit=1_000, kinds=("task.cancel_asked",))
+        self._events_seen = newest
+        wanted = {event.task for event in asked}
+        for key, slot in list(self._loop.slots.items()):
+            if slot.run is not None and slot.run.task is not None and slot.run.task in wanted:
+                self._loop.tell(key, seen.CancelAsked(slot.run.task))
+
+    def _newest_event(self) -> int:
+        newest = self._store.events(limit=1, newest_first=True)
+        return newest[0].seq if newest else 0
+
+    def _end_when_idle(self) -> None:
+        slots = self._loop.slots.values()
+        if self._shutdown or any(slot.run is not None and slot.takes_tasks for slot in slots):
+            return
+        serving = {slot.agent for slot in slots if slot.phase not in ("failed", "stopped")}
+        queues = {queue for name in serving if name in self._config.agent for queue in self._config.queues_of(name)}
+        if queues and self._store.unfinished(sorted(queues)):
+            return
+        self._idle = True
+        self._tell("supervisor", "idle: no task is left to do")
+        self.end("drain")
+
+    # --- what is wanted ---------------------------------------------------------------------------------------
+    def _wants(self) -> dict[Key, Want]:
+        agents = {row.name: row for row in self._store.agents()}
+        return fleet.wants(self._config, agents, self._shutdown, self._config.fleet.grace_ms)
+
+    def _want(self) -> None:
+        """Tell every slot what is wanted of it, where that has changed."""
+        wanted = self._wants()
+        for key, want in wanted.items():
+            if key not in self._loop.slots:
+                self._loop.slots[key] = fleet.new_slot(key, want, None)
+                self._loop.tell(key, seen.Wanted(want))
+            elif self._loop.slots[key].want != want:
+                self._loop.tell(key, seen.Wanted(want))
+        for key in [key for key in self._loop.slots if key not in wanted]:
+            slot = self._loop.slots[key]
+            want = fleet.gone(slot, self._shutdown)
+            if want != slot.want:
+                self._loop.tell(key, seen.Wanted(want))
+
+    def _note(self, kind: str) -> None:
+        try:
+            self._store.note(kind, actor=ACTOR, data={"pid": os.getpid(), "root": self._root})
+        except AgentctlError:
+            pass
+
+    def _tell(self, kind: str, text: str) -> None:
+        self._on_event(Happening(self._clock.now().wall_ms, kind, text))
