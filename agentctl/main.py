@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 
 #: verb → the module of agentctl/cli that declares it
 TABLE: dict[str, str] = {
-    "task add": "task",
-    "task claim": "task",
-    "task heartbeat": "task",
-    "task complete": "task",
-    "task fail": "task",
-    "task release": "task",
-    "task show": "task",
+    "init": "init",
+    "ps": "ps",
+    "logs": "logs",
+    **dict.fromkeys(("task add", "task claim", "task heartbeat", "task complete", "task fail"), "task"),
+    **dict.fromkeys(("task release", "task show"), "task"),
+    **dict.fromkeys(("task list", "task cancel", "task retry", "task wait"), "tasks"),
+    **dict.fromkeys(("dlq list", "dlq show", "dlq requeue", "dlq discard", "dlq export"), "dlq"),
+    **dict.fromkeys(("agent list", "agent show", "agent start", "agent stop", "agent drain"), "agent"),
+    **dict.fromkeys(("agent pause", "agent resume", "agent restart", "agent scale"), "agent"),
+    **dict.fromkeys(("queue list", "queue pause", "queue resume"), "queue"),
+    **dict.fromkeys(("event list", "event follow"), "event"),
+    **dict.fromkeys(("config check", "config show", "config schema"), "config"),
     "completion": "completion",
 }
 NOUNS = frozenset(path.partition(" ")[0] for path in TABLE if " " in path)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from agentctl_store.read.port import Reader
     from agentctl_store.store import Store
 
     from .table import Column
@@ -39,6 +40,7 @@ class Call:
         self.no_input: bool = common.get("no_input", False)
         self.dry_run: bool = common.get("dry_run", False)
         self._store: Store | None = None
+        self._reader: Reader | None = None
 
     @property
     def store(self) -> Store:
@@ -49,6 +51,18 @@ class Call:
             directory, create = self.place()
             self._store = open_store(directory, create=create)
         return self._store
+
+    @property
+    def reader(self) -> Reader:
+        """The same store for reading lists, which works on a full or read-only disk. Raises NotFound, StoreError."""
+        if self._reader is None:
+            from agentctl_store.read import open_reader
+
+            directory, create = self.place()
+            if create and not os.path.isdir(directory):
+                self.store  # noqa: B018 - makes it: a fleet that never ran has empty lists, not an error
+            self._reader = open_reader(directory)
+        return self._reader
 
     def place(self) -> tuple[str, bool]:
         """Return the store's directory, and whether it may be made: only beside the fleet's own file."""

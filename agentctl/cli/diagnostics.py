@@ -21,6 +21,11 @@ def narrate(text: str) -> None:
         pass
 
 
+def counted(number: int, what: str) -> str:
+    """Return `3 agents`, `1 agent`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def report(error: BaseException) -> int:
     """Say what went wrong in one sentence and return the exit code that belongs to it."""
     if isinstance(error, SystemExit):
@@ -30,7 +35,10 @@ def report(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         return 0
     if isinstance(error, AgentctlError):
-        narrate("agentctl: " + _sentence(error))
+        if getattr(error, "problems", None):
+            narrate("agentctl: " + cut(error.message, MAX_SENTENCE * 10))
+        else:
+            narrate("agentctl: " + _sentence(error))
         return error.exit_code
     if isinstance(error, OSError) and error.strerror and _is_outside(error):
         where = f"{os.fsdecode(error.filename)!r}: " if isinstance(error.filename, str | bytes) else ""

@@ -42,12 +42,16 @@ def write_json(value: Any) -> None:
     write(escaped(dumps(value)) + "\n")
 
 
-def escaped(text: str) -> str:
-    """Return JSON text with every character that could steer a terminal written as its escape."""
+def escaped(text: str, *, lines: bool = False) -> str:
+    """Return JSON text with every character that could steer a terminal written as its escape.
+
+    `lines`: it is indented, its line breaks stay.
+    """
     if text.isprintable():
         return text
-    # Outside strings JSON holds only printable ASCII, so every such character may be written as its escape.
-    return "".join(c if c.isprintable() else _escape(ord(c)) for c in text)
+    # Outside strings JSON holds only printable ASCII, so every other character may be written as its escape.
+    kept = "\n" if lines else ""
+    return "".join(c if c.isprintable() or c in kept else _escape(ord(c)) for c in text)
 
 
 def _escape(code: int) -> str:

@@ -7,69 +7,24 @@ from __future__ import annotations
 
 import os
 
-from . import wake
 from .clock import Clock
-from .domain.retry import CLASSES, Failure
-from .domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN, NewTask
-from .errors import BadInput
-from .ids import (
-    check_correlation,
-    check_key,
-    check_name,
-    id_range,
-    new_correlation,
-    new_id,
-    read_id,
-    write_id,
-)
-from .jsontext import dumps, loads
-from .record import record
+from .fleetverbs import FleetVerbs
+from .ids import read_id, write_id
+from .jsontext import dumps
+from .taskverbs import DEFAULT_LEASE_MS as DEFAULT_LEASE_MS
+from .taskverbs import FOREVER_MS as FOREVER_MS
+from .taskverbs import MAX_CLAIM as MAX_CLAIM
+from .taskverbs import MAX_LEASE_MS as MAX_LEASE_MS
+from .taskverbs import MAX_PROGRESS as MAX_PROGRESS
+from .taskverbs import TaskRequest as TaskRequest
+from .taskverbs import TaskVerbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .domain.agent import Agent, AgentSpec, Desired, Instance, Session, SessionEnd
     from .domain.event import Event
-    from .domain.retry import RetryPolicy
-    from .domain.task import (
-        Added,
-        Attempt,
-        Claim,
-        Ended,
-        Lease,
-        OnParentFailure,
-        ParentResult,
-        Swept,
-        Task,
-        Usage,
-    )
     from .driver import Driver
-
-DEFAULT_LEASE_MS = 60_000
-MAX_LEASE_MS = 24 * 3_600_000
-MAX_CLAIM = 1_000
-MAX_PROGRESS = 500
-FOREVER_MS = 10 * 366 * 24 * 3_600_000
-
-
-@record
-class TaskRequest:
-    """What a caller asks to be added. Times are wall milliseconds, durations milliseconds."""
-
-    queue: str
-    payload: str = "null"  #: JSON text
-    priority: int = 0
-    key: str | None = None
-    after: tuple[int | str, ...] = ()  #: parents: a task id, or the idempotency key of an earlier task
-    on_parent_failure: OnParentFailure = "fail"
-    run_at_ms: int | None = None
-    delay_ms: int | None = None  #: instead of run_at_ms: from now
-    deadline_ms: int | None = None
-    timeout_ms: int | None = None
-    retry: RetryPolicy | None = None
-    correlation: str | None = None
-    creator: int | None = None
 
 
 def open_store(directory: str, *, create: bool = False, clock: Clock | None = None) -> Store:
@@ -79,7 +34,7 @@ def open_store(directory: str, *, create: bool = False, clock: Clock | None = No
     return Store(SqliteDriver(directory, create=create), directory, clock or Clock())
 
 
-class Store:
+class Store(TaskVerbs, FleetVerbs):
     """All verbs of the store. Not for use by two threads at once: each opens its own."""
 
     def __init__(self, driver: Driver, directory: str, clock: Clock) -> None:
@@ -87,296 +42,6 @@ class Store:
         self.directory = directory
         self.clock = clock
 
-    # --- tasks ------------------------------------------------------------------------------------------------
-    def add(self, requests: Sequence[TaskRequest], *, actor: str | None = None) -> list[Added]:
-        """Add all or none, durably before this returns. BadInput and its kinds, NotFound for an unknown parent."""
-        if len(requests) > MAX_BATCH:
-            raise BadInput(f"{len(requests):,} tasks at once; the limit is {MAX_BATCH:,}", "Add them in parts")
-        now = self.clock.now()
-        first = new_id(self.clock, now.wall_ms)
-        # Ids of one batch count up, so that tasks of one millisecond keep their order.
-        tasks = [self._new(request, first + index, now.wall_ms) for index, request in enumerate(requests)]
-        added = self.driver.add(tasks, actor=actor, now=now)
-        if any(one.created for one in added):
-            wake.poke(self.directory)
-        return added
-
-    def _new(self, request: TaskRequest, number: int, wall_ms: int) -> NewTask:
-        check_name(request.queue, "queue")
-        if not PRIORITY_MIN <= request.priority <= PRIORITY_MAX:
-            raise BadInput(f"priority {request.priority} is out of range", "Use -100 to 100; higher is sooner")
-        if request.key is not None:
-            check_key(request.key)
-        if request.on_parent_failure not in ("fail", "run", "cancel"):
-            raise BadInput(f"on_parent_failure {request.on_parent_failure!r} is unknown", "Use fail, run or cancel")
-        run_at = request.run_at_ms
-        if request.delay_ms is not None:
-            run_at = wall_ms + request.delay_ms
-        for name, moment in (("run at", run_at), ("deadline", request.deadline_ms)):
-            if moment is not None and not 0 <= moment <= wall_ms + FOREVER_MS:
-                raise BadInput(f"the {name} time is out of range", "Use a time from 1970 to ten years from now")
-        if request.timeout_ms is not None and not 1 <= request.timeout_ms <= FOREVER_MS:
-            raise BadInput("the timeout is out of range", "Use a duration of at least 1 ms")
-        if request.retry is not None:
-            request.retry.check()
-        correlation = request.correlation
-        if correlation is None:
-            correlation = self._inherited(request.creator) or new_correlation(self.clock)
-        return NewTask(
-            number,
-            request.queue,
-            dumps(loads(request.payload)),
-            check_correlation(correlation),
-            request.priority,
-            request.key,
-            tuple(request.after),
-            request.on_parent_failure,
-            run_at,
-            request.deadline_ms,
-            request.timeout_ms,
-            request.retry,
-            request.creator,
-        )
-
-    def _inherited(self, creator: int | None) -> str | None:
-        return None if creator is None else self.driver.task(creator).correlation
-
-    def claim(
-        self,
-        queues: Sequence[str],
-        *,
-        agent: str,
-        slot: int | None = None,
-        session: int | None = None,
-        open_session: str | None = None,
-        lease_ms: int = DEFAULT_LEASE_MS,
-        limit: int = 1,
-    ) -> list[Claim]:
-        """Claim up to `limit` tasks; an empty list when nothing is ready.
-
-        With `open_session`, a nonce, the intent to start a session for the one task is written in the same
-        transaction and `Claim.session` names it; `slot` is needed then.
-        """
-        from .domain.agent import NewSession
-
-        for queue in queues:
-            check_name(queue, "queue")
-        check_name(agent, "agent")
-        _check_lease(lease_ms)
-        if not queues or not 1 <= limit <= MAX_CLAIM:
-            raise BadInput(f"a claim names at least one queue and 1 to {MAX_CLAIM:,} tasks")
-        now = self.clock.now()
-        new = None
-        if open_session is not None:
-            if slot is None or limit != 1:
-                raise BadInput("a claim that opens a session names a slot and takes one task")
-            new = NewSession(new_id(self.clock, now.wall_ms), agent, slot, open_session)
-        return self.driver.claim(
-            tuple(dict.fromkeys(queues)),
-            agent=agent,
-            slot=slot,
-            session=session,
-            open_session=new,
-            lease_ms=lease_ms,
-            limit=limit,
-            now=now,
-        )
-
-    def heartbeat(
-        self,
-        task: int,
-        n: int,
-        *,
-        lease_ms: int = DEFAULT_LEASE_MS,
-        progress: str | None = None,
-        usage: Usage | None = None,
-    ) -> Lease:
-        """Extend a lease. StaleAttempt when the attempt no longer owns the task."""
-        _check_lease(lease_ms)
-        said = None if progress is None else progress[:MAX_PROGRESS]
-        return self.driver.heartbeat(task, n, lease_ms=lease_ms, progress=said, usage=usage, now=self.clock.now())
-
-    def complete(
-        self,
-        task: int,
-        n: int,
-        *,
-        result: str | None = None,
-        usage: Usage | None = None,
-        exit_code: int | None = None,
-        end_session: SessionEnd | None = None,
-    ) -> Ended:
-        """Finish a task; `result` is JSON text. StaleAttempt when the attempt no longer owns the task."""
-        compact = None if result is None else dumps(loads(result, "result"))
-        ended = self.driver.complete(
-            task,
-            n,
-            result=compact,
-            usage=usage,
-            exit_code=exit_code,
-            end_session=end_session,
-            now=self.clock.now(),
-        )
-        return self._woken(ended)
-
-    def fail(
-        self,
-        task: int,
-        n: int,
-        failure: Failure,
-        *,
-        usage: Usage | None = None,
-        end_session: SessionEnd | None = None,
-    ) -> Ended:
-        """End an attempt badly; what follows is in Ended. StaleAttempt when it no longer owns the task."""
-        if failure.kind not in CLASSES:
-            raise BadInput(f"there is no error class {failure.kind!r}", f"Classes are: {', '.join(CLASSES)}")
-        cut = Failure(failure.kind, _text(failure.message), failure.exit_code, failure.retry_after_ms)
-        jitter = self.clock.random()
-        now = self.clock.now()
-        return self._woken(self.driver.fail(task, n, cut, usage=usage, jitter=jitter, end_session=end_session, now=now))
-
-    def release(self, task: int, n: int, *, reason: str = "released", end_session: SessionEnd | None = None) -> Ended:
-        """Give a task back untried. StaleAttempt when the attempt no longer owns the task."""
-        now = self.clock.now()
-        return self._woken(self.driver.release(task, n, reason=_text(reason), end_session=end_session, now=now))
-
-    def cancel(self, task: int, *, reason: str = "cancelled", actor: str) -> Ended:
-        """Cancel a task; a running one is asked (state stays `active` until it ends)."""
-        return self._woken(self.driver.cancel(task, reason=_text(reason), actor=actor, now=self.clock.now()))
-
-    def cancelled(
-        self, task: int, n: int, *, end_session: SessionEnd | None = None, usage: Usage | None = None
-    ) -> Ended:
-        """Say that an attempt has ended because a cancel was asked."""
-        now = self.clock.now()
-        return self._woken(self.driver.cancelled(task, n, end_session=end_session, usage=usage, now=now))
-
-    def hasten(self, task: int, *, actor: str) -> Ended:
-        """Run a scheduled task now."""
-        return self._woken(self.driver.hasten(task, actor=actor, now=self.clock.now()))
-
-    def requeue(
-        self,
-        task: int,
-        *,
-        payload: str | None = None,
-        run_at_ms: int | None = None,
-        note: str = "",
-        actor: str,
-    ) -> Ended:
-        """Send a dead letter back, with `payload` (JSON text) in place of the old one when given."""
-        edited = None if payload is None else dumps(loads(payload))
-        now = self.clock.now()
-        return self._woken(
-            self.driver.requeue(task, payload=edited, run_at_ms=run_at_ms, note=_text(note), actor=actor, now=now)
-        )
-
-    def discard(self, task: int, *, reason: str = "discarded", actor: str) -> Ended:
-        """Give a dead letter up."""
-        return self.driver.discard(task, reason=_text(reason), actor=actor, now=self.clock.now())
-
-    def sweep(self, *, limit: int = 1_000) -> Swept:
-        """Do what time asks for: promote, expire, bury what is overdue."""
-        return self.driver.sweep(limit=limit, jitter=self.clock.random(), now=self.clock.now())
-
-    def task(self, task: int) -> Task:
-        """NotFound when there is none."""
-        return self.driver.task(task)
-
-    def find_task(self, text: str) -> int:
-        """Return the task a person names by its id or the id's beginning. NotFound, BadName, BadInput if several."""
-        low, high = id_range(text)
-        found = self.driver.find_tasks(low, high, 3)
-        if len(found) > 1:
-            shown = ", ".join(write_id(one) for one in found[:3])
-            raise BadInput(f"{text!r} could be {shown}{' …' if len(found) > 2 else ''}", "Give more of the id")
-        return found[0] if found else (self.driver.task(low).id if low == high else self._none(text))
-
-    def _none(self, text: str) -> int:
-        from .errors import NotFound
-
-        raise NotFound(f"there is no task {text}", "Look for it with: agentctl task list")
-
-    def unfinished(self, queues: Sequence[str]) -> bool:
-        """Return whether a task of these queues is ready, scheduled or active: whether work is left to do."""
-        return self.driver.unfinished(queues)
-
-    def attempts(self, task: int) -> list[Attempt]:
-        return self.driver.attempts(task)
-
-    def parents(self, task: int) -> list[ParentResult]:
-        return self.driver.parents(task)
-
-    # --- queues -----------------------------------------------------------------------------------------------
-    def pause_queue(self, queue: str, *, reason: str = "", actor: str) -> bool:
-        check_name(queue, "queue")
-        return self.driver.pause_queue(queue, reason=_text(reason), actor=actor, now=self.clock.now())
-
-    def resume_queue(self, queue: str, *, actor: str) -> bool:
-        check_name(queue, "queue")
-        resumed = self.driver.resume_queue(queue, actor=actor, now=self.clock.now())
-        wake.poke(self.directory)
-        return resumed
-
-    # --- agents -----------------------------------------------------------------------------------------------
-    def declare_agents(self, specs: Sequence[AgentSpec], *, actor: str) -> None:
-        for spec in specs:
-            check_name(spec.name, "agent")
-        self.driver.declare_agents(specs, actor=actor, now=self.clock.now())
-
-    def set_desired(self, agent: str, desired: Desired, *, actor: str) -> Agent:
-        changed = self.driver.set_desired(check_name(agent, "agent"), desired, actor=actor, now=self.clock.now())
-        wake.poke(self.directory, b"agent")
-        return changed
-
-    def restart_agent(self, agent: str, *, actor: str) -> Agent:
-        changed = self.driver.restart_agent(check_name(agent, "agent"), actor=actor, now=self.clock.now())
-        wake.poke(self.directory, b"agent")
-        return changed
-
-    def scale_agent(self, agent: str, instances: int | None, *, actor: str) -> Agent:
-        if instances is not None and not 0 <= instances <= 1_000:
-            raise BadInput(f"{instances} instances are out of range", "Use 0 to 1000")
-        changed = self.driver.scale_agent(check_name(agent, "agent"), instances, actor=actor, now=self.clock.now())
-        wake.poke(self.directory, b"agent")
-        return changed
-
-    def agents(self) -> list[Agent]:
-        return self.driver.agents()
-
-    def save_instances(self, changed: Sequence[Instance]) -> None:
-        self.driver.save_instances(changed, now=self.clock.now())
-
-    def drop_instances(self, gone: Sequence[tuple[str, int]]) -> None:
-        self.driver.drop_instances(gone, now=self.clock.now())
-
-    def instances(self) -> list[Instance]:
-        return self.driver.instances()
-
-    def open_session(self, agent: str, slot: int, nonce: str) -> Session:
-        """Write the intent to start a session that has no task."""
-        from .domain.agent import NewSession
-
-        now = self.clock.now()
-        return self.driver.open_session(NewSession(new_id(self.clock, now.wall_ms), agent, slot, nonce), now=now)
-
-    def session_started(self, session: int, *, pid: int) -> None:
-        self.driver.session_started(session, pid=pid, now=self.clock.now())
-
-    def end_session(self, end: SessionEnd) -> None:
-        self.driver.end_session(end, now=self.clock.now())
-
-    def open_sessions(self) -> list[Session]:
-        return self.driver.open_sessions()
-
-    def session(self, session: int) -> Session:
-        return self.driver.session(session)
-
-    def held_tasks(self, session: int) -> list[tuple[int, int]]:
-        return self.driver.held_tasks(session)
-
-    # --- history ----------------------------------------------------------------------------------------------
     def note(self, kind: str, *, actor: str, data: object = None) -> None:
         """Append an event that changes no row."""
         self.driver.note(kind, actor=actor, data=None if data is None else dumps(data), now=self.clock.now())
@@ -405,12 +70,6 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _woken(self, ended: Ended) -> Ended:
-        # A child became claimable, or the task itself is again.
-        if ended.freed or ended.state in ("ready", "scheduled"):
-            wake.poke(self.directory)
-        return ended
-
 
 def sessions_folder(directory: str, session: int) -> str:
     """Return the folder of a session's files."""
@@ -419,17 +78,3 @@ def sessions_folder(directory: str, session: int) -> str:
 
 def read_session_id(text: str) -> int:
     return read_id(text, "session id")
-
-
-def _check_lease(lease_ms: int) -> None:
-    if not 1 <= lease_ms <= MAX_LEASE_MS:
-        raise BadInput(f"a lease of {lease_ms} ms is out of range", "Use 1 ms to 24 h")
-
-
-def _text(text: str) -> str:
-    """Keep MAX_TEXT characters, the beginning and the end, and nothing SQLite or JSON could choke on."""
-    clean = text.encode(errors="replace").decode().replace("\x00", "")
-    if len(clean) <= MAX_TEXT:
-        return clean
-    half = MAX_TEXT // 2 - 10
-    return f"{clean[:half]} … {clean[-half:]}"

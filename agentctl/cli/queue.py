@@ -1,0 +1,65 @@
+"""Verbs on queues."""
+
+from __future__ import annotations
+
+from . import output
+from .call import Call, actor
+from .table import Column
+from .verb import arg, opt, verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_COUNTS = ("ready", "active", "scheduled", "blocked", "waiting", "dead", "done", "cancelled")
+_LIST = (
+    Column("queue"),
+    Column("state"),
+    *(Column(name, "number") for name in _COUNTS),
+    Column("oldest_ready_at", "time", title="oldest ready"),
+    Column("agents", "list"),
+)
+
+
+@verb("queue list", summary="List queues with what they hold.", reads=True)
+def list_queues(call: Call) -> int:
+    """List queues."""
+
+    def fetch() -> list[dict[str, Any]]:
+        return [
+            {
+                "queue": row.queue,
+                "state": "paused" if row.paused else "open",
+                **{name: getattr(row, name) for name in _COUNTS},
+                "oldest_ready_at": row.oldest_ready_ms,
+                "agents": row.agents,
+            }
+            for row in call.reader.queues()
+        ]
+
+    return call.show(_LIST, fetch, empty="No queues.")
+
+
+@verb(
+    "queue pause",
+    summary="Stop claims from a queue; running tasks go on.",
+    queue=arg("The queue.", "QUEUE", complete="queues"),
+    reason=opt(help="Why, shown to everybody who looks.", metavar="TEXT"),
+)
+def pause(call: Call, *, queue: str, reason: str = "") -> int:
+    """Pause a queue."""
+    changed = call.store.pause_queue(queue, reason=reason, actor=actor())
+    output.say(f"{queue} paused" if changed else f"{queue} was paused already")
+    return 0
+
+
+@verb(
+    "queue resume",
+    summary="Let claims from a queue go on.",
+    queue=arg("The queue.", "QUEUE", complete="queues"),
+)
+def resume(call: Call, *, queue: str) -> int:
+    """Resume a queue."""
+    changed = call.store.resume_queue(queue, actor=actor())
+    output.say(f"{queue} open" if changed else f"{queue} was not paused")
+    return 0

@@ -1,0 +1,288 @@
+"""Dead letters: read why, edit the payload, requeue, discard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.content import Content
+
+from agentctl_store.read.models import DeadLetter, DeadLetterGroup, DeadLetterRow, Filter
+from agentctl_tui import units
+from agentctl_tui.asks import DeadLetters, Groups, LastOutput, Letter
+from agentctl_tui.bindings import DEAD
+from agentctl_tui.cells import Line, clean, raw
+from agentctl_tui.ports import LogLine
+from agentctl_tui.render import DEAD_LETTER_COLUMNS, GROUP_COLUMNS, reason
+from agentctl_tui.screens.board import Board
+from agentctl_tui.widgets.entry import PayloadEditor
+from agentctl_tui.widgets.letter_panel import LetterPanel
+from agentctl_tui.widgets.table import LiveTable
+from agentctl_tui.window import Window
+
+ALL = "\0all"  #: the row of all groups; no reason has such a name
+
+
+class DeadLetterBoard(Board):
+    """The third screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = DEAD
+    name_of = "dead"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._filter = Filter()
+        self._groups: tuple[DeadLetterGroup, ...] = ()
+        self._goto: str | None = None
+
+    def body(self) -> ComposeResult:
+        with Container(id="body"):
+            yield LiveTable(
+                GROUP_COLUMNS, lambda row: row.key or ALL, sort="", id="groups", empty=tuple
+            ).add_class("panel")
+            yield LiveTable(
+                DEAD_LETTER_COLUMNS,
+                lambda row: row.task,
+                sort="-died",
+                id="letters",
+                markable=True,
+                empty=self._empty,
+            ).add_class("-main", "panel")
+            yield LetterPanel(self.dash.drafts, id="letter").add_class("panel")
+
+    @property
+    def table(self) -> LiveTable[DeadLetterRow]:
+        return cast("LiveTable[DeadLetterRow]", self.query_one("#letters", LiveTable))
+
+    @property
+    def panel(self) -> LetterPanel:
+        return self.query_one("#letter", LetterPanel)
+
+    @property
+    def row(self) -> DeadLetterRow | None:
+        return self.table.selected
+
+    def on_mount(self) -> None:
+        self.query_one("#groups").border_title = Content("Reasons")
+        self._titles()
+
+    # --- feed
+
+    def ask(self) -> None:
+        feed = self.dash.feed
+        feed.ask("groups", Groups(self._filter))
+        feed.ask("letters", DeadLetters(self.table.span, self._filter))
+        self._ask_letter()
+        if self._goto is not None:
+            self.table.select_id(self._goto)
+            self._goto = None
+
+    def unask(self) -> None:
+        for name in ("groups", "letters", "letter", "output"):
+            self.dash.feed.drop(name)
+
+    def select(self, task: str) -> None:
+        """Go to a dead letter by its id, whatever the filter hides."""
+        self._filter = Filter()
+        if self.is_current:
+            self.table.select_id(task)
+        else:
+            self._goto = task
+
+    def fresh(self, name: str, value: object) -> None:
+        if name == "letters":
+            self.table.show(cast("Window[DeadLetterRow]", value))
+            self._titles()
+        elif name == "groups":
+            self._groups = cast("tuple[DeadLetterGroup, ...]", value)
+            self._show_groups()
+        elif name == "letter":
+            letter = cast("DeadLetter | None", value)
+            self.panel.show(letter)
+            if letter is not None and letter.session is not None:
+                self.dash.feed.ask("output", LastOutput(letter.session, letter.ended_ms))
+            else:
+                self.dash.feed.drop("output")
+                self.panel.show_output(())
+        elif name == "output":
+            self.panel.show_output(cast("Sequence[LogLine]", value))
+
+    def _show_groups(self) -> None:
+        groups = self._groups
+        everything = DeadLetterGroup(
+            "",
+            sum(g.count for g in groups),
+            min((g.oldest_ms for g in groups), default=0),
+            max((g.newest_ms for g in groups), default=0),
+        )
+        rows = (everything, *groups)
+        self.query_one("#groups", LiveTable).show(Window(rows, 0, len(rows)))
+
+    @on(LiveTable.Wanted, "#letters")
+    def _wanted(self) -> None:
+        if self.is_current:
+            self.dash.feed.ask("letters", DeadLetters(self.table.span, self._filter))
+
+    @on(LiveTable.Selected, "#letters")
+    def _selected(self) -> None:
+        self._ask_letter()
+
+    @on(LiveTable.Selected, "#groups")
+    def _group_selected(self) -> None:
+        group = cast("DeadLetterGroup | None", self.query_one("#groups", LiveTable).selected)
+        self._narrow(Filter(text=self._filter.text, reason=group.key or None if group else None))
+
+    @on(LiveTable.Marked, "#letters")
+    def _marked(self) -> None:
+        self._titles()
+
+    def _ask_letter(self) -> None:
+        if self.row is None:
+            self.dash.feed.drop("letter")
+            self.dash.feed.drop("output")
+            self.panel.show(None)
+        elif self.is_current:
+            self.dash.feed.ask("letter", Letter(self.row.task))
+
+    def narrowed(self, text: str) -> None:
+        self._narrow(Filter(text=text, reason=self._filter.reason))
+
+    def _narrow(self, wanted: Filter) -> None:
+        if wanted == self._filter:
+            return
+        self._filter = wanted
+        if self.is_current:
+            self.dash.feed.ask("groups", Groups(wanted))
+        self.table.forget()
+
+    def tick(self) -> None:
+        for table in self.query(LiveTable):
+            table.recheck()
+        self.panel.refresh_lines()
+
+    # --- drawing
+
+    def _titles(self) -> None:
+        group = f" {look_dot(self)} {reason(self._filter.reason)}" if self._filter.reason else ""
+        marked = f" {look_dot(self)} {len(self.table.marks)} marked" if self.table.marks else ""
+        self.table.border_title = Content(
+            clean(f"Dead letters {units.count(self.table.total)}{group}{marked}")
+        )
+
+    def _empty(self) -> Sequence[Line]:
+        if self._filter.text or self._filter.reason:
+            return (
+                (raw("No dead letter matches.", "strong"),),
+                (raw("esc clears the filter, [ goes to the next reason.", "dim"),),
+            )
+        return (
+            (raw("No dead letters.", "strong"),),
+            (),
+            (raw("A task comes here when it will not be tried again", "dim"),),
+            (raw("until a person decides: out of tries, failed for", "dim"),),
+            (raw("good, past its deadline, or against a policy.", "dim"),),
+            (),
+            (raw("agentctl dlq list", "link"), raw("  shows the same on the command line", "dim")),
+        )
+
+    def look_changed(self) -> None:
+        super().look_changed()
+        self.panel.editor.refresh()
+
+    # --- acts
+
+    def copied(self) -> str:
+        return self.row.task if self.row is not None else ""
+
+    def action_open(self) -> None:
+        from agentctl_tui.screens.letter import LetterView
+
+        if self.row is not None:
+            self.app.push_screen(LetterView(self.row.task))
+
+    @on(LiveTable.Opened, "#letters")
+    def _opened(self) -> None:
+        self.action_open()
+
+    @on(LiveTable.Opened, "#groups")
+    def _group_opened(self) -> None:
+        self.table.focus()
+
+    def action_edit(self) -> None:
+        if self.row is None:
+            return
+        if self.panel.display:
+            self.panel.editor.focus()
+        else:
+            from agentctl_tui.screens.letter import LetterView
+
+            self.app.push_screen(LetterView(self.row.task, edit=True))
+
+    def action_revert(self) -> None:
+        self.panel.revert()
+
+    @on(LetterPanel.Edited)
+    def _edited(self, event: LetterPanel.Edited) -> None:
+        self.dash.draft(event.task, event.text)
+
+    @on(PayloadEditor.Left)
+    def _editor_left(self) -> None:
+        self.table.focus()
+
+    @on(PayloadEditor.Sent)
+    def _editor_sent(self) -> None:
+        if self.panel.letter is not None:
+            self.dash.requeue([self.panel.letter.row.task])
+
+    def _chosen(self) -> list[str]:
+        """The marked ones, or the selected one."""
+        if self.table.marks:
+            return sorted(self.table.marks)
+        return [self.row.task] if self.row is not None else []
+
+    def action_requeue(self) -> None:
+        self.dash.requeue(self._chosen())
+
+    def action_discard(self) -> None:
+        self.dash.discard(self._chosen())
+
+    def action_undo(self) -> None:
+        self.dash.undo()
+
+    def action_mark_all(self) -> None:
+        if self.table.marks:
+            self.table.set_marks(set())
+        else:
+            self.dash.mark_all(self._filter)
+
+    def action_group(self) -> None:
+        keys = ["", *(g.key for g in self._groups)]
+        now = self._filter.reason or ""
+        at = keys.index(now) if now in keys else 0
+        following = keys[(at + 1) % len(keys)]
+        groups = self.query_one("#groups", LiveTable)
+        groups.action_edge(-1)
+        groups.action_move(keys.index(following))
+        self._narrow(Filter(text=self._filter.text, reason=following or None))
+
+    def action_back(self) -> None:
+        super().action_back()
+        if self.table.marks:
+            self.table.set_marks(set())
+        elif self._filter.reason:
+            self.query_one("#groups", LiveTable).action_edge(-1)
+            self._narrow(Filter(text=self._filter.text))
+
+    def forget_marks(self, tasks: Sequence[str]) -> None:
+        """These were acted on."""
+        if self.table.marks & set(tasks):
+            self.table.set_marks(self.table.marks - set(tasks))
+
+
+def look_dot(board: Board) -> str:
+    """Return the glyph between two facts."""
+    return board.dash.look.glyphs.dot

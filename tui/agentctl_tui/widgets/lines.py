@@ -1,0 +1,83 @@
+"""Lines of pieces on Textual's line API: nothing goes through markup, and only changed lines are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from textual import events
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from agentctl_tui.cells import EMPTY, Line
+from agentctl_tui.look import look_of
+
+
+class Lines(ScrollView, can_focus=False):
+    """Shows lines; a click on a piece with an action runs it.
+
+    With `follow`, the end stays in view while lines are added, unless a person scrolled away from it.
+    """
+
+    DEFAULT_CSS = """
+    Lines {
+        overflow-x: hidden;
+        overflow-y: hidden;
+        scrollbar-size-vertical: 1;
+        background: $ac-ground;
+    }
+    """
+
+    def __init__(
+        self, *, id: str | None = None, ground: str = "ground", follow: bool = False, scrolls: bool = False
+    ) -> None:
+        super().__init__(id=id)
+        self._ground = ground
+        self._follow = follow
+        self._scrolls = scrolls
+        self._lines: tuple[Line, ...] = ()
+        if scrolls:
+            self.styles.overflow_y = "auto"
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The lines as last shown."""
+        return self._lines
+
+    def show(self, lines: Sequence[Line]) -> None:
+        """Replace the lines, drawing only those that differ."""
+        old, new = self._lines, tuple(lines)
+        if old == new:
+            return
+        at_end = self.scroll_offset.y >= self.max_scroll_y
+        self._lines = new
+        if self._scrolls and len(new) != len(old):
+            self.virtual_size = Size(0, len(new))
+            if self._follow and at_end:
+                self.scroll_end(animate=False, immediate=True, x_axis=False)
+        first = self.scroll_offset.y
+        for index in range(first, first + self.size.height):
+            before = old[index] if index < len(old) else EMPTY
+            after = new[index] if index < len(new) else EMPTY
+            if before != after:
+                self.refresh(Region(0, index - first, self.size.width, 1))
+
+    def render_line(self, y: int) -> Strip:
+        index = y + self.scroll_offset.y
+        cells = self._lines[index] if index < len(self._lines) else EMPTY
+        return look_of(self).line(cells, self.size.width, self._ground)
+
+    async def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        index = offset.y + self.scroll_offset.y
+        at = 0
+        for part in self._lines[index] if index < len(self._lines) else EMPTY:
+            at += cell_len(part.text)
+            if offset.x < at:
+                if part.action:
+                    event.stop()
+                    await self.app.run_action(part.action, self.screen)
+                return

@@ -1,0 +1,436 @@
+"""The one live table: virtual, on Textual's line API, fed by windowed reads.
+
+The table asks for the window on screen (`Wanted`) and is handed it (`show`); sorting and filtering are the
+source's. Selection and scroll follow ids, so rows may come and go around them. A line is drawn again only
+when its cells changed. Measured against Textual's DataTable in tests/bench/test_tui.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from agentctl_tui.cells import Line, Piece, fit, raw, width
+from agentctl_tui.columns import Column, Context, Row, widths
+from agentctl_tui.look import look_of
+from agentctl_tui.window import Span, Window
+
+MARGIN = 20  #: rows read beyond each edge of the screen, so that scrolling has something to show at once
+GUTTER = 3  #: cursor, mark, blank
+GAP = 2
+
+
+class LiveTable(ScrollView, Generic[Row], can_focus=True):
+    """A table of rows that live elsewhere."""
+
+    DEFAULT_CSS = """
+    LiveTable {
+        overflow-x: hidden;
+        overflow-y: auto;
+        scrollbar-size-vertical: 1;
+        background: $ac-ground;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", id="table.up", show=False, tooltip="Select the row above"),
+        Binding("down,j", "move(1)", "Down", id="table.down", show=False, tooltip="Select the row below"),
+        Binding("pageup", "page(-1)", "Page up", id="table.pageup", show=False, tooltip="One screen up"),
+        Binding(
+            "pagedown", "page(1)", "Page down", id="table.pagedown", show=False, tooltip="One screen down"
+        ),
+        Binding("home,g", "edge(-1)", "First", id="table.first", show=False, tooltip="First row"),
+        Binding("end,G", "edge(1)", "Last", id="table.last", show=False, tooltip="Last row"),
+        Binding("enter", "open", "Open", id="table.open", show=False, tooltip="Open the selected row"),
+        Binding("space", "mark", "Mark", id="table.mark", show=False, tooltip="Mark the row, go to the next"),
+        Binding("o", "sort(1)", "Sort", id="table.sort", show=False, tooltip="Sort by the next column"),
+        Binding("O", "flip", "Reverse", id="table.flip", show=False, tooltip="Reverse the order"),
+    ]
+
+    class _About(Message):
+        def __init__(self, table: LiveTable[Any]) -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> LiveTable[Any]:
+            return self.table
+
+        def can_replace(self, message: Message) -> bool:
+            return type(message) is type(self) and getattr(message, "table", None) is self.table
+
+    class Wanted(_About):
+        """Another window is needed: `table.span` says which."""
+
+    class Selected(_About):
+        """Another row is selected, or the selected row's values changed: `table.selected`."""
+
+    class Marked(_About):
+        """The marks changed: `table.marks`."""
+
+    class Opened(_About):
+        """A person opened the selected row."""
+
+    def __init__(
+        self,
+        columns: Sequence[Column[Row]],
+        row_id: Callable[[Row], str],
+        *,
+        sort: str,
+        id: str | None = None,
+        markable: bool = False,
+        empty: Callable[[], Sequence[Line]] = tuple,
+        top: Callable[[Sequence[Row]], int] = lambda rows: 0,
+    ) -> None:
+        super().__init__(id=id)
+        self._columns = tuple(columns)
+        self._row_id = row_id
+        self._markable = markable
+        self._empty = empty
+        self._top_of = top
+        self.sort = sort
+        self.marks: set[str] = set()
+        self.total = 0
+        self.loaded = False
+        self._rows: dict[int, Row] = {}
+        self._cells: dict[int, tuple[Line, ...]] = {}
+        self._cursor = 0
+        self._selected_id: str | None = None
+        self._selected_row: Row | None = None
+        self._goto: str | None = None
+        self._seen: dict[str, int] = {}
+        self._layout_of: tuple[int, int] = (-1, 0)
+        self._layout: list[tuple[Column[Row], int]] = []
+        self._group_top = 0
+        self._span: Span | None = None
+
+    # --- what others see
+
+    @property
+    def selected(self) -> Row | None:
+        """The selected row as last read."""
+        return self._selected_row
+
+    @property
+    def selected_id(self) -> str | None:
+        return self._selected_id
+
+    @property
+    def visible_rows(self) -> int:
+        return max(self.size.height - 1, 1)
+
+    @property
+    def first(self) -> int:
+        """Index of the first row on screen."""
+        return self.scroll_offset.y
+
+    @property
+    def span(self) -> Span:
+        """The window needed now."""
+        if self._goto is not None:
+            half = self.visible_rows // 2 + MARGIN
+            return Span(0, self.visible_rows + 2 * MARGIN, self.sort, self._goto, half)
+        offset = max(self.first - MARGIN, 0)
+        limit = self.first - offset + self.visible_rows + MARGIN
+        on_screen = self.first <= self._cursor < self.first + self.visible_rows
+        anchor_at = self._cursor if on_screen else self.first
+        row = self._rows.get(anchor_at)
+        anchor = self._row_id(row) if row is not None else None
+        if self.first == 0:
+            # At the very top new rows may push the others down, as long as the selection stays on screen.
+            return Span(offset, limit, self.sort, anchor, None)
+        return Span(offset, limit, self.sort, anchor, anchor_at - offset)
+
+    def show(self, window: Window[Row]) -> None:
+        """Take the rows of a window, keeping what a person looks at where it is."""
+        self.loaded = True
+        self.total = window.total
+        move_to = self._follow(window)
+        self._rows = dict(enumerate(window.rows, window.offset))
+        self._group_top = self._top_of(window.rows)
+        size = Size(0, self.total + 1)
+        if size != self.virtual_size:
+            self.virtual_size = size
+            self.refresh()
+        if move_to is not None:
+            self.scroll_to(y=max(move_to, 0), animate=False, force=True)
+        self._settle()
+        self.recheck()
+        self._ask()
+
+    def recheck(self) -> None:
+        """Draw again the lines whose cells changed; called with new rows and as time passes."""
+        context = self._cell_context()
+        columns = self._columns_now()
+        cells: dict[int, tuple[Line, ...]] = {}
+        for index in range(self.first, self.first + self.visible_rows):
+            row = self._rows.get(index)
+            if row is not None:
+                cells[index] = tuple(column.cell(row, context) for column, _ in columns)
+            if self._cells.get(index) != cells.get(index):
+                self.refresh_line(index + 1)
+        self._cells = cells
+        self._measure()
+
+    def select_id(self, row_id: str) -> None:
+        """Go to a row by id, wherever it is in the list."""
+        self._goto = row_id
+        self._ask(force=True)
+
+    def forget(self) -> None:
+        """Drop everything that was read: the source, its sort or its filter changed."""
+        self._span = None
+        self._ask(force=True)
+
+    def set_marks(self, marks: set[str]) -> None:
+        """Replace the marks."""
+        self.marks = set(marks)
+        self.refresh()
+        self.post_message(self.Marked(self))
+
+    def look_changed(self) -> None:
+        """Draw everything again: the theme, the glyphs or the connection changed."""
+        self._cells.clear()
+        self.refresh()
+
+    # --- keeping place
+
+    def _follow(self, window: Window[Row]) -> int | None:
+        """Move the cursor with its row; return the new first line when the view must move with it."""
+        position, anchor = window.position, window.anchor
+        if self._goto is not None and anchor == self._goto:
+            self._goto = None
+            if position is None:
+                return None
+            self._cursor, self._selected_id = position, anchor
+            return position - self.visible_rows // 2
+        if anchor is None or position is None:
+            if anchor is not None and anchor == self._selected_id:
+                self._selected_id = None  # it left the list: the row that takes its line is selected
+            return None
+        if anchor == self._selected_id:
+            old = self._cursor
+            self._cursor = position
+        else:
+            old = next((i for i, row in self._rows.items() if self._row_id(row) == anchor), position)
+            self._cursor += position - old
+        first = self.first
+        if first == 0:
+            last = self.visible_rows - 1
+            return position - last if anchor == self._selected_id and position > last else None
+        return first + position - old if position != old else None
+
+    def _settle(self) -> None:
+        """Bring cursor, selected id and selected row into agreement with the rows at hand."""
+        if self._selected_id is not None:
+            for index, row in self._rows.items():
+                if self._row_id(row) == self._selected_id:
+                    self._cursor = index
+                    break
+        self._cursor = min(max(self._cursor, 0), max(self.total - 1, 0))
+        row_now = self._rows.get(self._cursor) if self.total else None
+        if row_now is not None:
+            self._selected_id = self._row_id(row_now)
+        elif not self.total:
+            self._selected_id = None
+        elif self._selected_id is not None:
+            return  # scrolled away from the selection: what was read of it still stands
+        if row_now != self._selected_row:
+            self._selected_row = row_now
+            self.post_message(self.Selected(self))
+
+    def _ask(self, force: bool = False) -> None:
+        span = self.span
+        if force or span != self._span:
+            self._span = span
+            self.post_message(self.Wanted(self))
+
+    # --- drawing
+
+    def _cell_context(self) -> Context:
+        look = look_of(self)
+        return Context(look.now_ms(), look.glyphs, self._group_top)
+
+    def _columns_now(self) -> list[tuple[Column[Row], int]]:
+        room = self.size.width - GUTTER
+        key = (room, sum(self._seen.values()))
+        if key != self._layout_of:
+            self._layout_of = key
+            self._layout = widths(self._columns, self._seen, room, GAP)
+            self._cells.clear()
+            self.refresh()
+        return self._layout
+
+    def _measure(self) -> None:
+        """Remember how wide contents are. Columns only ever grow, so the table never jitters."""
+        for cells in self._cells.values():
+            for (column, size), cell in zip(self._layout, cells, strict=False):
+                if size < column.most:
+                    wide = width(cell)
+                    if wide > self._seen.get(column.key, 0):
+                        self._seen[column.key] = wide
+        self._columns_now()
+
+    def render_line(self, y: int) -> Strip:
+        look = look_of(self)
+        wide = self.size.width
+        if y == 0:
+            return look.strip(self._header(), wide)
+        index = y - 1 + self.first
+        row = self._rows.get(index)
+        if row is None:
+            return self._filler(y - 1, index)
+        columns = self._columns_now()
+        cells = self._cells.get(index)
+        if cells is None or len(cells) != len(columns):
+            context = self._cell_context()
+            cells = self._cells[index] = tuple(column.cell(row, context) for column, _ in columns)
+        chosen = index == self._cursor
+        parts: list[Line] = [self._gutter(row, chosen)]
+        for at, ((column, size), cell) in enumerate(zip(columns, cells, strict=True)):
+            if at:
+                parts.append((Piece(" " * GAP),))
+            parts.append(fit(cell, size, column.right, look.glyphs.more))
+        return look.strip(parts, wide, "chosen" if chosen and self.has_focus_within else "ground")
+
+    def _gutter(self, row: Row, chosen: bool) -> Line:
+        glyphs = look_of(self).glyphs
+        mark = raw(glyphs.mark, "amber") if self._row_id(row) in self.marks else Piece(" ")
+        return (raw(glyphs.cursor, "link") if chosen else Piece(" "), mark, Piece(" "))
+
+    def _header(self) -> list[Line]:
+        glyphs = look_of(self).glyphs
+        parts: list[Line] = [(Piece(" " * GUTTER),)]
+        by = self.sort.lstrip("-")
+        for at, (column, size) in enumerate(self._columns_now()):
+            if at:
+                parts.append((Piece(" " * GAP),))
+            sorted_by = bool(column.sort) and column.sort == by
+            arrow = (glyphs.down if self.sort.startswith("-") else glyphs.up) if sorted_by else ""
+            title = column.title
+            if arrow and len(title) < size:
+                title = f"{title}{arrow}"
+            parts.append(fit((raw(title, "headsort" if sorted_by else "head"),), size, column.right))
+        return parts
+
+    def _filler(self, y: int, index: int) -> Strip:
+        look = look_of(self)
+        if self.loaded and self.total == 0:
+            lines = self._empty()
+            start = max((self.visible_rows - len(lines)) // 3, 0)
+            if 0 <= y - start < len(lines):
+                cells = lines[y - start]
+                pad = max((self.size.width - width(cells)) // 2, 0)
+                return look.line((Piece(" " * pad), *cells), self.size.width)
+        waiting = index < self.total
+        return look.line((raw(f"  {look.glyphs.more}", "dim"),) if waiting else (), self.size.width)
+
+    # --- keys and mouse
+
+    def _go(self, index: int) -> None:
+        if not self.total:
+            return
+        old, self._cursor = self._cursor, min(max(index, 0), self.total - 1)
+        row = self._rows.get(self._cursor)
+        self._selected_id = self._row_id(row) if row is not None else None
+        self.refresh_line(old + 1)
+        self.refresh_line(self._cursor + 1)
+        if self._cursor < self.first:
+            self.scroll_to(y=self._cursor, animate=False, force=True)
+        elif self._cursor >= self.first + self.visible_rows:
+            self.scroll_to(y=self._cursor - self.visible_rows + 1, animate=False, force=True)
+        if row != self._selected_row:
+            self._selected_row = row
+            self.post_message(self.Selected(self))
+        self._ask()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if round(old_value) != round(new_value):
+            self._ask()
+
+    def on_resize(self) -> None:
+        self._cells.clear()
+        if self.first <= self._cursor:
+            hidden = self._cursor - (self.first + self.visible_rows - 1)
+            if hidden > 0:
+                self.scroll_to(y=self.first + hidden, animate=False, force=True)
+        self._ask()
+
+    def on_focus(self) -> None:
+        self.refresh_line(self._cursor + 1)
+
+    def on_blur(self) -> None:
+        self.refresh_line(self._cursor + 1)
+
+    def action_move(self, by: int) -> None:
+        self._go(self._cursor + by)
+
+    def action_page(self, by: int) -> None:
+        self._go(self._cursor + by * max(self.visible_rows - 1, 1))
+
+    def action_edge(self, side: int) -> None:
+        self._go(0 if side < 0 else self.total - 1)
+
+    def action_open(self) -> None:
+        if self._selected_row is not None:
+            self.post_message(self.Opened(self))
+
+    def action_mark(self) -> None:
+        if not self._markable or self._selected_id is None:
+            return
+        self.marks ^= {self._selected_id}
+        self.refresh_line(self._cursor + 1)
+        self.post_message(self.Marked(self))
+        self._go(self._cursor + 1)
+
+    def action_sort(self, by: int) -> None:
+        keys = [column.sort for column, _ in self._columns_now() if column.sort]
+        if not keys:
+            return
+        now = self.sort.lstrip("-")
+        at = keys.index(now) if now in keys else -by
+        self.sort = keys[(at + by) % len(keys)]
+        self._resort()
+
+    def action_flip(self) -> None:
+        self.sort = self.sort[1:] if self.sort.startswith("-") else "-" + self.sort
+        self._resort()
+
+    def _resort(self) -> None:
+        self._goto = self._selected_id
+        self.refresh_line(0 + self.first)
+        self._ask(force=True)
+
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        if offset.y == 0:
+            self._click_header(offset.x)
+            return
+        index = offset.y - 1 + self.first
+        if index < self.total:
+            self._go(index)
+            if event.chain == 2:
+                self.action_open()
+            elif offset.x < GUTTER and self._markable:
+                self.action_mark()
+
+    def _click_header(self, x: int) -> None:
+        at = GUTTER
+        for column, size in self._columns_now():
+            if at <= x < at + size + GAP and column.sort:
+                if self.sort.lstrip("-") == column.sort:
+                    self.action_flip()
+                else:
+                    self.sort = column.sort
+                    self._resort()
+                return
+            at += size + GAP
