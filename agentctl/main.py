@@ -21,6 +21,8 @@ TABLE: dict[str, str] = {
     "init": "init",
     "ps": "ps",
     "logs": "logs",
+    "tui": "dashboard",
+    "doctor": "doctor",
     **dict.fromkeys(("task add", "task claim", "task heartbeat", "task complete", "task fail"), "task"),
     **dict.fromkeys(("task release", "task show"), "task"),
     **dict.fromkeys(("task list", "task cancel", "task retry", "task wait"), "tasks"),

@@ -140,11 +140,11 @@ def _words(words: tuple[str, ...]) -> Callable[[str], list[str]]:
     return complete
 
 
-def _completer(source: str) -> Callable[[str], list[tuple[str, str]]]:
-    def complete(incomplete: str) -> list[tuple[str, str]]:
+def _completer(source: str) -> Callable[[typer.Context, str], list[tuple[str, str]]]:
+    def complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         from .completing import offer
 
-        return offer(source, incomplete)
+        return offer(source, incomplete, ctx.params.get("store") or os.environ.get("AGENTCTL_STORE"))
 
     return complete
 

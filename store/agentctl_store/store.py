@@ -71,6 +71,13 @@ class Store(TaskVerbs, FleetVerbs):
         self.close()
 
 
+def library_version() -> str:
+    """Return the version of the SQLite library that stores are opened with. Raises UnsafeSqlite."""
+    from .sqlite import gate
+
+    return str(gate.load().sqlite_version)
+
+
 def sessions_folder(directory: str, session: int) -> str:
     """Return the folder of a session's files."""
     return os.path.join(directory, "sessions", write_id(session))
