@@ -102,13 +102,15 @@ def _end(store: Store, verb: str, task: int, n: int, lease_ms: int) -> None:
         store.release(task, n)
 
 
-def add_many(store: str, log: str, name: str, prefix: str, count: int) -> None:
-    """Add `count` tasks, one transaction each, under keys that a retry would use again."""
+def add_many(store: str, log: str, name: str, prefix: str, count: int, die: bool = False) -> None:
+    """Add `count` tasks, one transaction each, under keys that a retry would use again; `die` without closing."""
     mine, said = opened(store), Log(log, name)
     for index in range(count):
         said.sent("add", key=f"{prefix}{index}")
         added = mine.add([TaskRequest("q", str(index), key=f"{prefix}{index}")])[0]
         said.acked(task=added.id)
+    if die:
+        os._exit(0)
 
 
 def hold_lock(store: str, log: str, name: str) -> None:

@@ -1,17 +1,15 @@
-"""One process's connection to a store file, and its write transactions.
-
-Every write takes the flock of `write.lock` before BEGIN IMMEDIATE: SQLite's own busy handler starves most of fifty
-writers, a queue on a lock serves them all (Jain fairness 0.23 against 0.96 and more, measured).
-"""
+"""One process's connection to a store file, and its write transactions."""
 
 from __future__ import annotations
 
+import _thread
 import os
 
 from ..domain.event import KINDS
-from ..errors import NotFound, StoreBusy, StoreCorrupt, StoreError, StoreFull, StoreTooNew
+from ..errors import NotFound, StoreBusy, StoreCorrupt, StoreError, StoreTooNew
 from ..jsontext import dumps
 from . import gate
+from .writelock import WriteLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,14 +21,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1  #: PRAGMA user_version this code reads and writes
 BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
 FILE = "store.db"
-LOCK = "write.lock"
 GENESIS = bytes(16)
+_HEAD = "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
 _NAMED = KINDS["store.named"]
-
-try:
-    import fcntl
-except ImportError:  # Windows: agentctl refuses to run there with a plain sentence (agentctl.main)
-    fcntl = None  # type: ignore[assignment]
 
 try:  # the builtin digest: hashlib loads OpenSSL, 3 ms
     from _sha2 import sha256  # type: ignore[import-not-found]  # CPython 3.12 and newer
@@ -65,121 +58,145 @@ def link(
     return sha256(previous + head + (correlation or b"") + body_digest).digest()[:16]  # type: ignore[no-any-return]
 
 
-def explain(directory: str, error: Exception) -> StoreError:
-    """Return what `error`, from SQLite or the operating system, means to a person."""
-    text, code = str(error), getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if isinstance(code, int) else None
-    low = text.lower()
-    where = f"the store at {directory}"
-    if primary in (5, 6) or "locked" in low:
-        return StoreBusy(f"{where} is held by another process", "Try again in a moment; nothing was written")
-    if primary in (13, 10) or "disk is full" in low or "disk i/o" in low or getattr(error, "errno", 0) == 28:
-        return StoreFull(
-            f"{where} cannot be written: {low}",
-            "Free some disk space; reading works meanwhile, and writing goes on by itself",
-        )
-    if primary in (8, 14) or "readonly" in low or "unable to open" in low or isinstance(error, OSError):
-        return StoreFull(f"{where} cannot be written: {low}", "Check the folder's permissions and mount options")
-    if primary in (11, 26) or "malformed" in low or "not a database" in low:
-        return StoreCorrupt(
-            f"{where} is damaged: {low}",
-            "Stop the fleet, keep the file aside, and run: agentctl store check, then agentctl store restore",
-        )
-    return StoreError(f"{where} refused a statement: {text}")
+def _boot() -> bytes:
+    from ..clock import boot_id
+
+    return boot_id().encode()
 
 
 class Connection:
-    """An open store file. Not for use by two threads at once."""
+    """An open store file. Writes by two threads take turns; not for use by a process forked after it was opened."""
 
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.library = gate.load()
         self.directory = directory
         self.path = os.path.join(directory, FILE)
-        self._lock: int | None = None
         self.ids: dict[tuple[str, str], int] = {}  #: numbers of known queues, agents and actors
         self.sql: dict[str, str] = {}  #: the driver's blocks by name
         self.clock_seen: tuple[int, int] | None = None  #: last seen (slept, wall offset); sqlite/sweeping.py
+        self._pid = os.getpid()
+        self._turn = _thread.allocate_lock()
+        self._lock = WriteLock(directory)
         if not os.path.exists(self.path):
             if not create:
                 raise NotFound(f"there is no store at {directory}", "Create one with: agentctl init")
             from .migrate import create_store
 
             create_store(directory)
-        self.db = self._open(synchronous)
-        version = self.db.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
-            if version > SCHEMA_VERSION:
-                raise StoreTooNew(
-                    f"the store at {directory} has schema {version}; this agentctl knows {SCHEMA_VERSION}",
-                    "Upgrade agentctl, or restore a backup made before the upgrade",
-                )
-            from .migrate import migrate
+        # What the mark in write.lock is good for: a commit that is not synced may be gone after a power cut.
+        self._good_for = b"*" if synchronous in ("FULL", "EXTRA") else _boot()
+        self._files: tuple[Any, Any] = (None, None)
+        self._synchronous, self._prepared = synchronous, False
+        self.db = self._open()
+        self._check_version()
+        self._check_tail()
+        self._files = self._identities()
 
-            migrate(self)
-
-    def _open(self, synchronous: str) -> Any:
+    def _open(self) -> Any:
         try:
             db = self.library.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            db.execute(f"PRAGMA synchronous={synchronous}")
-            db.execute("PRAGMA foreign_keys=ON")
-            db.execute("PRAGMA trusted_schema=OFF")
-            db.execute("PRAGMA cell_size_check=ON")
-            db.execute("PRAGMA mmap_size=0")
-            db.execute("PRAGMA journal_size_limit=67108864")
         except self.library.Error as error:
             raise self.explained(error) from None
+        try:
+            self._prepare(db)
+        except self.library.Error as error:
+            from .explain import no_room
+
+            if not no_room(error):
+                raise self.explained(error) from None
         return db
 
-    def lock(self) -> None:
-        """Take the writers' flock. Raises StoreBusy when nobody lets go of it for BUSY_S seconds."""
-        if self._lock is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            try:
-                self._lock = os.open(os.path.join(self.directory, LOCK), flags, 0o600)
-            except OSError as error:
-                raise self.explained(error) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._wait_for_lock(self._lock)
+    def _prepare(self, db: Any) -> None:
+        db.execute("PRAGMA trusted_schema=OFF")
+        db.execute("PRAGMA cell_size_check=ON")
+        db.execute("PRAGMA mmap_size=0")
+        db.execute("PRAGMA foreign_keys=ON")
+        db.execute("PRAGMA journal_size_limit=67108864")
+        db.execute(f"PRAGMA synchronous={self._synchronous}")  # the first that looks into the file
+        self._prepared = True
 
-    def _wait_for_lock(self, descriptor: int) -> None:
-        # A plain blocking flock queues fairly but cannot time out, so a thread does the blocking. One that comes
-        # through after its waiter has gone lets go at once.
-        import _thread
-
-        got, guard = _thread.allocate_lock(), _thread.allocate_lock()
-        got.acquire()
-        state = {"left": False}
-
-        def block() -> None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except OSError:
-                return
-            with guard:
-                if state["left"]:
-                    os.close(descriptor)
-                else:
-                    got.release()
-
-        _thread.start_new_thread(block, ())
-        if got.acquire(timeout=BUSY_S):
+    def _check_version(self) -> None:
+        version = self.rows("PRAGMA user_version")[0][0]
+        if version == SCHEMA_VERSION:
             return
-        with guard:
-            if got.acquire(blocking=False):
-                return
-            state["left"] = True
-        self._lock = None  # the thread owns the descriptor now and closes it
-        raise StoreBusy(
-            f"another process has held the store at {self.directory} for more than {BUSY_S:.0f} s",
-            "Look for a stopped or stuck agentctl process, then try again; nothing was written",
-        )
+        if version > SCHEMA_VERSION:
+            raise StoreTooNew(
+                f"the store at {self.directory} has schema {version}; this agentctl knows {SCHEMA_VERSION}",
+                "Upgrade agentctl, or restore a backup made before the upgrade",
+            )
+        if version < 1:  # a store comes into being with its schema, in one rename
+            raise self._damaged("its file is empty or was never a store")
+        from .migrate import migrate
+
+        migrate(self)
+
+    def _check_tail(self) -> None:
+        """Raise StoreCorrupt if the history ends before the last event that was marked as written."""
+        seq, boot = self._lock.marked()
+        if seq and (boot == b"*" or boot == _boot()):
+            last = self.rows("SELECT max(seq) FROM event")[0][0] or 0
+            if last < seq:
+                raise self._damaged(
+                    f"its history ends at event {last}, but event {seq} was written: its -wal file is gone, or the "
+                    "file is an older copy"
+                )
+
+    def _identities(self) -> tuple[Any, Any]:
+        try:
+            main = os.stat(self.path)
+        except OSError:
+            return None, None
+        try:
+            wal = os.stat(self.path + "-wal")
+        except OSError:
+            return (main.st_ino, main.st_dev), None
+        return (main.st_ino, main.st_dev), (wal.st_ino, wal.st_dev)
+
+    def _check_files(self) -> None:
+        """Raise StoreCorrupt if the file, or its -wal, is no longer the one that was opened."""
+        now = self._identities()
+        if now == self._files:
+            return
+        if now[0] == self._files[0] and self._files[1] is None:
+            self._files = now  # the disk was full or read-only when the store was opened
+            return
+        what = FILE if now[0] != self._files[0] else FILE + "-wal"
+        raise self._damaged(f"{what} was moved, replaced or deleted while it was open; nothing was written")
+
+    def _damaged(self, why: str) -> StoreCorrupt:
+        from .explain import RESTORE
+
+        return StoreCorrupt(f"the store at {self.directory} is damaged: {why}", RESTORE)
+
+    def own(self) -> None:
+        """Raise StoreError in a process forked after the store was opened: SQLite's locks are not inherited."""
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"the store at {self.directory} was opened before this process was forked",
+                "Open it again in the new process",
+            )
+
+    def lock(self) -> None:
+        """Take the turn to write. Raises StoreBusy when nobody lets go of it for BUSY_S seconds."""
+        self.own()
+        if not self._turn.acquire(False) and not self._turn.acquire(timeout=BUSY_S):
+            raise StoreBusy(
+                f"another thread has held the store at {self.directory} for more than {BUSY_S:g} s",
+                "Let each thread open the store for itself; nothing was written",
+            )
+        try:
+            self._lock.take(BUSY_S)
+        except BaseException as error:
+            self._lock.let_go()
+            self._turn.release()
+            if isinstance(error, OSError):
+                raise self.explained(error) from None
+            raise
 
     def unlock(self) -> None:
         """Let the next writer in."""
-        if self._lock is not None:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self._lock.let_go()
+        self._turn.release()
 
     def write(self, now: Moment) -> Transaction:
         """Return the context of one write transaction at `now`."""
@@ -187,21 +204,28 @@ class Connection:
 
     def rows(self, sql: str, values: Any = ()) -> list[Any]:
         """Run a read outside any transaction; all rows are fetched, so no cursor is left to pin the WAL."""
+        self.own()
         try:
             return self.db.execute(sql, values).fetchall()  # type: ignore[no-any-return]
         except self.library.Error as error:
+            from .explain import no_room, read_alone
+
+            if no_room(error):
+                found = read_alone(self.library, self.directory, self.path, sql, values)
+                if found is not None:
+                    return found
             raise self.explained(error) from None
 
-    def explained(self, error: Exception) -> StoreError:
+    def explained(self, error: Exception, at_commit: bool = False) -> StoreError:
         """Return what `error`, from SQLite or the operating system, means to a person."""
-        return explain(self.directory, error)
+        from .explain import explain
+
+        return explain(self.directory, error, at_commit)
 
     def close(self) -> None:
         """Close the file. The last one out folds the WAL back."""
         self.db.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
 
 class Transaction:
@@ -216,12 +240,18 @@ class Transaction:
         self._head: tuple[int, bytes] | None = None
 
     def __enter__(self) -> Transaction:
-        self.conn.lock()
+        conn = self.conn
+        conn.lock()
         try:
+            conn._check_files()
+            if not conn._prepared:
+                conn._prepare(conn.db)
             self.execute("BEGIN IMMEDIATE")
-        except self.conn.library.Error as error:
-            self.conn.unlock()
-            raise self.conn.explained(error) from None
+        except BaseException as error:
+            conn.unlock()
+            if isinstance(error, conn.library.Error):
+                raise conn.explained(error) from None
+            raise
         return self
 
     def __exit__(
@@ -231,10 +261,12 @@ class Transaction:
         try:
             if kind is None:
                 self.execute("COMMIT")
+                if self._head is not None:
+                    conn._lock.mark(self._head[0], conn._good_for)
                 return
         except conn.library.Error as failed:
             self._roll_back()
-            raise conn.explained(failed) from None
+            raise conn.explained(failed, at_commit=True) from None
         finally:
             if kind is not None:
                 self._roll_back()
@@ -250,6 +282,13 @@ class Transaction:
                 self.execute("ROLLBACK")
             except self.conn.library.Error:
                 self.conn.db.rollback()
+
+    def _find_head(self) -> tuple[int, bytes]:
+        row: tuple[int, bytes] = self.execute(_HEAD).fetchone() or (0, GENESIS)
+        seq, boot = self.conn._lock.marked()
+        if row[0] < seq and (boot == b"*" or boot == _boot()):
+            raise self.conn._damaged(f"its history ends at event {row[0]}, but event {seq} was written")
+        return row
 
     def event(
         self,
@@ -268,8 +307,7 @@ class Transaction:
         who = None if actor is None else self.number("actor", actor)
         head = self._head
         if head is None:
-            row = self.execute("SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1").fetchone()
-            head = row or (0, GENESIS)
+            head = self._find_head()
         seq, at = head[0] + 1, self.now.wall_ms
         linked = link(head[1], seq, at, kind, task, attempt, who, session, body, data, correlation, body_digest)
         self.execute(

@@ -6,8 +6,9 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StoreError
+from ..errors import StoreCorrupt, StoreError
 from . import gate
+from .writelock import forget_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,12 @@ def create_store(directory: str) -> None:
             path = os.path.join(directory, "store.db")
             if os.path.exists(path):
                 return
+            if os.path.exists(path + "-wal"):
+                raise StoreCorrupt(
+                    f"the store at {directory} is damaged: store.db is gone, but its -wal is there",
+                    "Put store.db back, or restore a backup: agentctl store restore",
+                )
+            forget_mark(directory)
             # Built beside and moved into place: nobody ever opens a half-made store.
             building = path + ".new"
             if os.path.exists(building):

@@ -10,7 +10,8 @@ import os
 
 from ..errors import NotFound, StoreTooNew
 from . import gate
-from .connection import BUSY_S, FILE, SCHEMA_VERSION, explain
+from .connection import BUSY_S, FILE, SCHEMA_VERSION
+from .explain import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,124 @@
+"""The file `write.lock`: whose turn it is to write, and how far the history had got.
+
+A flock queues fairly where SQLite's own busy handler starves most of fifty writers (Jain fairness 0.23 against 0.96
+and more, measured). In the file stands the number of the last event written. A store whose history ends before it has
+lost its -wal, or is an older copy: SQLite alone cannot know, and would go on with what is left.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import StoreBusy
+
+try:
+    import fcntl
+except ImportError:  # Windows: agentctl refuses to run there with a plain sentence (agentctl.main)
+    fcntl = None  # type: ignore[assignment]
+
+NAME = "write.lock"
+_MARK = 64  #: bytes read at most; a mark is 20 digits and the boot it is good for
+
+
+class WriteLock:
+    """The writers' lock of one connection; the descriptor is opened when first needed. Methods raise OSError."""
+
+    __slots__ = ("_descriptor", "_directory")
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._descriptor = -1
+
+    def take(self, within_s: float) -> None:
+        """Wait for the lock. Raises StoreBusy when nobody lets go of it in time."""
+        if self._descriptor < 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(os.path.join(self._directory, NAME), flags, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._wait(self._descriptor, within_s)
+
+    def _wait(self, descriptor: int, within_s: float) -> None:
+        # A plain blocking flock queues fairly but cannot time out, so a thread does the blocking. One that comes
+        # through after its waiter has gone lets go at once.
+        import _thread
+
+        got, guard = _thread.allocate_lock(), _thread.allocate_lock()
+        got.acquire()
+        state = {"left": False}
+
+        def block() -> None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError:
+                return
+            with guard:
+                if state["left"]:
+                    os.close(descriptor)
+                else:
+                    got.release()
+
+        _thread.start_new_thread(block, ())
+        won = False
+        try:
+            won = got.acquire(timeout=within_s)
+        finally:
+            if not won:
+                with guard:
+                    won = got.acquire(blocking=False)
+                    if not won:
+                        state["left"] = True
+                        self._descriptor = -1  # the thread owns the descriptor now and closes it
+        if won:
+            return
+        raise StoreBusy(
+            f"another process has held the store at {self._directory} for more than {within_s:g} s",
+            "Look for a stopped or stuck agentctl process, then try again; nothing was written",
+        )
+
+    def let_go(self) -> None:
+        """Let the next writer in."""
+        if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def mark(self, seq: int, boot: bytes) -> None:
+        """Note that event `seq` is committed. `boot` names the boot it is good for; `*` for any, once it is synced."""
+        try:
+            os.pwrite(self._descriptor, b"%020d %s\n" % (seq, boot), 0)
+        except OSError:
+            pass  # a full disk: an old mark only proves less
+
+    def marked(self) -> tuple[int, bytes]:
+        """Return the last marked event (0: none) and the boot the mark is good for."""
+        if self._descriptor >= 0:
+            return _read(os.pread(self._descriptor, _MARK, 0))
+        try:
+            descriptor = os.open(os.path.join(self._directory, NAME), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return 0, b""
+        try:
+            return _read(os.read(descriptor, _MARK))
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _read(text: bytes) -> tuple[int, bytes]:
+    try:
+        return int(text[:20]), text[21:].partition(b"\n")[0]
+    except ValueError:
+        return 0, b""
+
+
+def forget_mark(directory: str) -> None:
+    """Forget how far the history had got: for whoever puts an older store in place on purpose, lock in hand."""
+    try:
+        os.truncate(os.path.join(directory, NAME), 0)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,125 @@
+"""A stuck writer, two threads and a forked process: each gets an answer, never a hang and never a torn write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from faults.store_kit import assert_whole, filled, finals, until
+from faults.store_workers import Clients
+
+from agentctl_store.errors import StoreBusy, StoreError
+from agentctl_store.sqlite import connection
+from agentctl_store.store import TaskRequest, open_store
+
+
+def test_a_stopped_holder_of_the_lock_is_reported_in_time_and_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "BUSY_S", 0.3)
+    store = filled(tmp_path, 1)
+    with Clients(store, tmp_path / "logs") as clients, open_store(str(store)) as mine:
+        holder = clients.start("hold_lock")
+        until(lambda: list(clients.logs.glob("*.holds")), "the holder holds the lock")
+        clients.signal(holder, signal.SIGSTOP)
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(StoreBusy, match=r"has held the store at .* for more than 0.3 s") as refused:
+                mine.add([TaskRequest("q")])
+            assert 0.3 <= time.monotonic() - began < 2
+        assert "nothing was written" in str(refused.value) and "\n" not in str(refused.value)
+        assert mine.events(limit=1), "reads need no lock"
+        clients.signal(holder, signal.SIGKILL)
+        mine.add([TaskRequest("q")])
+    assert len(finals(store)) == 2
+    assert_whole(store)
+
+
+def test_a_waiter_that_gave_up_never_holds_the_lock_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "BUSY_S", 0.05)
+    store = filled(tmp_path, 0)
+    with open_store(str(store)) as one, open_store(str(store)) as two:
+        holder = one.driver.conn  # type: ignore[attr-defined]
+        holder.lock()
+        for _ in range(5):
+            with pytest.raises(StoreBusy):
+                two.add([TaskRequest("q")])
+        holder.unlock()
+        monkeypatch.setattr(connection, "BUSY_S", 10.0)
+        one.add([TaskRequest("q")])
+        two.add([TaskRequest("q")])
+    assert len(finals(store)) == 2
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one store", "a store each"])
+def test_threads_take_turns(tmp_path: Path, shared: bool) -> None:
+    store = filled(tmp_path, 0)
+    common = open_store(str(store))
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            mine = common if shared else open_store(str(store))
+            for _ in range(50):
+                mine.add([TaskRequest("q")])
+                won = mine.claim(["q"], agent="a")[0]
+                mine.complete(won.task.id, won.n)
+            if not shared:
+                mine.close()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    common.close()
+    assert failed == []
+    assert [end.state for end in finals(store).values()] == ["done"] * 200
+    assert_whole(store)
+
+
+def test_a_forked_child_is_told_to_open_the_store_again(tmp_path: Path) -> None:
+    store = filled(tmp_path, 1)
+    with open_store(str(store)) as mine:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            said = []
+            for verb in (lambda: mine.add([TaskRequest("q")]), lambda: mine.events()):
+                try:
+                    verb()
+                    said.append("accepted")
+                except StoreError as error:
+                    said.append(str(error))
+            with open_store(str(store)) as again:
+                again.add([TaskRequest("q")])
+            os.write(writing, "\n".join(said).encode())
+            os._exit(0)
+        os.close(writing)
+        os.waitpid(child, 0)
+        said = os.read(reading, 4096).decode().splitlines()
+        os.close(reading)
+        assert len(said) == 2 and all("opened before this process was forked" in line for line in said)
+        mine.add([TaskRequest("q")])
+    assert len(finals(store)) == 3
+    assert_whole(store)
+
+
+def test_an_interrupted_waiter_leaves_the_lock_free(tmp_path: Path) -> None:
+    store = filled(tmp_path, 0)
+    with open_store(str(store)) as one, open_store(str(store)) as two:
+        holder = one.driver.conn  # type: ignore[attr-defined]
+        holder.lock()
+        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            two.add([TaskRequest("q")])
+        holder.unlock()
+        one.add([TaskRequest("q")])
+        two.add([TaskRequest("q")])
+    assert len(finals(store)) == 2
