@@ -9,13 +9,15 @@ from agentctl_store.ids import check_instance, read_attempt, read_id, write_id
 
 from . import output
 from .call import Call, actor, needed
-from .given import json_text, read_lines, task_id
+from .given import json_text, task_id
 from .verb import arg, opt, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from agentctl_store.domain.task import Added, Ended, OnParentFailure, Usage
-    from agentctl_store.store import Store
+    from typing import Any
+
+    from agentctl_store.domain.task import Added, Ended, Usage
+    from agentctl_store.store import Store, TaskRequest
 
 _ATTEMPT = "The attempt, as `task claim` printed it."
 _FAILURES = ("fail", "run", "cancel")
@@ -40,7 +42,11 @@ _CLASSES = ("transient", "permanent", "throttled", "timeout", "crashed", "policy
     timeout=opt(help="How long one attempt may take.", metavar="DURATION"),
     deadline=opt(help="Give up after this time (2026-03-01T08:00) or this long from now (2h).", metavar="TIME"),
     correlation=opt(help="The correlation id: 32 hex digits.", metavar="ID", env="AGENTCTL_CORRELATION"),
-    jsonl=opt(help="Add one task per line of this file (- for stdin), all or none.", metavar="FILE"),
+    jsonl=opt(
+        help='Add one task per line of this file (- for stdin), all or none: {"payload": …, "queue": …, "after": […]}; '
+        "what a line leaves out, the options say.",
+        metavar="FILE",
+    ),
 )
 def add(
     call: Call,
@@ -60,55 +66,56 @@ def add(
     jsonl: str | None = None,
 ) -> int:
     """Add one task, or one per line."""
-    from agentctl_store.store import TaskRequest
-
-    payloads = _payloads(payload, jsonl, key)
+    if jsonl is None and payload is None:
+        raise BadInput("which payload?", "Give JSON as the argument, @FILE, - for stdin, or use --jsonl")
+    if jsonl is not None and (payload is not None or key is not None):
+        raise BadInput("--jsonl goes with neither a payload nor --key", "Leave one of them out")
     store = call.store
+    asked: dict[str, Any] = {
+        "queue": queue, "priority": priority, "key": key, "after": after, "on_parent_failure": on_parent_failure,
+        "at": at, "in": in_, "max_attempts": max_attempts, "timeout": timeout, "deadline": deadline,
+        "correlation": correlation,
+    }  # fmt: skip
     now_ms = store.clock.now().wall_ms
-    retry = None
-    if max_attempts is not None:
-        from agentctl_store.domain.retry import RetryPolicy
+    if payload is not None:
+        requests = [_request(store, now_ms, asked | {"payload": json_text(payload, "payload")})]
+    else:
+        from .task_lines import task_lines
 
-        retry = RetryPolicy(max_attempts=max_attempts).check()
-    failure: OnParentFailure = on_parent_failure  # type: ignore[assignment] # one of _FAILURES
-    run_at_ms, delay_ms = _start(at, in_, now_ms)
-    creator = os.environ.get("AGENTCTL_TASK")
-    parents = tuple(_parent(store, text) for text in after)
-    requests = [
-        TaskRequest(
-            queue,
-            text,
-            priority,
-            key,
-            parents,
-            failure,
-            run_at_ms,
-            delay_ms,
-            None if deadline is None else _deadline(deadline, now_ms),
-            None if timeout is None else _span(timeout, "--timeout"),
-            retry,
-            correlation,
-            None if not creator else read_id(creator, "AGENTCTL_TASK"),
-        )
-        for text in payloads
-    ]
+        requests = []
+        for place, line in task_lines(jsonl or "-"):
+            try:
+                requests.append(_request(store, now_ms, asked | line))
+            except BadInput as error:
+                raise BadInput(f"{place}: {error.message}", error.remedy) from None
     return _print_added(call, store.add(requests, actor=actor()))
 
 
-def _payloads(payload: str | None, jsonl: str | None, key: str | None) -> list[str]:
-    if jsonl is None:
-        if payload is None:
-            raise BadInput("which payload?", "Give JSON as the argument, @FILE, - for stdin, or use --jsonl")
-        return [json_text(payload, "payload")]
-    if payload is not None or key is not None:
-        raise BadInput("--jsonl goes with neither a payload nor --key", "Leave one of them out")
-    from agentctl_store.domain.task import MAX_BATCH
-    from agentctl_store.jsontext import loads
+def _request(store: Store, now_ms: int, asked: dict[str, Any]) -> TaskRequest:
+    from agentctl_store.store import TaskRequest
 
-    lines = read_lines(jsonl, MAX_BATCH)
-    for number, line in enumerate(lines, 1):
-        loads(line, f"task {number} of {jsonl[:80]!a}")
-    return lines
+    retry = None
+    if asked["max_attempts"] is not None:
+        from agentctl_store.domain.retry import RetryPolicy
+
+        retry = RetryPolicy(max_attempts=asked["max_attempts"]).check()
+    run_at_ms, delay_ms = _start(asked["at"], asked["in"], now_ms)
+    deadline, timeout, creator = asked["deadline"], asked["timeout"], os.environ.get("AGENTCTL_TASK")
+    return TaskRequest(
+        asked["queue"],
+        asked["payload"],
+        asked["priority"],
+        asked["key"],
+        tuple(_parent(store, text) for text in asked["after"]),
+        asked["on_parent_failure"],
+        run_at_ms,
+        delay_ms,
+        None if deadline is None else _deadline(deadline, now_ms),
+        None if timeout is None else _span(timeout, "--timeout"),
+        retry,
+        asked["correlation"],
+        None if not creator else read_id(creator, "AGENTCTL_TASK"),
+    )
 
 
 def _start(at: str | None, in_: str | None, now_ms: int) -> tuple[int | None, int | None]:

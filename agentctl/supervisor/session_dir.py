@@ -55,6 +55,7 @@ def make(folder: str, claim: Claim | None, parents: Iterable[ParentResult]) -> N
             "task": write_id(parent.task), "queue": parent.queue, "state": parent.state,
             "payload": jsontext.loads(parent.payload),
             "result": None if parent.result is None else jsontext.loads(parent.result), "reason": parent.reason,
+            "error": parent.error,
         }) + "\n"
         for parent in parents
     ]  # fmt: skip

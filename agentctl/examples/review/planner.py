@@ -71,7 +71,7 @@ def main():
         return 65
 
     # A line like this on standard output is understood, any other is a log line.
-    print(json.dumps({"agentctl": "progress", "note": f"{len(files)} files found"}), flush=True)
+    print(json.dumps({"agentctl": "progress", "text": f"{len(files)} files found"}), flush=True)
     tasks = task_lines(files, payload)
     lines = "".join(json.dumps(task, ensure_ascii=False) + "\n" for task in tasks)
     subprocess.run(
