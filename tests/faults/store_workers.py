@@ -25,7 +25,7 @@ from history import Log
 
 from agentctl_store.clock import Clock
 from agentctl_store.domain.retry import Failure, RetryPolicy
-from agentctl_store.errors import AgentctlError, StaleAttempt
+from agentctl_store.errors import AgentctlError, StaleAttempt, StoreError
 from agentctl_store.sqlite.driver import SqliteDriver
 from agentctl_store.store import Store, TaskRequest
 
@@ -113,6 +113,20 @@ def add_many(store: str, log: str, name: str, prefix: str, count: int, die: bool
         os._exit(0)
 
 
+def add_stubborn(store: str, log: str, name: str, prefix: str, count: int) -> None:
+    """Add each task again, under its key, for as long as the answer is an error: the outcome is not known."""
+    mine, said = opened(store), Log(log, name)
+    for index in range(count):
+        while True:
+            said.sent("add", key=f"{prefix}{index}")
+            try:
+                added = mine.add([TaskRequest("q", str(index), key=f"{prefix}{index}")])[0]
+            except StoreError:
+                continue  # no line: neither acknowledged nor refused
+            said.acked(task=added.id)
+            break
+
+
 def hold_lock(store: str, log: str, name: str) -> None:
     """Hold the writers' lock until stopped or killed."""
     mine = opened(store)
@@ -139,7 +153,7 @@ def late(store: str, log: str, name: str, verb: str, lease_ms: int, extra_ms: in
         said.acked()
 
 
-JOBS = {job.__name__: job for job in (drain, churn, add_many, hold_lock, late)}
+JOBS = {job.__name__: job for job in (drain, churn, add_many, add_stubborn, hold_lock, late)}
 
 
 # --- the parent -------------------------------------------------------------------------------------------------
@@ -244,4 +258,7 @@ class Clients:
 
 
 if __name__ == "__main__":
-    _serve()
+    if len(sys.argv) == 3:
+        JOBS[sys.argv[1]](**json.loads(sys.argv[2]))
+    else:
+        _serve()
