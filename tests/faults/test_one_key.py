@@ -79,7 +79,7 @@ def test_killed_around_the_commit_and_said_again(tmp_path: Path, durable: bool) 
     assert_whole(directory)
 
 
-@pytest.mark.parametrize(("call", "least"), [("fdatasync", 2), ("pwrite64", 25)])
+@pytest.mark.parametrize(("call", "least"), [("fsync,fdatasync", 2), ("pwrite64", 25)])
 def test_io_errors_from_the_kernel_at_random_moments(
     tmp_path: Path, request: pytest.FixtureRequest, call: str, least: int
 ) -> None:
