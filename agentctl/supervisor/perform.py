@@ -18,7 +18,7 @@ from agentctl.supervisor.probes import Job
 from agentctl.supervisor.process import LaunchError, LaunchSpec, launch
 from agentctl.supervisor.session_files import FactsReader
 from agentctl.supervisor.sessions import Key, Live
-from agentctl_store.errors import AgentctlError, Conflict, NotFound, StoreBusy, StoreError, StoreFull
+from agentctl_store.errors import AgentctlError, Conflict, NotFound, StoreError
 from agentctl_store.store import sessions_folder
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Hands:
                 open_session=nonce,
                 lease_ms=slot.want.lease_ms,
             )
-        except (StoreBusy, StoreFull) as error:
+        except StoreError as error:
             return [Held(f"the store takes no writes: {error.message}", now.boot_ms + STORE_RETRY_MS)]
         if not won or won[0].session is None:
             return []
@@ -106,7 +106,7 @@ class Hands:
         self._step("open")
         try:
             session = self.store.open_session(slot.agent, slot.number, nonce)
-        except (StoreBusy, StoreFull) as error:
+        except StoreError as error:
             return [Held(f"the store takes no writes: {error.message}", now.boot_ms + STORE_RETRY_MS)]
         self._step("opened")
         opened = Opened(session.id, nonce)

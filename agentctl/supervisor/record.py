@@ -14,7 +14,7 @@ from agentctl.supervisor.perform import usage_of
 from agentctl.supervisor.rules_ends import ORDERED
 from agentctl_store.domain.agent import SessionEnd
 from agentctl_store.domain.retry import Failure
-from agentctl_store.errors import BadInput, Conflict, NotFound, StoreBusy, StoreFull
+from agentctl_store.errors import BadInput, Conflict, NotFound, StoreError
 from agentctl_store.ids import write_attempt, write_id
 from agentctl_store.text import one_line
 
@@ -58,7 +58,7 @@ class Recorder:
         self._step("record")
         try:
             text = self._task(run, end, folder) if run.task is not None else self._others(run, end)
-        except (StoreBusy, StoreFull):
+        except StoreError:
             now_ms = self._clock.now().boot_ms
             before = self.due.get(run.session)
             wait_ms = FIRST_RETRY_MS if before is None else min(LAST_RETRY_MS, before.wait_ms * 2)

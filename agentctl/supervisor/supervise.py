@@ -24,7 +24,7 @@ from agentctl.supervisor.reload import ConfigWatch
 from agentctl.supervisor.rules_wants import needs_restart
 from agentctl.supervisor.slot import Slot, fresh_probes
 from agentctl_store.clock import Clock
-from agentctl_store.errors import AgentctlError, BadName, StoreBusy, StoreFull
+from agentctl_store.errors import AgentctlError, BadName, StoreCorrupt, StoreError, StoreTooNew
 from agentctl_store.ids import read_id
 from agentctl_store.store import open_store
 
@@ -62,6 +62,7 @@ class Supervisor:
         self._on_event = on_event
         self._shutdown = ""
         self._idle = False
+        self._trouble = False  #: the store could not be used at the last look
         os.makedirs(store, mode=0o700, exist_ok=True)
         self._lock = SupervisorLock(store, root=self._root, since_ms=self._clock.now().wall_ms)
         try:
@@ -215,7 +216,7 @@ class Supervisor:
         removed = [name for name in old.agent if name not in config.agent]
         try:
             self._store.declare_agents(config.specs(), actor=ACTOR)
-        except (StoreBusy, StoreFull) as error:
+        except StoreError as error:
             self._tell("config", f"the changed configuration could not be stored: {error.message}")
         restarted = [n for n in changed if n in old.agent and needs_restart(old.agent[n], config.agent[n])]
         parts = [f"changed: {', '.join(changed)}"] if changed else []
@@ -251,8 +252,15 @@ class Supervisor:
                 self._loop.work()
             if now_ms >= self._sweep_ms:
                 self._sweep(now_ms)
-        except (StoreBusy, StoreFull) as error:
-            self._tell("note", f"the store cannot be written now: {error.message}")
+            if self._trouble:
+                self._trouble = False
+                self._tell("note", "the store takes writes again")
+        except (StoreCorrupt, StoreTooNew):
+            raise
+        except StoreError as error:
+            if not self._trouble:
+                self._trouble = True
+                self._tell("note", f"the store cannot be used now, what runs goes on: {error}")
             self._sweep_ms = now_ms + POLL_MS
         if now_ms >= self._hear_ms:
             self._hear_ms = now_ms + HEAR_MS

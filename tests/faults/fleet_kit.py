@@ -16,18 +16,19 @@ from faults.session_kit import until
 
 from agentctl.supervisor import lock, proctree
 from agentctl.supervisor.recover import sweep
-from agentctl_store.domain.agent import Instance
+from agentctl_store.domain.agent import Instance, Session
 from agentctl_store.domain.task import Attempt, Task
-from agentctl_store.ids import write_id
+from agentctl_store.ids import read_id, write_id
 from agentctl_store.store import Store, TaskRequest, open_store
 
 RUN = """
 import os, signal, sys
 from agentctl.supervisor.run import run_fleet
-kill_at, seen = int(sys.argv[3]), [0]
+kill_at, _, count = sys.argv[3].partition(":")
+seen = [0]
 def step(name):
-    seen[0] += 1
-    if seen[0] == kill_at:
+    seen[0] += name == kill_at or kill_at == "any"
+    if kill_at and seen[0] == int(count or 1):
         sys.stderr.write("killed at " + name + "\\n"); sys.stderr.flush()
         os.kill(os.getpid(), signal.SIGKILL)
 code = run_fleet(sys.argv[1], store=sys.argv[2], until_idle=sys.argv[4] == "1", step=step)
@@ -55,9 +56,9 @@ class Fleet:
         fresh.write_text(agents if "[fleet]" in agents else FLEET + agents)
         fresh.rename(self.config)
 
-    def start(self, *, until_idle: bool = False, kill_at: int = 0) -> subprocess.Popen[bytes]:
-        """Start a supervisor; `kill_at` n: it is SIGKILLed before its n-th step."""
-        words = [sys.executable, "-c", RUN, str(self.config), self.folder, str(kill_at), str(int(until_idle))]
+    def start(self, *, until_idle: bool = False, kill_at: str = "") -> subprocess.Popen[bytes]:
+        """Start a supervisor; with `kill_at` "name" or "name:n" it is SIGKILLed at that step ("any": at the n-th)."""
+        words = [sys.executable, "-c", RUN, str(self.config), self.folder, kill_at, str(int(until_idle))]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         return self.process
@@ -135,13 +136,12 @@ class Fleet:
         nonces = {session.nonce for session in self.sessions()}
         return [one for nonce in nonces for one in proctree.carriers(nonce)]
 
-    def sessions(self) -> list[Any]:
-        found = []
-        for event in self.store.events(limit=10_000, kinds=("session.opened",)):
-            number = re.search(r'"session":(\d+)', event.data or "")
-            if number:
-                found.append(self.store.session(int(number[1])))
-        return found
+    def sessions(self) -> list[Session]:
+        """Every session there ever was: those with a folder, and those that are open without one."""
+        folder = Path(self.folder) / "sessions"
+        numbers = {read_id(path.name) for path in folder.iterdir()} if folder.exists() else set()
+        numbers |= {session.id for session in self.store.open_sessions()}
+        return [self.store.session(number) for number in sorted(numbers)]
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def fleet(root: Path, agents: str) -> Iterator[Fleet]:
         if one.process is not None and one.process.poll() is None:
             one.process.kill()
             one.process.wait()
-        for session in one.sessions():
+        for session in one.store.open_sessions():  # what has ended left nothing: its own tests prove that
             sweep(session.nonce)
         assert lock.running(one.folder) is None
         one.store.close()
