@@ -33,6 +33,16 @@ class Progress:
             line += f" · {printable(detail)}"
         self._draw(line)
 
+    def clear(self) -> None:
+        """Take the line away, for something else to be written; the next `at` draws it again."""
+        if self._drawn:
+            self._drawn, self._shown_at = False, 0.0
+            try:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                self.live = False
+
     def _count(self, done: int, now: float) -> str:
         elapsed = now - self._started
         if not self._total:
@@ -57,9 +67,4 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._drawn:
-            try:
-                sys.stderr.write("\r\x1b[K")
-                sys.stderr.flush()
-            except (OSError, ValueError):
-                pass
+        self.clear()
