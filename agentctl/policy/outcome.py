@@ -134,7 +134,10 @@ def describe_end(facts: SessionFacts) -> str:
 
 
 def _text(facts: SessionFacts, how: str) -> str:
+    """Return what the attempt failed of. Lists show the first line: it holds the last thing that was said."""
     tail = facts.stderr_tail.strip()
     if len(tail) > MAX_ERROR_CHARACTERS:
         tail = "…" + tail[-MAX_ERROR_CHARACTERS:]
-    return f"{how}\n{tail}" if tail else how
+    if "\n" not in tail:
+        return f"{how}: {tail}" if tail else how
+    return f"{how}: {tail.rpartition(chr(10))[2].strip()}\n{tail}"

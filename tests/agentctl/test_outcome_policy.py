@@ -7,10 +7,11 @@ import pytest
 from agentctl.policy.outcome import Cancelled, Done, Failed, Released, SessionFacts, describe_end, judge_exit
 
 FAILURES = [
-    ({"code": 1, "stderr_tail": "boom\n"}, "transient", "exit 1\nboom"),
+    ({"code": 1, "stderr_tail": "boom\n"}, "transient", "exit 1: boom"),
     ({"code": 65}, "permanent", "exit 65"),
     ({"code": 78}, "permanent", "exit 78"),
     ({"code": 75, "retry_after_ms": 30_000}, "throttled", "exit 75"),
+    ({"code": 1, "stderr_tail": "Traceback:\n  here\nKeyError: 3\n"}, "transient", "exit 1: KeyError: 3\nTraceback:"),
     ({"code": 127, "stderr_tail": "mail: not found"}, "transient", "not found"),
     ({"signal": 9}, "crashed", "signal 9"),
     ({"signal": 15, "stop_reason": "timeout", "ran_ms": 600_000}, "timeout", "timeout after 10 min"),
