@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 #: verb → the module of agentctl/cli that declares it
 TABLE: dict[str, str] = {
     "init": "init",
+    "demo": "demo",
     "ps": "ps",
     "logs": "logs",
     "tui": "dashboard",

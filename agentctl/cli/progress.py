@@ -54,7 +54,7 @@ class Progress:
 
     def _draw(self, line: str) -> None:
         try:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
             sys.stderr.write("\r" + cut(line, max(width - 1, 20)) + "\x1b[K")
             sys.stderr.flush()
             self._drawn = True
