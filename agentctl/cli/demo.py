@@ -8,7 +8,7 @@ from .verb import arg, opt, verb
 
 @verb(
     "demo",
-    summary="Watch a team of agents review Python files: one is killed, one file cannot be read, the rest is done.",
+    summary="Watch a team of agents review real files, and one of them die on the way.",
     details="It works on a copy, in a folder of its own that stays there to look at. The team is what "
     "`agentctl init --example review` writes.",
     store=False,
