@@ -80,7 +80,7 @@ class InstanceRow:
     restarts: int = 0
     next_start_ms: int | None = None  #: in backoff: when it starts again
     latched: bool = False  #: the start limit was hit; only a person clears it
-    done: int = 0  #: tasks finished by this slot
+    done: int = 0  #: tasks of the last 24 h that this slot finished
     flow: tuple[int, ...] = ()  #: tasks finished per FleetSummary.bucket_ms, oldest first
     context: float | None = None  #: share of the context window in use, 0 to 1
     cost_microusd: int | None = None

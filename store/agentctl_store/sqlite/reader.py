@@ -40,6 +40,7 @@ ERROR_LINE = 200  #: characters of an error in a list
 TITLE = 200  #: characters of a title
 ORDERS_KEPT = 8  #: orders of the dead letters kept between calls
 DETAILS_AT_ONCE = 500
+FEW = 8  #: one task in so many is few
 _DEAD_MOVES = tuple(
     KINDS[kind] for kind in ("task.buried", "task.requeued", "task.discarded", "task.pruned", "task.carried")
 )
@@ -62,6 +63,7 @@ class SqliteReader:
         self._tail = Tail(self.file, self.sql)
         self._slots = Slots(self.file, self.sql, self._tail)
         self._orders: dict[tuple[str, Filter], list[int]] = {}
+        self._groups: dict[Filter, tuple[DeadLetterGroup, ...]] = {}
         self._orders_at: tuple[Any, ...] = ()
 
     def close(self) -> None:
@@ -146,10 +148,16 @@ class SqliteReader:
     # --- tasks ------------------------------------------------------------------------------------------------
     def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]:
         condition, values = where(filter)
-        query = self._list("t.id", condition) + f" ORDER BY {order_by(sort, TASK_KEYS)} LIMIT ? OFFSET ?"
         with self.file.snapshot():
+            few = filter.state is not None and self._few(filter.state)
+            query = self._list("t.id", condition) + f" ORDER BY {order_by(sort, TASK_KEYS, few=few)} LIMIT ? OFFSET ?"
             ids = [row[0] for row in self.file.rows(query, (*values, limit, offset))]
             return tuple(self._task_rows(ids))
+
+    def _few(self, state: str) -> bool:
+        counts = self._tail.counts()
+        matching = sum(n for (_, held), n in counts.items() if held == state)
+        return matching * FEW < sum(counts.values())
 
     def task_count(self, filter: Filter) -> int:
         if filter.agent is None and filter.reason is None and not filter.text:
@@ -219,9 +227,16 @@ class SqliteReader:
     def dead_letter_groups(self, filter: Filter) -> tuple[DeadLetterGroup, ...]:
         from ..record import replace
 
-        condition, values = where(replace(filter, reason=None), dead=True)
-        rows = self.file.rows(self.sql["dead_groups"].replace("@where", condition), values)
-        return tuple(DeadLetterGroup(row[0] or "", *row[1:]) for row in rows)
+        every = replace(filter, reason=None)
+        with self.file.snapshot():
+            self._forget_orders()
+            known = self._groups.get(every)
+            if known is None:
+                condition, values = where(every, dead=True)
+                rows = self.file.rows(self.sql["dead_groups"].replace("@where", condition), values)
+                self._groups.clear()
+                known = self._groups[every] = tuple(DeadLetterGroup(row[0] or "", *row[1:]) for row in rows)
+        return known
 
     def dead_letter_ids(self, filter: Filter, limit: int) -> tuple[str, ...]:
         with self.file.snapshot():
@@ -243,10 +258,7 @@ class SqliteReader:
     def _dead_order(self, sort: str, filter: Filter) -> list[int]:
         """Return the ids of all dead letters that match, in order; kept until a task dies or comes back."""
         order = order_by(sort, DEAD_KEYS)
-        at = tuple(self.file.rows(self.sql["newest_of_kind"], (kind,))[0][0] for kind in _DEAD_MOVES)
-        if at != self._orders_at:
-            self._orders.clear()
-            self._orders_at = at
+        self._forget_orders()
         known = self._orders.get((sort, filter))
         if known is None:
             condition, values = where(filter, dead=True)
@@ -256,6 +268,13 @@ class SqliteReader:
                 del self._orders[next(iter(self._orders))]
             self._orders[sort, filter] = known
         return known
+
+    def _forget_orders(self) -> None:
+        at = tuple(self.file.rows(self.sql["newest_of_kind"], (kind,))[0][0] for kind in _DEAD_MOVES)
+        if at != self._orders_at:
+            self._orders.clear()
+            self._groups.clear()
+            self._orders_at = at
 
     # --- history ----------------------------------------------------------------------------------------------
     def events(self, after: int, limit: int) -> tuple[EventRow, ...]:

@@ -63,6 +63,7 @@ class ReadFile:
         db.execute("PRAGMA trusted_schema=OFF")
         db.execute("PRAGMA cell_size_check=ON")
         db.execute("PRAGMA mmap_size=0")
+        db.execute("PRAGMA cache_size=-8000")
         return db
 
     def _open_still(self) -> Any:

@@ -60,8 +60,8 @@ class Slots:
 
     def _completed(self, pairs: Iterable[tuple[InstanceRow, tuple[int, int]]]) -> tuple[InstanceRow, ...]:
         """Add what costs a look elsewhere: flow, tasks done, the age of the output."""
-        done = self._tail.done()
         now_ms = time.time_ns() // 1_000_000
+        done = self._tail.done(now_ms)
         return tuple(
             replace(
                 row,

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 BUCKET_MS = 5_000
 BUCKETS = 60  #: of flow: five minutes
 FOLLOW = 20_000  #: events followed one by one; after more, counting anew is cheaper
-FLOW_EVENTS = 200_000  #: how far back the first look at the flow goes
+FLOW_EVENTS = 100_000  #: how far back the first look at the flow goes
+DONE_SINCE_MS = 24 * 3_600_000  #: tasks done per slot are those of the last day
+DONE_ATTEMPTS = 250_000  #: and of so many attempts: a look at a million would be felt
 
 _COUNTED_ANEW = frozenset((KINDS["task.carried"], KINDS["task.pruned"]))
 #: event kind → (state left, state entered); None stands for what the event itself tells
@@ -57,11 +59,12 @@ class Tail:
         last = now_ms // BUCKET_MS
         return tuple(self._flow.get(bucket, {}).get(slot, 0) for bucket in range(last - BUCKETS + 1, last + 1))
 
-    def done(self) -> dict[Slot, int]:
-        """Return how many finished tasks on record each slot finished."""
+    def done(self, now_ms: int) -> dict[Slot, int]:
+        """Return how many tasks of the day before the first look each slot finished, and since."""
         self._follow()
         if self._done is None:
-            rows = self._file.rows(self._sql["done_by_slot"])
+            first = max(now_ms - DONE_SINCE_MS, 0) << 20
+            rows = self._file.rows(self._sql["done_by_slot"], (first, DONE_ATTEMPTS))
             self._done = {(agent, slot): n for agent, slot, n in rows}
         return self._done
 

@@ -82,9 +82,9 @@ CREATE INDEX task_scheduled ON task (queue, available_ms) WHERE state = 'schedul
 CREATE INDEX task_lease ON task (lease_until_boot_ms) WHERE state = 'active';
 CREATE INDEX task_blocked ON task (queue) WHERE state = 'blocked';
 CREATE INDEX task_waiting ON task (queue) WHERE state = 'waiting';
-CREATE INDEX task_dead ON task (finished_ms, queue) WHERE state = 'dead';
--- State and queue are in it so that counting a million finished tasks reads this index alone.
-CREATE INDEX task_finished ON task (finished_ms, state, queue) WHERE state IN ('done', 'cancelled');
+CREATE INDEX task_dead ON task (finished_ms) WHERE state = 'dead';
+-- In this order a million finished tasks are counted by one scan of this index, without sorting.
+CREATE INDEX task_finished ON task (state, queue, finished_ms) WHERE state IN ('done', 'cancelled');
 CREATE INDEX task_deadline ON task (deadline_ms) WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL;
 CREATE UNIQUE INDEX task_key ON task (key) WHERE key IS NOT NULL;
 CREATE INDEX task_correlation ON task (correlation);

@@ -47,7 +47,7 @@ UNION ALL SELECT queue, 'blocked', count(*) FROM task WHERE state = 'blocked' GR
 UNION ALL SELECT queue, 'waiting', count(*) FROM task WHERE state = 'waiting' GROUP BY queue
 UNION ALL SELECT queue, 'active', count(*) FROM task WHERE state = 'active' GROUP BY queue
 UNION ALL SELECT queue, 'dead', count(*) FROM task WHERE state = 'dead' GROUP BY queue
-UNION ALL SELECT queue, state, count(*) FROM task WHERE state IN ('done', 'cancelled') GROUP BY queue, state
+UNION ALL SELECT queue, state, count(*) FROM task WHERE state IN ('done', 'cancelled') GROUP BY state, queue
 
 -- name: last_event
 SELECT max(seq) FROM event
@@ -72,7 +72,10 @@ SELECT e.at_ms / @bucket, x.agent, x.slot FROM event e
 LEFT JOIN attempt x ON x.task = e.task AND x.n = e.attempt WHERE e.seq > ? AND e.kind = 6
 
 -- name: done_by_slot
-SELECT agent, slot, count(*) FROM attempt WHERE outcome = 'done' AND slot IS NOT NULL GROUP BY agent, slot
+-- Attempts lie in the order of their tasks' ids, which begin with the time: a bounded look back needs no index.
+SELECT agent, slot, count(*) FROM
+    (SELECT agent, slot, outcome FROM attempt WHERE task >= ? ORDER BY task DESC LIMIT ?)
+WHERE outcome = 'done' AND slot IS NOT NULL GROUP BY agent, slot
 
 -- name: cost_since
 SELECT sum(cost_microusd) FROM attempt WHERE cost_microusd > 0 AND ended_ms >= ?

@@ -1,0 +1,275 @@
+"""Folding the history back into the tables: what `events verify` compares, and what time travel shows.
+
+A fold takes events in order, as the tuples of LINE, and keeps rows as dicts of their columns. What cannot be rebuilt
+is named in VOLATILE, with the reason.
+"""
+
+from __future__ import annotations
+
+from .domain.event import KINDS
+from .domain.retry import LATE
+from .jsontext import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .sqlite.past import Past
+    from .sqlite.verify import Verified
+
+    Line = tuple[Any, ...]
+    Row = dict[str, Any]
+
+#: the fields of an event as a fold takes them; `actor` is a name
+LINE = ("seq", "at_ms", "kind", "task", "attempt", "actor", "session", "body", "data", "correlation")
+
+#: columns that the history does not tell, and why
+VOLATILE: dict[str, str] = {
+    "task.lease_until_boot_ms": "a heartbeat is no event: one per second and attempt would be most of the history",
+    "attempt.progress": "told by heartbeats",
+    "attempt.input_tokens, output_tokens, cost_microusd of an open attempt": "told by heartbeats; final ones count",
+    "instance.session, restarts, next_start_ms, memo": "the supervisor's notes between two changes of health",
+    "meta": "the clocks as last seen, and where the history begins",
+}
+MAX_DATA = 1 << 26  #: bytes of one event's data; carried tasks have long ones
+
+_TASK_DEFAULTS: Row = dict.fromkeys(
+    (
+        "key", "on_parent_failure", "deadline_ms", "timeout_ms", "retry", "creator", "reason", "error_class", "error",
+        "result", "finished_ms", "cancel_asked",
+    )
+) | {"priority": 0, "attempts": 0, "burnt": 0, "throttled": 0, "open_parents": 0}  # fmt: skip
+_ATTEMPT_DEFAULTS: Row = dict.fromkeys(
+    (
+        "slot", "session", "ended_ms", "outcome", "error_class", "error", "exit_code", "input_tokens",
+        "output_tokens", "cost_microusd",
+    )
+)  # fmt: skip
+ENDS = (KINDS["task.completed"], KINDS["task.cancelled"], KINDS["task.buried"])  #: free or fail a task's children
+CARRIED, PRUNED = KINDS["task.carried"], KINDS["task.pruned"]
+GAP, SNAPSHOT = KINDS["clock.gap"], KINDS["store.pruned"]
+
+
+def told(data: str | None) -> Row:
+    """Return what an event's data says."""
+    return {} if data is None else loads(data, "event", MAX_DATA)
+
+
+class TaskFold:
+    """One task, its attempts and its parents.
+
+    `gaps` are the (seq, shift in ms) of wall clock jumps, in order: backoffs move with the clock.
+    """
+
+    def __init__(self, gaps: Sequence[tuple[int, int]] = ()) -> None:
+        self.task: Row | None = None
+        self.attempts: dict[int, Row] = {}
+        self.edges: dict[int, bool] = {}  #: parent → whether it had ended by `based`
+        self.based = 0  #: seq since which `edges` may have changed
+        self.left_blocked: int | None = None  #: seq at which it stopped waiting for parents
+        self.pruned = False
+        self._gaps, self._next_gap = gaps, 0
+
+    def fold(self, lines: Sequence[Line], until: int) -> TaskFold:
+        """Apply a task's events, all of them up to seq `until`, beginning with what was carried over a cut."""
+        carried = next((line for line in reversed(lines) if line[2] == CARRIED), None)
+        after = 0
+        if carried is not None:
+            after = self._carry(told(carried[8]))
+        for line in lines:
+            if line[0] > until:
+                break
+            if line[0] > after and line[2] != CARRIED:
+                self._jump(line[0])
+                step = _STEPS.get(line[2])
+                if step is not None and (self.task is not None or line[2] in _FIRST):
+                    step(self, line)
+        self._jump(until + 1)
+        return self
+
+    def _carry(self, base: Row) -> int:
+        self.task = _TASK_DEFAULTS | base["task"]
+        self.task["correlation"] = bytes.fromhex(self.task["correlation"])
+        self.attempts = {row["n"]: _ATTEMPT_DEFAULTS | row for row in base.get("attempts", ())}
+        self.edges = {parent: bool(ended) for parent, ended in base.get("parents", ())}
+        self.based = base["at"]
+        if self.task["state"] != "blocked":
+            self.left_blocked = self.based
+        while self._next_gap < len(self._gaps) and self._gaps[self._next_gap][0] <= self.based:
+            self._next_gap += 1
+        return self.based
+
+    def carried(self, at: int) -> Row:
+        """Return this fold as the data of a `task.carried` event: the task as of seq `at`. Needs a task."""
+        assert self.task is not None
+        task = {name: value for name, value in self.task.items() if value != _TASK_DEFAULTS.get(name, ())}
+        task["correlation"] = self.task["correlation"].hex()
+        attempts = [{name: value for name, value in row.items() if value is not None} for row in self.attempts.values()]
+        return {"at": at, "task": task, "attempts": attempts, "parents": [[p, int(e)] for p, e in self.edges.items()]}
+
+    def _jump(self, seq: int) -> None:
+        """Apply the clock jumps before `seq`."""
+        while self._next_gap < len(self._gaps) and self._gaps[self._next_gap][0] < seq:
+            task = self.task
+            if task is not None and task["state"] == "scheduled" and task["attempts"]:
+                task["available_ms"] += self._gaps[self._next_gap][1]
+            self._next_gap += 1
+
+    def _leave(self, line: Line, state: str, **changes: Any) -> None:
+        task = self.task
+        assert task is not None
+        if task["state"] == "blocked":
+            self.left_blocked = line[0]
+        task["open_parents"] = 0
+        task["state"] = state
+        task.update(changes)
+
+    def _end_attempt(self, line: Line, outcome: str, said: Row, error_class: Any = None, error: Any = None) -> None:
+        attempt = self.attempts.get(line[4])
+        if attempt is None or attempt["ended_ms"] is not None:
+            return
+        used = said.get("usage", (None, None, None))
+        attempt.update(ended_ms=line[1], outcome=outcome, error_class=error_class, error=error)
+        attempt.update(exit_code=said.get("exit"), input_tokens=used[0], output_tokens=used[1], cost_microusd=used[2])
+
+    # --- one step per kind of event ---------------------------------------------------------------------------
+    def _added(self, line: Line) -> None:
+        seq, at, _, number, _, _, _, body, data, correlation = line
+        said = told(data)
+        waiting = said.get("open", 0)
+        ended = set(said.get("ended", ()))
+        self.edges = {parent: parent in ended for parent in said.get("after", ())}
+        self.based, self.left_blocked = seq, None if waiting else seq
+        self.task = _TASK_DEFAULTS | {
+            "id": number,
+            "queue": said["queue"],
+            "state": "blocked" if waiting else "scheduled" if "run_at" in said else "ready",
+            "payload": body,
+            "correlation": correlation,
+            "priority": said.get("priority", 0),
+            "available_ms": said.get("run_at", at),
+            "key": said.get("key"),
+            "on_parent_failure": said.get("on_parent_failure"),
+            "open_parents": waiting,
+            "deadline_ms": said.get("deadline"),
+            "timeout_ms": said.get("timeout"),
+            "retry": dumps(said["retry"]) if "retry" in said else None,
+            "creator": said.get("creator"),
+        }
+
+    def _claimed(self, line: Line) -> None:
+        _, at, _, number, n, actor, session, _, _, _ = line
+        agent, _, slot = (actor or "").partition("/")
+        self._leave(line, "active", attempts=n, reason=None)
+        self.attempts[n] = _ATTEMPT_DEFAULTS | {
+            "task": number, "n": n, "agent": agent, "slot": int(slot) if slot else None, "session": session,
+            "claimed_ms": at,
+        }  # fmt: skip
+
+    def _completed(self, line: Line) -> None:
+        self._end_attempt(line, "done", told(line[8]))
+        self._leave(
+            line, "done", result=line[7], finished_ms=line[1], cancel_asked=None, reason=None, error_class=None,
+            error=None,
+        )  # fmt: skip
+
+    def _retried(self, line: Line) -> None:
+        said, task = told(line[8]), self.task
+        assert task is not None
+        kind = said["class"]
+        self._end_attempt(line, "failed", said, kind, said["error"])
+        self._leave(
+            line, "scheduled", available_ms=said["run_at"], burnt=task["burnt"] + said["burns"],
+            throttled=task["throttled"] + (kind == "throttled"), reason=kind, error_class=kind, error=said["error"],
+            cancel_asked=None,
+        )  # fmt: skip
+
+    def _released(self, line: Line) -> None:
+        said = told(line[8])
+        self._end_attempt(line, "released", said)
+        self._leave(line, "ready", reason=said["reason"])
+
+    def _cancel_asked(self, line: Line) -> None:
+        assert self.task is not None
+        self.task.update(cancel_asked=1, reason=told(line[8])["reason"])
+
+    def _cancelled(self, line: Line) -> None:
+        said = told(line[8])
+        self._end_attempt(line, "cancelled", said)
+        self._leave(line, "cancelled", finished_ms=line[1], reason=said["reason"], cancel_asked=None)
+
+    def _buried(self, line: Line) -> None:
+        said, task = told(line[8]), self.task
+        assert task is not None
+        late = said["reason"] == "deadline"
+        why = (LATE.kind, LATE.message) if late else (said.get("class"), said.get("error"))
+        self._end_attempt(line, "failed", said, *why)
+        self._leave(
+            line, "dead", finished_ms=line[1], burnt=task["burnt"] + said.get("burns", 0), reason=said["reason"],
+            error_class=said.get("class"), error=said.get("error"), cancel_asked=None,
+        )  # fmt: skip
+
+    def _requeued(self, line: Line) -> None:
+        said, task = told(line[8]), self.task
+        assert task is not None
+        self._leave(
+            line, "scheduled" if said.get("later") else "ready", available_ms=said["at"], finished_ms=None, burnt=0,
+            throttled=0, deadline_ms=None, reason=said.get("note"),
+            payload=task["payload"] if line[7] is None else line[7],
+        )  # fmt: skip
+
+    def _discarded(self, line: Line) -> None:
+        self._leave(line, "cancelled", finished_ms=line[1], reason=told(line[8])["reason"])
+
+    def _gone(self, line: Line) -> None:
+        self.task, self.attempts, self.edges, self.pruned = None, {}, {}, True
+
+
+def _ready(fold: TaskFold, line: Line) -> None:
+    fold._leave(line, "ready")
+
+
+def _ready_now(fold: TaskFold, line: Line) -> None:
+    fold._leave(line, "ready", available_ms=line[1])
+
+
+def _deferred(fold: TaskFold, line: Line) -> None:
+    fold._leave(line, "scheduled")
+
+
+_STEPS: dict[int, Callable[[TaskFold, Line], None]] = {
+    KINDS["task.added"]: TaskFold._added,
+    KINDS["task.unblocked"]: _ready_now,
+    KINDS["task.deferred"]: _deferred,
+    KINDS["task.promoted"]: _ready,
+    KINDS["task.hastened"]: _ready_now,
+    KINDS["task.claimed"]: TaskFold._claimed,
+    KINDS["task.completed"]: TaskFold._completed,
+    KINDS["task.retried"]: TaskFold._retried,
+    KINDS["task.released"]: TaskFold._released,
+    KINDS["task.cancel_asked"]: TaskFold._cancel_asked,
+    KINDS["task.cancelled"]: TaskFold._cancelled,
+    KINDS["task.buried"]: TaskFold._buried,
+    KINDS["task.requeued"]: TaskFold._requeued,
+    KINDS["task.discarded"]: TaskFold._discarded,
+    PRUNED: TaskFold._gone,
+}
+_FIRST = frozenset((KINDS["task.added"], PRUNED))
+
+
+def verify(directory: str, progress: Callable[[int, int], None] | None = None) -> Verified:
+    """Check that no event was changed or lost, and that replaying all of them gives the tables.
+
+    Reads in parts, with bounded memory, beside running work; `progress` hears (events read, events in all).
+    """
+    from .sqlite.verify import verify
+
+    return verify(directory, progress)
+
+
+def state_at(directory: str, moment_ms: int) -> Past:
+    """Open the store as it was at a wall time. NotFound when the history does not reach back that far."""
+    from .sqlite.past import Past
+
+    return Past(directory, moment_ms)

@@ -1,0 +1,177 @@
+"""Folding the history into queues, agents, instances and sessions; see replay.py."""
+
+from __future__ import annotations
+
+from .domain.event import KINDS
+from .jsontext import dumps
+from .replay import told
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .replay import Line, Row
+
+_SESSION_DEFAULTS: Row = dict.fromkeys(
+    ("task", "attempt", "pid", "started_ms", "ended_ms", "outcome", "exit_code", "signal", "detail")
+)
+
+
+class FleetFold:
+    """Queues, agents and actors by number, instances by (agent name, slot)."""
+
+    def __init__(self) -> None:
+        self.queues: dict[int, Row] = {}
+        self.agents: dict[int, Row] = {}
+        self.actors: dict[int, str] = {}
+        self.instances: dict[tuple[str, int], Row] = {}
+        self._agent_ids: dict[str, int] = {}
+
+    def apply(self, line: Line) -> None:
+        """Apply one event, whatever its kind."""
+        step = _STEPS.get(line[2])
+        if step is not None:
+            step(self, line, told(line[8]))
+
+    def snapshot(self) -> Row:
+        """Return this fold as plain data, for a `store.pruned` event."""
+        return {
+            "queues": [{"id": number, **row} for number, row in self.queues.items()],
+            "agents": [{"id": number, **row} for number, row in self.agents.items()],
+            "actors": [[number, name] for number, name in self.actors.items()],
+            "instances": [{"agent": key[0], "slot": key[1], **row} for key, row in self.instances.items()],
+        }
+
+    def load(self, data: Row) -> None:
+        """Begin again with a snapshot."""
+        self.queues = {row["id"]: _without(row, "id") for row in data["queues"]}
+        self.agents = {row["id"]: _without(row, "id") for row in data["agents"]}
+        self.actors = {number: name for number, name in data["actors"]}  # noqa: C416 - pairs are lists
+        self.instances = {(row["agent"], row["slot"]): _without(row, "agent", "slot") for row in data["instances"]}
+        self._agent_ids = {row["name"]: number for number, row in self.agents.items()}
+
+    def _agent(self, name: str) -> Row | None:
+        return self.agents.get(self._agent_ids.get(name, -1))
+
+    def _named(self, line: Line, said: Row) -> None:
+        number = said["id"]
+        if "queue" in said:
+            self.queues[number] = {"name": said["queue"], "paused_ms": None, "paused_by": None, "reason": None}
+        elif "agent" in said:
+            self.agents[number] = {
+                "name": said["agent"], "mode": None, "queues": "[]", "instances": 0, "scale": None, "retry": None,
+                "desired": "running", "restart_seq": 0, "reset_seq": 0, "declared": 0, "since_ms": line[1],
+            }  # fmt: skip
+            self._agent_ids[said["agent"]] = number
+        else:
+            self.actors[number] = said["actor"]
+
+    def _paused(self, line: Line, said: Row) -> None:
+        if said["queue"] in self.queues:
+            self.queues[said["queue"]].update(paused_ms=line[1], paused_by=line[5], reason=said["reason"])
+
+    def _resumed(self, line: Line, said: Row) -> None:
+        if said["queue"] in self.queues:
+            self.queues[said["queue"]].update(paused_ms=None, paused_by=None, reason=None)
+
+    def _declared(self, line: Line, said: Row) -> None:
+        agent = self._agent(said["agent"])
+        if agent is not None:
+            agent.update(mode=said["mode"], queues=dumps(said["queues"]), instances=said["instances"])
+            agent.update(retry=said.get("retry"), declared=1)
+
+    def _withdrawn(self, line: Line, said: Row) -> None:
+        agent = self._agent(said["agent"])
+        if agent is not None:
+            agent["declared"] = 0
+
+    def _desired(self, line: Line, said: Row) -> None:
+        agent = self._agent(said["agent"])
+        if agent is None:
+            return
+        if said.get("restart"):
+            agent["restart_seq"] += 1
+            return
+        agent.update(desired=said["desired"], since_ms=line[1])
+        agent["reset_seq"] += said["desired"] == "running"
+
+    def _scaled(self, line: Line, said: Row) -> None:
+        agent = self._agent(said["agent"])
+        if agent is not None:
+            agent["scale"] = said["instances"]
+
+    def _instance(self, line: Line, said: Row) -> None:
+        agent, _, slot = line[5].partition("/")
+        self.instances[agent, int(slot)] = {
+            "phase": said["phase"], "health": said["health"], "reason": said.get("reason", ""),
+            "latched": said.get("latched", 0), "since_ms": line[1],
+        }  # fmt: skip
+
+    def _removed(self, line: Line, said: Row) -> None:
+        agent, _, slot = line[5].partition("/")
+        self.instances.pop((agent, int(slot)), None)
+
+
+_STEPS: dict[int, Callable[[FleetFold, Line, Row], None]] = {
+    KINDS["store.named"]: FleetFold._named,
+    KINDS["queue.paused"]: FleetFold._paused,
+    KINDS["queue.resumed"]: FleetFold._resumed,
+    KINDS["agent.declared"]: FleetFold._declared,
+    KINDS["agent.withdrawn"]: FleetFold._withdrawn,
+    KINDS["agent.desired"]: FleetFold._desired,
+    KINDS["agent.scaled"]: FleetFold._scaled,
+    KINDS["instance.changed"]: FleetFold._instance,
+    KINDS["instance.removed"]: FleetFold._removed,
+}
+
+
+class SessionFold:
+    """Sessions that have not ended; `apply` gives back each one that ends, so that memory stays bounded."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, Row] = {}
+
+    def carry(self, data: Row) -> list[Row]:
+        """Begin with the sessions of a `task.carried` event; return those that had ended already."""
+        ended = []
+        for row in data.get("sessions", ()):
+            whole = _SESSION_DEFAULTS | row
+            if whole["ended_ms"] is None:
+                self.open[row["id"]] = whole
+            else:
+                ended.append(whole)
+        return ended
+
+    def apply(self, line: Line) -> Row | None:
+        """Apply one event; return the session if this one ended it."""
+        _, at, kind, task, attempt, actor, session, _, data, _ = line
+        if kind == _OPENED:
+            said = told(data)
+            self.open[session] = _SESSION_DEFAULTS | {
+                "id": session, "agent": actor.partition("/")[0], "slot": said["slot"], "nonce": said["nonce"],
+                "boot_id": said["boot"], "task": task, "attempt": attempt,
+            }  # fmt: skip
+        elif kind in (_STARTED, _ENDED) and session in self.open:
+            said = told(data)
+            if kind == _STARTED:
+                self.open[session].update(pid=said["pid"], started_ms=at)
+                return None
+            row = self.open.pop(session)
+            row.update(ended_ms=at, outcome=said["outcome"], exit_code=said.get("exit"))
+            row.update(signal=said.get("signal"), detail=said.get("detail"))
+            return row
+        return None
+
+
+def packed(session: Row) -> Row:
+    """Return a session as the entry of a `task.carried` event."""
+    return {name: value for name, value in session.items() if value is not None}
+
+
+def _without(row: Row, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+_OPENED, _STARTED, _ENDED = KINDS["session.opened"], KINDS["session.started"], KINDS["session.ended"]
+FLEET_KINDS = tuple(_STEPS)

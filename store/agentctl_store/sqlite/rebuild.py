@@ -1,0 +1,111 @@
+"""Reading the history in bounded parts and folding it (agentctl_store/replay.py)."""
+
+from __future__ import annotations
+
+from ..errors import AgentctlError
+from ..jsontext import dumps
+from ..replay import TaskFold
+from . import sqltext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ..replay import Line, Row
+    from .readfile import ReadFile
+
+TASKS_AT_ONCE = 1_000
+EVENTS_AT_ONCE = 5_000
+LAST_ID = (1 << 63) - 1
+TASK_COLUMNS = (
+    "id", "queue", "state", "payload", "correlation", "priority", "available_ms", "attempts", "burnt", "throttled",
+    "key", "on_parent_failure", "open_parents", "deadline_ms", "timeout_ms", "retry", "creator", "reason",
+    "error_class", "error", "result", "finished_ms", "cancel_asked",
+)  # fmt: skip
+ATTEMPT_COLUMNS = (
+    "task", "n", "agent", "slot", "session", "claimed_ms", "ended_ms", "outcome", "error_class", "error", "exit_code",
+    "input_tokens", "output_tokens", "cost_microusd",
+)  # fmt: skip
+SESSION_COLUMNS = (
+    "id", "agent", "slot", "nonce", "boot_id", "task", "attempt", "pid", "started_ms", "ended_ms", "outcome",
+    "exit_code", "signal", "detail",
+)  # fmt: skip
+#: what folding an event raises whose data was tampered with
+UNREADABLE = (AgentctlError, KeyError, TypeError, ValueError, AttributeError)
+NEVER = 1 << 62  #: a sequence number beyond all
+
+
+class Part:
+    """Some tasks: their rows, and their history folded up to `until`, as of one moment of the store."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, Row] = {}
+        self.attempts: dict[int, dict[int, Row]] = {}
+        self.edges: dict[int, dict[int, bool]] = {}
+        self.folds: dict[int, TaskFold] = {}
+        self.unreadable: list[int] = []  #: tasks whose events cannot be folded
+
+
+def parts(file: ReadFile, sql: dict[str, str], until: int = NEVER, rows: bool = True) -> Iterator[Part]:
+    """Yield all tasks in order of their ids, TASKS_AT_ONCE at a time; without `rows` only what the history says."""
+    low = -1
+    while True:
+        with file.snapshot():
+            found = file.rows(sql["tasks"], (low, TASKS_AT_ONCE))
+            last = len(found) < TASKS_AT_ONCE
+            high = LAST_ID if last else found[-1][0]
+            part = Part()
+            gaps = [(seq, shift) for seq, shift in file.rows(sql["gaps"])]
+            for task, lines in _by_task(file.rows(sql["lines"], (low, high))):
+                try:
+                    part.folds[task] = fold = TaskFold(gaps).fold(lines, until)
+                except UNREADABLE:
+                    part.unreadable.append(task)
+                else:
+                    settle_parents(file, sql, fold, until)
+            if rows:
+                part.tasks = {row[0]: dict(zip(TASK_COLUMNS, row, strict=True)) for row in found}
+                for row in file.rows(sql["attempts"], (low, high)):
+                    part.attempts.setdefault(row[0], {})[row[1]] = dict(zip(ATTEMPT_COLUMNS, row, strict=True))
+                for child, parent, ended in file.rows(sql["edges"], (low, high)):
+                    part.edges.setdefault(child, {})[parent] = bool(ended)
+        yield part
+        if last:
+            return
+        low = high
+
+
+def _by_task(lines: list[Line]) -> Iterator[tuple[int, list[Line]]]:
+    start = 0
+    for place in range(1, len(lines) + 1):
+        if place == len(lines) or lines[place][3] != lines[start][3]:
+            yield lines[start][3], lines[start:place]
+            start = place
+
+
+def settle_parents(file: ReadFile, sql: dict[str, str], fold: TaskFold, until: int) -> None:
+    """Say which parents ended while the task waited, and how many it still waits for."""
+    waiting = [parent for parent, ended in fold.edges.items() if not ended]
+    if not waiting or fold.task is None:
+        return
+    left = min(until + 1, NEVER if fold.left_blocked is None else fold.left_blocked)
+    if left > fold.based:
+        for (parent,) in file.rows(sql["parents_ended"], (dumps(waiting), fold.based, left)):
+            fold.edges[parent] = True
+    if fold.task["state"] == "blocked":
+        fold.task["open_parents"] = sum(not ended for ended in fold.edges.values())
+
+
+def load_sql() -> dict[str, str]:
+    """Return the blocks of verify.sql."""
+    return sqltext.load("verify")
+
+
+def origin(file: ReadFile, sql: dict[str, str]) -> tuple[int, bytes, int]:
+    """Return the last event cut off (seq and hash), and the seq up to which the history is being cut."""
+    from .connection import GENESIS
+
+    found: dict[str, Any] = dict(file.rows(sql["meta"]))
+    seq = found.get("anchor_seq", 0)
+    return seq, found.get("anchor_hash", GENESIS), max(seq, found.get("cut_to", 0))
