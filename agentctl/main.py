@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TABLE: dict[str, str] = {
     "init": "init",
     "demo": "demo",
+    **dict.fromkeys(("run", "down"), "fleet"),
     "ps": "ps",
     "logs": "logs",
     "tui": "dashboard",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agentctl_store.store import Store
 
     from .table import Column
-    from .verb import Verb
+    from .verb import Param, Verb
 
     Rows = Iterable[Mapping[str, Any]]
 
@@ -117,6 +117,15 @@ class Call:
         return confirm(question, yes=self.yes, no_input=self.no_input)
 
 
+def _is_text(param: Param, text: str) -> bool:
+    try:
+        # A file name may hold any bytes; everything else is stored or shown as text.
+        os.fsencode(text) if param.metavar in ("DIR", "FILE", "FOLDER") or text[:1] == "@" else text.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
+
+
 def actor() -> str:
     """Return who acts, for the history: an agent's instance, or the person's name."""
     found = os.environ
@@ -134,7 +143,12 @@ def needed(value: str | None, what: str, variable: str) -> str:
 def run(verb: Verb, values: dict[str, Any]) -> int:
     """Run the handler of `verb` with parsed values: both the fast path and typer end here."""
     for param in verb.params:
-        if param.env and values[param.name] is None:
-            values[param.name] = os.environ.get(param.env) or None
+        value = values[param.name]
+        if param.env and value is None:
+            value = values[param.name] = os.environ.get(param.env) or None
+        if param.kind == "str" and value:
+            for text in value if param.many else (value,):
+                if "\0" in text or not (text.isascii() or _is_text(param, text)):
+                    raise BadInput(f"{param.spelled} {text[:40]!a} is not text", "Use UTF-8 characters, without NUL")
     own = {name: value for name, value in values.items() if name not in COMMON}
     return verb.run(Call(verb, values), **own)

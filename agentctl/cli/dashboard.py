@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from agentctl.supervisor.spool import Follower
@@ -124,14 +125,17 @@ def _agents(targets: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(target.partition("/")[0] for target in targets))
 
 
+def need_terminal() -> None:
+    """Raise BadInput unless a person sits at a terminal."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
+        raise BadInput("the dashboard needs a terminal", "Use agentctl ps, or agentctl ps --watch")
+
+
 def show_dashboard(call: Call, *, theme: str, ascii_only: bool) -> int:
     """Run the dashboard on a terminal until a person leaves it."""
-    import sys
-
     from agentctl_tui.app import run_app
 
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise BadInput("the dashboard needs a terminal", "Use agentctl ps, or agentctl ps --watch")
+    need_terminal()
     reader = call.reader
     return run_app(
         reader,

@@ -39,13 +39,15 @@ _SETTINGS: dict[str, Any] = {
 
 def run_typer(words: list[str], table: dict[str, str], run: Run) -> int:
     """Parse `words` with typer and run what they name. Raises BadInput for what it cannot parse."""
-    for module in dict.fromkeys(table.values()):
+    # Only what the first word can mean is loaded; without one, or for completion, everything is.
+    paths = [path for path in table if words and path.partition(" ")[0] == words[0]] or list(table)
+    for module in dict.fromkeys(table[path] for path in paths):
         import_module(f"agentctl.cli.{module}")
     if COMPLETION_VARIABLE in os.environ:
         from typer._completion_classes import completion_init
 
         completion_init()
-    command = typer.main.get_command(build(run))
+    command = typer.main.get_command(build(run, {path: VERBS[path] for path in paths}))
     try:
         code = command.main(words, prog_name="agentctl", complete_var=COMPLETION_VARIABLE, standalone_mode=False)
     except typer.TyperException as error:

@@ -56,6 +56,11 @@ class Param:
         self.name, self.kind, self.default = name, kind, default
         self.required = self.many = False
 
+    @property
+    def spelled(self) -> str:
+        """How a person types it, for messages."""
+        return self.flags[-1] if self.flags else self.metavar or self.name
+
 
 class Verb:
     """A declared verb: `path` is what a person types, `run` the handler."""

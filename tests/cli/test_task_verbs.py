@@ -57,9 +57,11 @@ def test_a_payload_comes_as_argument_file_or_stdin(fleet: Fleet, source: str) ->
 
 
 def test_lines_are_added_all_or_none(fleet: Fleet) -> None:
-    ids = fleet.ok("task", "add", "--jsonl", "-", "-q", "q", stdin=b'{"n":1}\n\n{"n":2}\n"three"\n').splitlines()
+    ids = fleet.ok(
+        "task", "add", "--jsonl", "-", "-q", "q", stdin=b'{"payload":1}\n\n{"payload":2}\n{"payload":3}\n'
+    ).splitlines()
     assert len(ids) == len(set(ids)) == 3 and ids == sorted(ids)
-    refused = fleet.run("task", "add", "--jsonl", "-", stdin=b'{"n":1}\n{"n":\n')
+    refused = fleet.run("task", "add", "--jsonl", "-", stdin=b'{"payload":1}\n{"payload":\n')
     assert refused.code == 2 and "task 2" in refused.err
     assert len(rows(fleet.ok("task", "list", "-o", "jsonl"))) == 3
 
@@ -104,7 +106,7 @@ def test_an_agents_environment_stands_in_for_options(fleet: Fleet, monkeypatch: 
 def test_a_beginning_of_an_id_names_its_task_and_an_ambiguous_one_does_not(fleet: Fleet) -> None:
     task = fleet.ok("task", "add", "1")
     assert json.loads(fleet.ok("task", "show", task[:12], "-o", "json"))["task"] == task
-    fleet.ok("task", "add", "--jsonl", "-", stdin=b"1\n2\n3\n")
+    fleet.ok("task", "add", "--jsonl", "-", stdin=b'{"payload":1}\n{"payload":2}\n')
     assert fleet.run("task", "show", task[:2]).code == 2
     assert fleet.run("task", "show", "0000000000000").code == 3
 
