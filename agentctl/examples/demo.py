@@ -61,11 +61,12 @@ def run_demo(path: str | None = None, *, directory: str | None = None, max_files
     try:
         run = _supervise(command, env, directory, given)
     except KeyboardInterrupt:
-        diagnostics.narrate(f"Stopped. To go on: cd {directory}; agentctl run --until-idle")
+        typed = shlex.quote(_as_typed(command))
+        diagnostics.narrate(f"Stopped. To go on: cd {shlex.quote(directory)}; {typed} run --until-idle")
         raise
     with open_store(_store_path(directory)) as store, closing(open_reader(_store_path(directory))) as reader:
         summary = demo_summary.read(store, reader, run)
-    return demo_summary.show(summary, given, run, directory, _as_typed(command, env))
+    return demo_summary.show(summary, given, run, directory, _as_typed(command))
 
 
 def _command() -> tuple[str, dict[str, str]]:
@@ -84,7 +85,7 @@ def _command() -> tuple[str, dict[str, str]]:
     return command, env
 
 
-def _as_typed(command: str, env: dict[str, str]) -> str:
+def _as_typed(command: str) -> str:
     """Return how a person calls `agentctl` from any folder: by its name if the shell finds this very one."""
     found = shutil.which("agentctl")
     return "agentctl" if found and os.path.samefile(found, command) else command

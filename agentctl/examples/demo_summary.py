@@ -42,6 +42,7 @@ class Summary:
 
     rows: list[dict[str, Any]] = field(default_factory=list)  #: a row of the table for each queue
     dead: list[TaskRow] = field(default_factory=list)
+    paths: dict[str, str] = field(default_factory=dict)  #: of each dead letter: the file or folder it is about
     totals: dict[str, Any] | None = None  #: the aggregator's result; None when it wrote no report
     second_try: str = ""  #: what became of the task whose reviewer was killed
 
@@ -67,6 +68,9 @@ def read(store: Store, reader: Reader, run: Run) -> Summary:
             {"queue": queue, "tasks": len(tasks), "done": done, "dead": len(dead), "attempts": attempts}
         )
         summary.dead += dead
+        for task in dead:
+            payload = loads(store.task(read_id(task.task)).payload)
+            summary.paths[task.task] = payload.get("path", "") if isinstance(payload, dict) else ""
         if queue == "report":
             results = [store.task(read_id(task.task)).result for task in tasks if task.state == "done"]
             summary.totals = loads(results[0]) if results and results[0] else None
@@ -99,7 +103,7 @@ def show(summary: Summary, given: Input, run: Run, directory: str, command: str)
     else:
         output.say("No reviewer was killed: each was quicker than the demo.")
     _show_totals(summary.totals, directory)
-    _show_dead(summary.dead, directory, command)
+    _show_dead(summary, directory, command)
     wrong = _unexpected(summary, given, run)
     if wrong:
         diagnostics.narrate(f"Not all went as it should: {wrong}. See {os.path.join(directory, 'run.log')}")
@@ -118,7 +122,8 @@ def _show_totals(totals: dict[str, Any] | None, directory: str) -> None:
     )
 
 
-def _show_dead(dead: list[TaskRow], directory: str, command: str) -> None:
+def _show_dead(summary: Summary, directory: str, command: str) -> None:
+    dead = summary.dead
     if not dead:
         return
     output.write("\n")
@@ -134,7 +139,7 @@ def _show_dead(dead: list[TaskRow], directory: str, command: str) -> None:
     output.say(f"  cd {shlex.quote(directory)}")
     output.say(f"  {agentctl} dlq show {first}")
     if dead[0].queue == "review":
-        output.say(f"  echo 'repaired = True' > {shlex.quote(dead[0].title)}")
+        output.say(f"  echo 'repaired = True' > {shlex.quote(summary.paths[first])}")
     output.say(f"  {agentctl} dlq requeue {first}")
     output.say(f"  {agentctl} run --until-idle")
 
@@ -149,6 +154,6 @@ def _unexpected(summary: Summary, given: Input, run: Run) -> str:
         return f"{missing:,} of {given.tasks:,} tasks have not ended"
     if others:
         return f"{len(others):,} dead letters are no files that cannot be parsed"
-    if given.broken not in {task.title for task in summary.dead}:
+    if given.broken not in summary.paths.values():
         return f"{given.broken} is not among the dead letters"
     return "" if summary.totals else "the report is missing"

@@ -161,6 +161,62 @@ def test_the_shell_agent_refuses_for_good_what_it_cannot_read(fleet: Path, paylo
     assert "the payload must be" in done.stderr
 
 
+@pytest.fixture
+def planned(fleet: Path) -> Path:
+    """A fleet with a task for the planner and five files to plan for."""
+    for name in ("a.py", "below/b.py", "below/größe 'x'.py", "below/deeper/c.py", ".hidden/no.py", "a.txt"):
+        (fleet / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (fleet / "src" / name).write_text("x = 1\n")
+    (fleet / "src" / ("long" * 50 + ".py")).write_text("x = 1\n")
+    agentctl(fleet, "init", "--example", "review", ".")
+    return fleet
+
+
+def agentctl(fleet: Path, *words: str) -> str:
+    command = os.path.join(sysconfig.get_path("scripts"), "agentctl")
+    return subprocess.run([command, *words], cwd=fleet, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+def plan(fleet: Path, task: str, payload: Any) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
+    return run(fleet, ["python3", "planner.py"], payload, AGENTCTL_TASK=task, PATH=path)
+
+
+def test_the_planner_adds_a_task_per_file_and_folder_and_a_report_that_waits(planned: Path) -> None:
+    task = agentctl(planned, "task", "add", "-q", "plan", '{"path": "src"}').strip()
+    done = plan(planned, task, {"path": "src"})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {"files": 5, "tasks": 9}
+    added = json.loads(agentctl(planned, "task", "list", "-o", "json"))
+    found = sorted((t["queue"], t["state"], t["title"]) for t in added if t["queue"] != "plan")
+    assert found == [
+        ("count", "ready", "src"),
+        ("count", "ready", "src/below"),
+        ("count", "ready", "src/below/deeper"),
+        ("report", "blocked", "src"),
+        ("review", "ready", "src/a.py"),
+        ("review", "ready", "src/below/b.py"),
+        ("review", "ready", "src/below/deeper/c.py"),
+        ("review", "ready", "src/below/größe 'x'.py"),
+        ("review", "ready", ("src/" + "long" * 50 + ".py")[:200]),
+    ]
+
+
+def test_a_planner_that_runs_again_adds_nothing_twice(planned: Path) -> None:
+    task = agentctl(planned, "task", "add", "-q", "plan", '{"path": "src"}').strip()
+    for _ in range(2):
+        assert plan(planned, task, {"path": "src"}).returncode == 0
+    assert len(json.loads(agentctl(planned, "task", "list", "-o", "json"))) == 10
+
+
+@pytest.mark.parametrize("payload", [{"path": "nowhere"}, {"path": "empty"}, {}, [], None])
+def test_the_planner_refuses_for_good_what_it_cannot_plan(planned: Path, payload: Any) -> None:
+    (planned / "empty").mkdir()
+    done = plan(planned, "0000000000001", payload)
+    assert done.returncode == 65
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_report_adds_up_and_names_what_could_not_be_done(fleet: Path) -> None:
     (fleet / "sample.py").write_text(SAMPLE)
     one = review(fleet, "sample.py")
