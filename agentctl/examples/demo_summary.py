@@ -118,7 +118,7 @@ def _show_totals(totals: dict[str, Any] | None, directory: str) -> None:
     output.say(
         f"{os.path.join(directory, REPORT)}: {totals['reviewed']:,} of {totals['files']:,} files reviewed, "
         f"{totals['lines']:,} lines, {totals['functions']:,} functions, {findings:,} findings, "
-        f"{totals['suspicious']:,} suspicious strings."
+        f"{totals['suspicious']:,} suspicious string{'s' * (totals['suspicious'] != 1)}."
     )
 
 
