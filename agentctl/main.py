@@ -32,7 +32,7 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("agent list", "agent show", "agent start", "agent stop", "agent drain"), "agent"),
     **dict.fromkeys(("agent pause", "agent resume", "agent restart", "agent scale"), "agent"),
     **dict.fromkeys(("queue list", "queue pause", "queue resume"), "queue"),
-    **dict.fromkeys(("event list", "event follow"), "event"),
+    **dict.fromkeys(("event list", "event follow", "event verify"), "event"),
     **dict.fromkeys(("config check", "config show", "config schema"), "config"),
     "completion": "completion",
 }

@@ -30,6 +30,15 @@ _COLUMNS = (
     Column("actor"),
     Column("data", "json"),
 )
+_VERIFIED = (
+    Column("intact", "flag"),
+    Column("events", "number"),
+    Column("tasks", "number"),
+    Column("sessions", "number"),
+    Column("first", "number"),
+    Column("head"),
+    Column("faults", "list"),
+)
 _TASK = opt(help="Only of this task.", metavar="TASK", complete="tasks")
 _KIND = opt("-k", help="Only of this kind, such as task.completed; repeatable.", metavar="KIND", complete="kinds")
 
@@ -110,6 +119,49 @@ def follow(call: Call, *, task: str | None = None, kind: tuple[str, ...] = (), a
             if len(found) < _PAGE:
                 version = now_version
         time.sleep(_FOLLOW_S)
+
+
+@verb(
+    "event verify",
+    summary="Check that no event was changed or lost, and that they lead to what the tables hold.",
+    details="Exit code 1 when something is wrong. Note the head down: a later verify can be held against it.",
+    prints="table",
+    head=opt(help="The head an earlier verify printed; it must still be part of the history.", metavar="SEQ:HASH"),
+)
+def verify(call: Call, *, head: str | None = None) -> int:
+    """Verify the history."""
+    from agentctl_store.replay import verify
+
+    from .progress import Progress
+
+    directory = call.place()[0]
+    with Progress("Verifying") as progress:
+        found = verify(directory, lambda done, total: progress.at(done, f"of {total:,} events"))
+    faults = [*found.faults, *(_missing_head(call, head) if head is not None else ())]
+    row = {
+        "intact": not faults,
+        "events": found.events,
+        "tasks": found.tasks,
+        "sessions": found.sessions,
+        "first": found.first_seq,
+        "head": f"{found.last_seq}:{found.head}",
+        "faults": faults,
+    }
+    call.show_one(_VERIFIED, lambda: row)
+    if faults:
+        call.note("The history or the tables were damaged or changed by hand. Keep the store's folder aside first.")
+    return 1 if faults else 0
+
+
+def _missing_head(call: Call, head: str) -> list[str]:
+    number, colon, wanted = head.partition(":")
+    if not colon or not (number.isascii() and number.isdigit()) or len(number) > 18 or len(wanted) != 32:
+        raise BadInput(f"--head {head[:80]!a} is not a head", "Give it as `event verify` printed it: 120:9f86d0…")
+    seq = int(number)
+    found = call.store.events(after=seq - 1, limit=1) if seq else []
+    if found and found[0].seq == seq and found[0].hash.hex() == wanted:
+        return []
+    return [f"event {seq} is gone or is not the one whose hash was noted"]
 
 
 def _line(form: Form, event: Event) -> str:

@@ -133,6 +133,17 @@ def test_the_history_can_be_narrowed_and_read_from_any_place(fleet: Fleet) -> No
     assert fleet.run("event", "list", "-k", "task.nonsense").code == 2
 
 
+def test_a_history_is_verified_against_the_tables_and_a_noted_head(fleet: Fleet) -> None:
+    fleet.ok("task", "add", "1")
+    found = json.loads(fleet.ok("event", "verify", "-o", "json"))
+    assert found["intact"] and found["events"] >= 1 and found["faults"] == []
+    fleet.ok("task", "add", "2")
+    fleet.ok("event", "verify", "--head", found["head"])
+    forged = fleet.run("event", "verify", "--head", found["head"][:-1] + ("0" if found["head"][-1] != "0" else "1"))
+    assert forged.code == 1 and "not the one" in forged.out
+    assert fleet.run("event", "verify", "--head", "nonsense").code == 2
+
+
 def test_init_begins_a_fleet_and_never_overwrites(fleet: Fleet) -> None:
     assert "created" in fleet.ok("init", "new", "--example", "review")
     assert fleet.run("init", "new", "--example", "review").code == 0

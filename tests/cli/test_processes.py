@@ -1,0 +1,201 @@
+"""What only a process of its own can show: exit codes, signals, closed pipes, what is imported, terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from cli.command_kit import AGENTCTL, Fleet
+
+from agentctl.cli.diagnostics import report
+from agentctl.cli.progress import Progress
+from agentctl.main import TABLE
+
+LOOK = "import sys; sys.argv = ['agentctl', *sys.argv[1:]]; from agentctl.main import dispatch"
+HEAVY = ("typer", "textual", "rich", "sqlite_utils", "pydantic", "watchfiles", "psutil", "asyncio")
+SLOW = ("dataclasses", "json", "re", "typing", "pathlib", "enum", "inspect", "datetime", "hashlib", "socket")
+
+
+def soon(what: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until `what` is true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def loaded(fleet: Fleet, *words: str) -> set[str]:
+    """Return the top-level modules that a command has loaded beyond a bare interpreter."""
+    code = f"{LOOK}\nbefore = set(sys.modules)\ndispatch(sys.argv[1:])\n"
+    code += "print('loaded', *sorted(set(sys.modules) - before), file=sys.stderr)"
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", code, *words], cwd=fleet.folder, capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in ran.stderr.rsplit("loaded", 1)[1].split()}
+
+
+def test_a_hot_verb_loads_nothing_it_does_not_use(fleet: Fleet) -> None:
+    task = fleet.ok("task", "add", "1")
+    fleet.ok("task", "claim", "default", "--agent", "a")
+    for words in (
+        ["task", "add", '{"a": 1}', "-q", "q", "--key", "k"],
+        ["task", "claim", "q", "--agent", "a", "-o", "json"],
+        ["task", "heartbeat", f"{task}.1"],
+        ["task", "show", task],
+        ["task", "fail", f"{task}.1"],
+    ):
+        found = loaded(fleet, *words)
+        assert not found & {*HEAVY, *SLOW}, words
+    fleet.ok("task", "add", "1")
+    won = json.loads(fleet.ok("task", "claim", "default", "--agent", "a"))["attempt"]
+    assert not loaded(fleet, "task", "complete", won) & {*HEAVY, *SLOW}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["task", "list"], ["dlq", "list"], ["agent", "list"], ["queue", "list"], ["event", "list"], ["ps"], ["doctor"]],
+    ids=" ".join,
+)
+def test_a_verb_well_typed_never_loads_typer_nor_the_dashboard(fleet: Fleet, words: list[str]) -> None:
+    fleet.ok("task", "add", "1")  # makes the store, which does load sqlite-utils
+    assert not loaded(fleet, *words) & {"typer", "textual", "rich", "sqlite_utils"}
+
+
+def test_the_fast_path_and_typer_answer_alike_down_to_the_last_byte(fleet: Fleet) -> None:
+    """The same command, once as the fast path takes it, once in a form that it leaves to typer."""
+    task = fleet.ok("task", "add", "1")
+    pairs = [
+        (["task", "show", "0000000000000"], ["task", "show", "--", "0000000000000"]),
+        (["task", "complete", f"{task}.9"], ["task", "complete", "--", f"{task}.9"]),
+        (["task", "add", "{", "-q", "q"], ["task", "add", "{", "-qq"]),
+        (["task", "claim", "empty", "--agent", "a"], ["task", "claim", "--agent", "a", "--", "empty"]),
+        (["task", "list", "--json", "nope"], ["task", "list", "--limit=50", "--json=nope", "--sort=-id"]),
+        (["task", "show", task, "-o", "json"], ["task", "show", "-ojson", task]),
+    ]
+    for fast, slow in pairs:
+        runs = [subprocess.run([*AGENTCTL, *words], cwd=fleet.folder, capture_output=True) for words in (fast, slow)]
+        assert runs[0].returncode == runs[1].returncode, (fast, slow)
+        assert runs[0].stderr == runs[1].stderr
+        assert runs[0].stdout == runs[1].stdout
+
+
+def test_a_closed_pipe_ends_quietly(fleet: Fleet) -> None:
+    lines = "".join(f'{{"payload": "{"x" * 200}"}}\n' for _ in range(2_000))
+    fleet.ok("task", "add", "--jsonl", "-", stdin=lines.encode())
+    reader = fleet.spawn("task", "list", "-n", "2000", "-o", "wide")
+    assert reader.stdout is not None and reader.stderr is not None
+    reader.stdout.readline()
+    reader.stdout.close()
+    assert reader.stderr.read() == ""
+    assert reader.wait(10) == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_output_is_told_and_is_a_failure(fleet: Fleet) -> None:
+    with open("/dev/full", "w") as full:
+        ran = fleet.spawn("task", "add", "1", stdout=full)
+        _, err = ran.communicate(timeout=10)
+    assert ran.returncode == 1 and err.count("\n") == 1 and "No space left" in err
+    assert len(fleet.ok("task", "list", "-o", "jsonl").splitlines()) == 1, "the task itself was accepted"
+
+
+def test_ctrl_c_ends_a_follower_with_130_and_without_a_word(fleet: Fleet) -> None:
+    fleet.ok("task", "add", "1")
+    follower = fleet.spawn("event", "follow", "--after", "0", "-o", "jsonl", "-k", "task.added")
+    assert follower.stdout is not None and follower.stderr is not None
+    assert json.loads(follower.stdout.readline())["kind"] == "task.added"
+    task = fleet.ok("task", "add", "2")
+    assert json.loads(follower.stdout.readline())["task"] == task
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
+    assert follower.stderr.read() == ""
+
+
+def test_watching_prints_what_is_new(fleet: Fleet) -> None:
+    first = fleet.ok("task", "add", "1")
+    watcher = fleet.spawn("task", "list", "--watch", "--json", "task", "-o", "jsonl")
+    assert watcher.stdout is not None
+    assert json.loads(watcher.stdout.readline()) == {"task": first}
+    second = fleet.ok("task", "add", "2")
+    assert json.loads(watcher.stdout.readline()) == {"task": second}
+    watcher.send_signal(signal.SIGINT)
+    assert watcher.wait(10) == 130
+
+
+def test_an_unexpected_error_is_one_line_and_its_details_hold_no_locals(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        canary = "sk-ant-canary-0123456789abcdef"
+        raise ValueError(f"bad key {canary} \x1b[31m")
+
+    try:
+        broken()
+    except ValueError as error:
+        assert report(error) == 1
+    said = capsys.readouterr().err
+    (kept,) = fleet.crashes
+    assert said.count("\n") == 1 and "ValueError" in said and str(kept) in said
+    text = kept.read_text()
+    assert "broken" in text and "Traceback" in text
+    for shown in (said, text):
+        assert "canary-0123456789abcdef" not in shown
+    assert "\x1b" not in said
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_version_and_help_need_no_fleet(tmp_path: object) -> None:
+    for words, expected in ((["--version"], "agentctl "), (["--help"], "task"), (["task"], "claim"), ([], "Usage")):
+        ran = subprocess.run([*AGENTCTL, *words], cwd="/", capture_output=True, text=True)
+        assert ran.returncode == 0 and expected in ran.stdout and ran.stderr == ""
+
+
+@pytest.mark.parametrize("path", sorted(TABLE))
+def test_every_verb_has_help(path: str, fleet: Fleet) -> None:
+    ran = fleet.run(*path.split(), "--help")
+    assert ran.code == 0 and ran.out.startswith(f"Usage: agentctl {path}") and ran.err == ""
+
+
+def test_progress_shows_on_a_terminal_and_nowhere_else(capfd: pytest.CaptureFixture[str]) -> None:
+    with Progress("Copying", 10) as progress:
+        progress.at(3)
+    assert capfd.readouterr().err == ""
+    code = "from agentctl.cli.progress import Progress\nwith Progress('Copying', 10) as p: p.at(3, 'a\\x1b[31mb')"
+    seen = on_terminal([sys.executable, "-c", code])
+    assert "Copying" in seen and "3/10" in seen and "\x1b[31m" not in seen
+    assert seen.endswith("\r\x1b[K"), "the line is taken away at the end"
+
+
+def test_a_table_fits_the_terminal_and_is_whole_in_a_pipe(fleet: Fleet) -> None:
+    fleet.ok("task", "add", json.dumps({"title": "x" * 100 + "end"}))
+    assert "end" in fleet.ok("task", "list")
+    seen = on_terminal([*AGENTCTL, "task", "list"], cwd=str(fleet.folder))
+    assert "…" in seen and all(len(line) <= 80 for line in seen.splitlines())
+
+
+def on_terminal(words: list[str], cwd: str | None = None) -> str:
+    """Run a command on a terminal of 80 columns and return what it wrote there."""
+    ours, theirs = pty.openpty()
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, close_fds=True)
+    os.close(theirs)
+    parts = []
+    try:
+        while part := os.read(ours, 65536):
+            parts.append(part)
+    except OSError:
+        pass  # the other end has closed
+    os.close(ours)
+    assert process.wait(10) == 0
+    return b"".join(parts).decode()
