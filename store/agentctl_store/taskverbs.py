@@ -133,8 +133,6 @@ class TaskVerbs:
         With `open_session`, a nonce, the intent to start a session for the one task is written in the same
         transaction and `Claim.session` names it; `slot` is needed then.
         """
-        from .domain.agent import NewSession
-
         for queue in queues:
             check_name(queue, "queue")
         check_name(agent, "agent")
@@ -144,6 +142,8 @@ class TaskVerbs:
         now = self.clock.now()
         new = None
         if open_session is not None:
+            from .domain.agent import NewSession
+
             if slot is None or limit != 1:
                 raise BadInput("a claim that opens a session names a slot and takes one task")
             new = NewSession(new_id(self.clock, now.wall_ms), agent, slot, open_session)

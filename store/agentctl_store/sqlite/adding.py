@@ -46,14 +46,11 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
     fallback = None if task.on_parent_failure == "fail" else task.on_parent_failure
     retry = None if task.retry is None else dumps(as_dict(task.retry))
     queue = tx.number("queue", task.queue)
-    number = _free_id(tx, sql, task.id)
-    tx.execute(
-        sql["insert"],
-        (
-            number, queue, state, body, correlation, task.priority, available, task.key, fallback,
-            still_open, task.deadline_ms, task.timeout_ms, retry, task.creator,
-        ),
+    values = (
+        queue, state, body, correlation, task.priority, available, task.key, fallback,
+        still_open, task.deadline_ms, task.timeout_ms, retry, task.creator,
     )  # fmt: skip
+    number = _insert(tx, sql, task.id, values)
     for parent, parent_state in parents:
         tx.execute(sql["insert_edge"], (parent, number, 1 if parent_state in FINAL else None))
     told: dict[str, Any] = {"queue": queue}
@@ -81,9 +78,16 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
     return Added(number, True, state)
 
 
-def _free_id(tx: Transaction, sql: dict[str, str], number: int) -> int:
-    while tx.execute(sql["parent"], (number,)).fetchone() is not None:
-        number += 1  # two of one millisecond drew the same 20 random bits
+def _insert(tx: Transaction, sql: dict[str, str], number: int, values: tuple[Any, ...]) -> int:
+    try:
+        tx.execute(sql["insert"], (number, *values))
+    except tx.conn.library.IntegrityError:
+        taken = number
+        while tx.execute(sql["parent"], (number,)).fetchone() is not None:
+            number += 1  # two of one millisecond drew the same 20 random bits
+        if number == taken:
+            raise
+        tx.execute(sql["insert"], (number, *values))
     return number
 
 

@@ -9,27 +9,19 @@ from .rows import task_from
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from ..domain.agent import NewSession
-    from .connection import Transaction
+    from .connection import Connection, Transaction
 
 _CLAIMED, _PROMOTED, _OPENED = KINDS["task.claimed"], KINDS["task.promoted"], KINDS["session.opened"]
+ATTEND_AT_ONCE = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest
 PROMOTE_AT_ONCE = 64  #: due tasks of a queue made ready per claim; the next claim goes on
-
-
-def claimable_queues(tx: Transaction, sql: dict[str, str], names: Sequence[str]) -> list[int]:
-    """Return the numbers of those of `names` that exist and are not paused."""
-    marks = ", ".join("?" * len(names))
-    found = tx.execute(
-        f"SELECT id FROM queue WHERE name IN ({marks}) AND paused_ms IS NULL",  # noqa: S608 - question marks only
-        tuple(names),
-    ).fetchall()
-    return [row[0] for row in found]
 
 
 def claim(
     tx: Transaction,
-    sql: dict[str, str],
+    conn: Connection,
     queues: Sequence[str],
     agent: str,
     slot: int | None,
@@ -38,35 +30,54 @@ def claim(
     lease_ms: int,
     limit: int,
 ) -> list[Claim]:
-    """Claim up to `limit` tasks of `queues`, the best ranked first."""
-    numbers = claimable_queues(tx, sql, queues)
-    for queue in numbers:
-        promote(tx, sql, queue, PROMOTE_AT_ONCE)
+    """Claim up to `limit` tasks of `queues`, the best ranked first, after what time asks for has been done."""
+    looked = _survey(tx, conn, queues)
+    if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
+        from .sweeping import attend
+
+        attend(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
+        for row in looked:
+            promote(tx, conn.sql, row[0], PROMOTE_AT_ONCE)
+        looked = _survey(tx, conn, queues)
     won: list[Claim] = []
-    holder = tx.number("agent", agent) if numbers else 0
     actor = agent if slot is None else f"{agent}/{slot}"
-    while len(won) < limit:
+    while True:
         best = None
-        for queue in numbers:
-            row = tx.execute(sql["pick"], (queue,)).fetchone()
-            if row is not None and (best is None or (row[1], row[0]) < best):
-                best = (row[1], row[0])
+        for row in looked:
+            if row[2] is not None and (best is None or (row[3], row[2]) < (best[3], best[2])):
+                best = row
         if best is None:
-            break
-        task = best[1]
+            return won
+        holder = tx.number("agent", agent)
         if open_session is not None:
             session = open_session.id
-        won.append(_take(tx, sql, task, holder, slot, session, actor, lease_ms))
+        won.append(_take(tx, conn.sql, best[2], best[1], agent, holder, slot, session, actor, lease_ms))
         if open_session is not None:
-            _open(tx, open_session, holder, task, won[-1].n)
-            break
-    return won
+            _open(tx, open_session, holder, best[2], won[-1].n)
+        if len(won) >= limit:
+            return won
+        looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
+
+
+def _survey(tx: Transaction, conn: Connection, queues: Sequence[str]) -> list[Any]:
+    """Return (queue, its name, its best ready task, that task's rank, three flags) of each queue not paused."""
+    block = conn.survey.get(len(queues))
+    if block is None:
+        block = conn.survey[len(queues)] = conn.sql["survey"].replace("@names", ", ".join("?" * len(queues)))
+    return tx.execute(block, (tx.now.wall_ms, tx.now.boot_ms, *queues)).fetchall()  # type: ignore[no-any-return]
+
+
+def _next(tx: Transaction, sql: dict[str, str], row: Any) -> Any:
+    found = tx.execute(sql["pick"], (row[0],)).fetchone() or (None, None)
+    return row[0], row[1], *found
 
 
 def _take(
     tx: Transaction,
     sql: dict[str, str],
     task: int,
+    queue: str,
+    agent: str,
     holder: int,
     slot: int | None,
     session: int | None,
@@ -74,11 +85,11 @@ def _take(
     lease_ms: int,
 ) -> Claim:
     until = tx.now.boot_ms + lease_ms
-    n = tx.execute(sql["claim"], (until, task)).fetchone()[0]
+    row = tx.execute(sql["claim"], (until, task)).fetchone()
+    n = row[5]
     tx.execute(sql["insert_attempt"], (task, n, holder, slot, session, tx.now.wall_ms))
     tx.event(_CLAIMED, task, n, actor, session=session)
-    row = tx.execute(sql["one"], (task,)).fetchone()
-    return Claim(task_from(row), n, until, session)
+    return Claim(task_from((task, queue, *row, None, None, None, until, agent, session)), n, until, session)
 
 
 def _open(tx: Transaction, new: NewSession, holder: int, task: int | None, n: int | None) -> None:

@@ -73,6 +73,8 @@ class Connection:
         self.path = os.path.join(directory, FILE)
         self.ids: dict[tuple[str, str], int] = {}  #: numbers of known queues, agents and actors
         self.sql: dict[str, str] = {}  #: the driver's blocks by name
+        self.survey: dict[int, str] = {}  #: its block `survey` by the number of queues; sqlite/claiming.py
+        self.tail: tuple[int, bytes] | None = None  #: the last event this connection wrote: number and hash
         self.clock_seen: tuple[int, int] | None = None  #: last seen (slept, wall offset); sqlite/sweeping.py
         self._pid = os.getpid()
         self._turn = _thread.allocate_lock()
@@ -86,6 +88,7 @@ class Connection:
         # What the mark in write.lock is good for: a commit that is not synced may be gone after a power cut.
         self._good_for = b"*" if synchronous in ("FULL", "EXTRA") else _boot()
         self._files: tuple[Any, Any] = (None, None)
+        self._checked_ms = -1  #: boot time of the last look at the files
         self._synchronous, self._prepared = synchronous, False
         self.db = self._open()
         self._check_version()
@@ -152,10 +155,13 @@ class Connection:
             return (main.st_ino, main.st_dev), None
         return (main.st_ino, main.st_dev), (wal.st_ino, wal.st_dev)
 
-    def _check_files(self) -> None:
-        """Raise StoreCorrupt if the file, or its -wal, is no longer the one that was opened."""
+    def _check_files(self, boot_ms: int) -> None:
+        """Raise StoreCorrupt if the file, or its -wal, is no longer the one that was opened. Once a millisecond."""
+        if boot_ms == self._checked_ms:
+            return
         now = self._identities()
         if now == self._files:
+            self._checked_ms = boot_ms
             return
         if now[0] == self._files[0] and self._files[1] is None:
             self._files = now  # the disk was full or read-only when the store was opened
@@ -231,19 +237,20 @@ class Connection:
 class Transaction:
     """One BEGIN IMMEDIATE … COMMIT with the moment it happens at. Leaving by an exception rolls back."""
 
-    __slots__ = ("_head", "conn", "execute", "now")
+    __slots__ = ("_guessed", "_head", "conn", "execute", "now")
 
     def __init__(self, conn: Connection, now: Moment) -> None:
         self.conn = conn
         self.now = now
         self.execute = conn.db.execute
         self._head: tuple[int, bytes] | None = None
+        self._guessed = False
 
     def __enter__(self) -> Transaction:
         conn = self.conn
         conn.lock()
         try:
-            conn._check_files()
+            conn._check_files(self.now.boot_ms)
             if not conn._prepared:
                 conn._prepare(conn.db)
             self.execute("BEGIN IMMEDIATE")
@@ -262,6 +269,7 @@ class Transaction:
             if kind is None:
                 self.execute("COMMIT")
                 if self._head is not None:
+                    conn.tail = self._head
                     conn._lock.mark(self._head[0], conn._good_for)
                 return
         except conn.library.Error as failed:
@@ -284,10 +292,16 @@ class Transaction:
                 self.conn.db.rollback()
 
     def _find_head(self) -> tuple[int, bytes]:
+        conn = self.conn
+        seq, boot = conn._lock.marked()
+        if conn.tail is not None and conn.tail[0] == seq:
+            # Nobody marked a later one. A writer killed between its commit and its mark makes this guess wrong, and
+            # then the number is taken and the insert fails.
+            self._guessed = True
+            return conn.tail
         row: tuple[int, bytes] = self.execute(_HEAD).fetchone() or (0, GENESIS)
-        seq, boot = self.conn._lock.marked()
         if row[0] < seq and (boot == b"*" or boot == _boot()):
-            raise self.conn._damaged(f"its history ends at event {row[0]}, but event {seq} was written")
+            raise conn._damaged(f"its history ends at event {row[0]}, but event {seq} was written")
         return row
 
     def event(
@@ -310,10 +324,17 @@ class Transaction:
             head = self._find_head()
         seq, at = head[0] + 1, self.now.wall_ms
         linked = link(head[1], seq, at, kind, task, attempt, who, session, body, data, correlation, body_digest)
-        self.execute(
-            "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (seq, at, kind, task, attempt, who, session, body, data, correlation, linked),
-        )
+        values = (seq, at, kind, task, attempt, who, session, body, data, correlation, linked)
+        try:
+            self.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        except self.conn.library.IntegrityError:
+            if not self._guessed:
+                raise
+            seq, hashed = self.execute(_HEAD).fetchone()
+            linked = link(hashed, seq + 1, *values[1:10], body_digest)
+            self.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (seq + 1, *values[1:10], linked))
+            seq += 1
+        self._guessed = False
         self._head = (seq, linked)
         return seq
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..domain.retry import Failure
     from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Usage
 
-CLAIM_SWEEP = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest
-
 
 class SqliteDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
@@ -47,12 +45,11 @@ class SqliteDriver:
         now: Moment,
     ) -> list[Claim]:
         from .claiming import claim
-        from .sweeping import attend, clocks
+        from .sweeping import clocks
 
         with self.conn.write(now) as tx:
             clocks(tx, self.conn)
-            attend(tx, self.conn, (now.boot_ms % 997) / 997, CLAIM_SWEEP)
-            return claim(tx, self.sql, queues, agent, slot, session, open_session, lease_ms, limit)
+            return claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit)
 
     def heartbeat(
         self, task: int, n: int, *, lease_ms: int, progress: str | None, usage: Usage | None, now: Moment

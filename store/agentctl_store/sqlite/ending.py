@@ -110,7 +110,8 @@ def complete(
 ) -> Ended:
     """Finish a task with its result. Saying it again with the same attempt changes nothing."""
     number, body = (None, b"") if result is None else tx.body(result)
-    if tx.execute(sql["complete"], (number, tx.now.wall_ms, task, n)).fetchone() is None:
+    row = tx.execute(sql["complete"], (number, tx.now.wall_ms, task, n)).fetchone()
+    if row is None:
         held = Held(tx, sql, task, n)
         if held.state == "done" and held.attempts == n:
             if number is not None:
@@ -123,7 +124,7 @@ def complete(
     tx.event(_COMPLETED, task, n, None, dumps(told) if told else None, body=number, body_digest=body)
     if end_session is not None:
         write_session_end(tx, end_session)
-    return Ended("done", freed=tuple(settle_children(tx, sql, task, "done")))
+    return Ended("done", freed=tuple(settle_children(tx, sql, task, "done")) if row[0] else ())
 
 
 def fail(

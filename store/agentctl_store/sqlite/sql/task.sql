@@ -32,10 +32,25 @@ SELECT t.id, t.available_ms - t.priority * 60000 FROM task t
 WHERE t.queue = ? AND t.state = 'ready'
 ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1
 
+-- name: survey
+-- All a claim must know, in one look at the edges of five indexes: of each queue that is not paused, whether a task is
+-- due, and its best ready one; and whether any lease or deadline is over.
+SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000,
+    (SELECT min(s.available_ms) FROM task s WHERE s.queue = q.id AND s.state = 'scheduled') <= ?1,
+    (SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active') <= ?2,
+    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1
+FROM queue q LEFT JOIN task t ON t.id = (
+    SELECT r.id FROM task r WHERE r.queue = q.id AND r.state = 'ready'
+    ORDER BY r.available_ms - r.priority * 60000, r.id LIMIT 1)
+WHERE q.paused_ms IS NULL AND q.name IN (@names)
+
 -- name: claim
+-- What it returns are the columns of `one` that belong to the task alone.
 UPDATE task SET state = @target(claim), attempts = attempts + 1, lease_until_boot_ms = ?, reason = NULL
 WHERE id = ? AND state IN (@sources(claim))
-RETURNING attempts
+RETURNING state, (SELECT text FROM body WHERE body.id = payload), hex(correlation), priority, available_ms, attempts,
+    burnt, throttled, key, on_parent_failure, open_parents, deadline_ms, timeout_ms, retry, creator, reason,
+    error_class, error
 
 -- name: insert_attempt
 INSERT INTO attempt (task, n, agent, slot, session, claimed_ms) VALUES (?, ?, ?, ?, ?, ?)
@@ -54,7 +69,7 @@ WHERE task = ? AND n = ?
 UPDATE task SET state = @target(complete), result = ?, finished_ms = ?, lease_until_boot_ms = NULL,
     cancel_asked = NULL, reason = NULL, error_class = NULL, error = NULL
 WHERE id = ? AND attempts = ? AND state IN (@sources(complete))
-RETURNING 1
+RETURNING EXISTS (SELECT 1 FROM edge WHERE parent = id)
 
 -- name: retry
 UPDATE task SET state = @target(retry), available_ms = ?, burnt = burnt + ?, throttled = throttled + ?,

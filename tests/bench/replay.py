@@ -1,0 +1,50 @@
+"""The same statements again on a bare connection: what a verb could cost at least.
+
+A verb's statements are recorded on one copy of a store and executed on another, which is in the same state, so that
+they do exactly the same work there.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from agentctl_store.sqlite import gate
+
+Statement = tuple[str, Any]
+
+
+class Recorder:
+    """A connection that remembers what it executed."""
+
+    def __init__(self, db: Any) -> None:
+        self.db = db
+        self.seen: list[Statement] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.db, name)
+
+    def execute(self, sql: str, values: Any = ()) -> Any:
+        self.seen.append((sql, values))
+        return self.db.execute(sql, values)
+
+
+def bare(path: str, synchronous: str) -> Any:
+    """A connection as the store sets it up, and nothing around it."""
+    db = gate.load().connect(path, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA foreign_keys=ON")
+    db.execute("PRAGMA trusted_schema=OFF")
+    db.execute("PRAGMA cell_size_check=ON")
+    db.execute("PRAGMA mmap_size=0")
+    db.execute("PRAGMA journal_size_limit=67108864")
+    db.execute(f"PRAGMA synchronous={synchronous}")
+    return db
+
+
+def run(db: Any, statements: list[Statement]) -> float:
+    """Execute all; the seconds it took."""
+    execute = db.execute
+    began = time.perf_counter()
+    for sql, values in statements:
+        execute(sql, values).fetchall()
+    return time.perf_counter() - began

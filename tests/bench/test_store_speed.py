@@ -1,0 +1,92 @@
+"""N1: the store's verbs beside the same statements on a bare connection, and beside a loop in C."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bench import table
+from bench.replay import Recorder, Statement, bare, run
+
+from agentctl_store.clock import Clock
+from agentctl_store.sqlite.driver import SqliteDriver
+from agentctl_store.store import Store, TaskRequest
+
+PAYLOAD = '{"text":"' + "x" * 289 + '"}'
+CHUNKS, PER_CHUNK = 30, 40
+READY = 20_000
+
+
+def opened(directory: Path, synchronous: str) -> Store:
+    return Store(SqliteDriver(str(directory), synchronous=synchronous), str(directory), Clock())
+
+
+def pair(store: Store) -> None:
+    won = store.claim(["q"], agent="worker", slot=1)[0]
+    store.complete(won.task.id, won.n, result='{"ok":true}')
+
+
+def add(store: Store) -> None:
+    store.add([TaskRequest("q", PAYLOAD)])
+
+
+def beat(store: Store) -> None:
+    (claimed,) = store.events(kinds=["task.claimed"], limit=1) if not hasattr(store, "held") else (store.held,)
+    store.held = claimed  # type: ignore[attr-defined]
+    store.heartbeat(claimed.task, claimed.attempt)
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of ready tasks, to be copied."""
+    directory = tmp_path_factory.mktemp("ready") / ".agentctl"
+    store = Store(SqliteDriver(str(directory), create=True, synchronous="NORMAL"), str(directory), Clock())
+    for _ in range(READY // 1000):
+        store.add([TaskRequest("q", PAYLOAD)] * 1000, actor="cli:anna")
+    store.claim(["q"], agent="worker", slot=1, lease_ms=24 * 3_600_000)  # whose heartbeats are measured
+    store.close()
+    return directory
+
+
+def recorded(directory: Path, verb: Callable[[Store], None], chunks: int) -> list[list[Statement]]:
+    """What the verb executes, chunk by chunk, after a first one that fills every cache."""
+    store = opened(directory, "OFF")
+    recorder = store.driver.conn.db = Recorder(store.driver.conn.db)  # type: ignore[attr-defined]
+    verb(store)
+    seen = []
+    for _ in range(chunks):
+        recorder.seen = []
+        for _ in range(PER_CHUNK):
+            verb(store)
+        seen.append(recorder.seen)
+    store.close()
+    return seen
+
+
+@pytest.mark.parametrize("synchronous", ["NORMAL", "FULL"])
+@pytest.mark.parametrize("verb", [pair, add, beat], ids=["claim + complete", "add", "heartbeat"])
+def test_verbs_beside_the_same_statements(
+    ready: Path, tmp_path: Path, verb: Callable[[Store], None], synchronous: str, request: pytest.FixtureRequest
+) -> None:
+    for name in ("recorded", "ours", "bare"):
+        shutil.copytree(ready, tmp_path / name)
+    chunks = recorded(tmp_path / "recorded", verb, CHUNKS)
+    store, base = opened(tmp_path / "ours", synchronous), bare(str(tmp_path / "bare" / "store.db"), synchronous)
+    verb(store)
+    verb(opened(tmp_path / "bare", synchronous))  # the first one, as on the others
+    times = []
+    for statements in chunks:  # in turns, so that both meet the same weather
+        began = time.perf_counter()
+        for _ in range(PER_CHUNK):
+            verb(store)
+        ours = time.perf_counter() - began
+        times.append((ours, run(base, statements)))
+    # The quietest chunk of each: whatever else the machine does only ever adds.
+    ours, least = (min(column) / PER_CHUNK for column in zip(*times, strict=True))
+    ratio = least / ours
+    name = request.node.callspec.id.split("-")[0]
+    what = f"{name} at {synchronous}: {ours * 1e6:.0f} µs, bare {least * 1e6:.0f} µs"
+    table.add("N1", what, f"{ratio:.2f}", "≥ 0.85", ratio >= 0.85)
