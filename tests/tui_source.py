@@ -153,9 +153,7 @@ def letter(number: int, reason: str | None = None, **more) -> DeadLetter:
     why = reason or REASONS[(number * number) % 4 if number % 3 else 1]
     path = ("lib2to3/tests/data/bad_coding.py", "test/badsyntax_future.py", "xml/sax/expat.py", "net/poll.py")
     title = more.pop("title", path[number % 4])
-    payload = more.pop(
-        "payload", json.dumps({"path": title, "depth": number % 5, "tags": ["stdlib", "review"]})
-    )
+    payload = more.pop("payload", json.dumps({"path": title, "depth": number % 5, "tags": ["stdlib", "review"]}))
     tries = {"permanent": 1, "max_attempts": 5, "deadline": 0, "parent_failed": 0}.get(why, 1)
     died = NOW - (number + 1) * 97_000
     error = more.pop("error", ERRORS.get(why, why))
@@ -282,9 +280,7 @@ class Source:
         if wanted.reason is not None:
             rows = [row for row in rows if row.reason == wanted.reason]
         field = {"died": "died_ms", "id": "task"}.get(sort.lstrip("-"), sort.lstrip("-"))
-        rows.sort(
-            key=lambda row: (getattr(row, field) or "" if field != "died_ms" else row.died_ms, row.task)
-        )
+        rows.sort(key=lambda row: (getattr(row, field) or "" if field != "died_ms" else row.died_ms, row.task))
         return rows[::-1] if sort.startswith("-") else rows
 
     def dead_letters(self, offset, limit, sort, filter):
@@ -362,9 +358,7 @@ class Source:
 def _matches(row: object, wanted: Filter) -> bool:
     if not wanted.text:
         return True
-    return any(
-        wanted.text.lower() in value.lower() for value in as_dict(row).values() if isinstance(value, str)
-    )
+    return any(wanted.text.lower() in value.lower() for value in as_dict(row).values() if isinstance(value, str))
 
 
 REFUSED = Conflict("the task is active again", "Look at it with agentctl task show")

@@ -62,7 +62,7 @@ async def seated(source: Source | None = None, size=(120, 40), **more):
     source = source or Source()
     clock = [source.now]
     app = Dashboard(source, source, source, now_ms=lambda: clock[0], beat_s=0.02, **more)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         seat = Seat(app, pilot, source)
         seat.clock = clock
         await seat.sees(lambda: app.summary is not None and app.screen.query_one("LiveTable.-main").loaded)

@@ -26,9 +26,11 @@ from agentctl_tui.look import Look
 from agentctl_tui.messages import Back, Fresh, Lost
 from agentctl_tui.palette import Commands
 from agentctl_tui.ports import Logs, Operator
+from agentctl_tui.screens.board import Board
 from agentctl_tui.screens.confirm import Confirm
 from agentctl_tui.screens.dead_letters import DeadLetterBoard
 from agentctl_tui.screens.fleet import Fleet
+from agentctl_tui.screens.listening import Listening
 from agentctl_tui.themes import COLORS, theme
 
 if TYPE_CHECKING:
@@ -89,8 +91,8 @@ class Dashboard(App[None]):
     def on_unmount(self) -> None:
         self.feed.stop()
 
-    def _boards(self) -> list[Any]:
-        return [screen for screen in self.screen_stack if hasattr(screen, "fresh")]
+    def _boards(self) -> list[Listening]:
+        return [screen for screen in self.screen_stack if isinstance(screen, Listening) and screen.ready]
 
     def _tick(self) -> None:
         for board in self._boards()[-1:]:
@@ -166,6 +168,8 @@ class Dashboard(App[None]):
         if self.current_mode != kind:
             await self.switch_mode(kind)
         board = self.screen
+        if isinstance(board, Board):
+            board.unfilter()
         if isinstance(board, DeadLetterBoard):
             board.select(where)
         elif isinstance(board, Fleet):
@@ -216,6 +220,13 @@ class Dashboard(App[None]):
         else:
             self.drafts[task] = text
 
+    def rescue(self, task: str) -> None:
+        """Put the draft of a task that is no longer a dead letter where it can be pasted from."""
+        text = self.drafts.pop(task, None)
+        if text is not None:
+            self.copy_to_clipboard(text)
+            self.toast(f"{task} is no longer a dead letter. Its edited payload is in the clipboard.", "warning")
+
     def requeue(self, tasks: Sequence[str]) -> None:
         """Requeue dead letters, edited ones with their new payloads; more than one is confirmed."""
         if not tasks:
@@ -243,9 +254,7 @@ class Dashboard(App[None]):
         them = "It is" if len(tasks) == 1 else "They are"
         detail = f"{them} not tried again. u takes it back for {acts.UNDO_S} s."
         question = f"Discard {acts.named(tasks)}?"
-        self.push_screen(
-            Confirm(question, detail, "discard"), lambda ok: self._discard(tuple(tasks)) if ok else None
-        )
+        self.push_screen(Confirm(question, detail, "discard"), lambda ok: self._discard(tuple(tasks)) if ok else None)
 
     def _discard(self, tasks: tuple[str, ...]) -> None:
         self.flush()

@@ -17,10 +17,7 @@ SCREENS: tuple[tuple[str, str, str], ...] = (
 )
 
 APP: list[BindingType] = [
-    *(
-        key(number, f"show('{name}')", title, f"{title} screen", f"app.{name}")
-        for number, name, title in SCREENS
-    ),
+    *(key(number, f"show('{name}')", title, f"{title} screen", f"app.{name}") for number, name, title in SCREENS),
     key("ctrl+t", "theme", "Theme", "Next theme", "app.theme"),
     key("q,ctrl+q", "leave", "Quit", "Quit the dashboard; agents go on", "app.quit"),
 ]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 from agentctl_tui.cells import Line
 from agentctl_tui.glyphs import Glyphs
-
-Row = TypeVar("Row")
+from agentctl_tui.window import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ def instance_facts(row: InstanceRow, now_ms: int, size: int, glyphs: Glyphs) -> 
         tries = (raw("attempt ", "dim"), raw(str(row.attempt or 1)))
         lines.append(fact("task", (piece(row.task, "strong"),), (piece(row.queue or ""),), tries, gap=dot))
         lines.append((raw(" " * LABEL), piece(short(row.title))))
+        if row.progress:
+            lines.append((raw(" " * LABEL), piece(short(row.progress), "dim")))
     lines.append(fact("signals", *_signals(row, at), gap=dot))
     memory = (raw("memory ", "dim"), raw(units.size(row.memory_bytes)))
     restarts = (raw("restarts ", "dim"), raw(str(row.restarts), "amber" if row.restarts > 2 else "text"))
@@ -62,9 +64,7 @@ def _signals(row: InstanceRow, at: Context) -> list[Line]:
             tint = "amber" if row.task is not None and at.now_ms - then > SILENT_MS else "text"
             said.append((raw(f"{name} ", "dim"), raw(units.since(then, at.now_ms), tint)))
     if row.probe:
-        said.append(
-            (raw("probe ", "dim"), piece(short(row.probe), "green" if row.probe == "ready" else "amber"))
-        )
+        said.append((raw("probe ", "dim"), piece(short(row.probe), "green" if row.probe == "ready" else "amber")))
     return said or [(raw("none yet", "dim"),)]
 
 

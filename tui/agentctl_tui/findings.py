@@ -19,9 +19,7 @@ def finding(summary: FleetSummary, worst: Sequence[InstanceRow], glyphs: Glyphs,
     if not summary.supervisor.running and (ready or summary.instances()):
         seen = summary.supervisor.since_ms
         ago = f" since {units.age(now_ms - seen)}" if seen is not None else ""
-        return _say(
-            "red", glyphs, size, f"No supervisor{ago}: nothing new is started.", "Run `agentctl run`."
-        )
+        return _say("red", glyphs, size, f"No supervisor{ago}: nothing new is started.", "Run `agentctl run`.")
     if first is not None and (first.latched or first.phase == "failed"):
         why = short(first.reason) or "it hit its start limit"
         return _say("red", glyphs, size, f"{first.instance} failed: {why}.", "Fix the cause; s starts it.")
@@ -40,16 +38,12 @@ def finding(summary: FleetSummary, worst: Sequence[InstanceRow], glyphs: Glyphs,
     if first is not None and first.health == "degraded":
         why = short(first.reason) or "no reason given"
         held = units.since(first.since_ms, now_ms)
-        return _say(
-            "amber", glyphs, size, f"{first.instance} is degraded for {held}: {why}.", "l shows its log."
-        )
+        return _say("amber", glyphs, size, f"{first.instance} is degraded for {held}: {why}.", "l shows its log.")
     if dead:
         have = "1 task is" if dead == 1 else f"{units.count(dead)} tasks are"
         return _say("amber", glyphs, size, f"{have} dead.", "Press 3 to read why and requeue.")
     if ready and not summary.instances("healthy", "degraded", "starting"):
-        return _say(
-            "amber", glyphs, size, f"{units.plural(ready, 'task')} ready, but no agent runs.", "Press s."
-        )
+        return _say("amber", glyphs, size, f"{units.plural(ready, 'task')} ready, but no agent runs.", "Press s.")
     if not summary.instances():
         return ()
     return (raw(f" {glyphs.health['healthy']} ", "green"), raw("Nothing needs you.", "dim"))

@@ -28,7 +28,7 @@ def pretty(text: str) -> str:
 def problem(text: str) -> str:
     """Return why `text` is not an acceptable payload; empty when it is."""
     try:
-        jsontext.loads(text)
+        jsontext.loads(text, "this")
     except BadJson as error:
         return clean(str(error))
     return ""

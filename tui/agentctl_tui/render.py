@@ -113,8 +113,8 @@ def _number(text: str) -> Line:
 INSTANCE_COLUMNS: tuple[Column[InstanceRow], ...] = (
     Column("instance", "INSTANCE", _instance, least=10, most=26, whole=True, rank=0, sort="instance"),
     Column("health", "HEALTH", _health, least=11, most=11, rank=1, sort="health"),
-    Column("task", "TASK", _task, least=14, most=30, grow=2, rank=4, sort="task"),
-    Column("doing", "DOING", _doing, least=18, most=34, grow=3, rank=2),
+    Column("task", "TASK", _task, least=12, most=30, grow=2, rank=4, sort="task"),
+    Column("doing", "DOING", _doing, least=16, most=34, grow=3, rank=2),
     Column("flow", "FLOW", _flow, least=LANE, most=LANE, rank=7),
     Column("done", "DONE", _done, least=4, most=6, rank=6, right=True),
     Column("memory", "MEMORY", _memory, least=7, most=7, rank=8, right=True, sort="memory"),

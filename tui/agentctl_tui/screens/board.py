@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 from textual.widgets import Input
 
 from agentctl_tui import header, units
 from agentctl_tui.bindings import BOARD, SCREENS
 from agentctl_tui.cells import EMPTY, Line, fit, piece, raw
 from agentctl_tui.findings import finding
+from agentctl_tui.screens.listening import Listening
 from agentctl_tui.widgets.entry import Entry
 from agentctl_tui.widgets.lines import Lines
 from agentctl_tui.widgets.table import LiveTable
-
-if TYPE_CHECKING:
-    from agentctl_tui.app import Dashboard
 
 #: how keys are written in the line at the bottom
 WRITTEN = {"slash": "/", "colon": ":", "question_mark": "?", "asterisk": "*"}
 
 
-class Board(Screen[None]):
+class Board(Listening):
     """A screen of the tab row. Subclasses give a body, put their questions and take the answers."""
 
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
@@ -37,10 +34,6 @@ class Board(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = BOARD
     AUTO_FOCUS = "LiveTable.-main"
     name_of = ""  #: in SCREENS
-
-    @property
-    def dash(self) -> Dashboard:
-        return cast("Dashboard", self.app)
 
     def compose(self) -> ComposeResult:
         yield Lines(id="strip", ground="panel")
@@ -56,18 +49,6 @@ class Board(Screen[None]):
         """The part between tabs and finding."""
         raise NotImplementedError
 
-    def ask(self) -> None:
-        """Put this screen's questions to the feed."""
-
-    def unask(self) -> None:
-        """Take them back."""
-
-    def fresh(self, name: str, value: object) -> None:
-        """Take an answer."""
-
-    def tick(self) -> None:
-        """A second has passed: ages changed."""
-
     def narrowed(self, text: str) -> None:
         """The filter's text changed."""
 
@@ -77,15 +58,9 @@ class Board(Screen[None]):
 
     # --- life
 
-    def on_screen_resume(self) -> None:
-        self.ask()
-        self.frame()
-
-    def on_screen_suspend(self) -> None:
-        self.unask()
-
     def on_resize(self) -> None:
-        self.call_after_refresh(self.frame)
+        if self.ready:
+            self.call_after_refresh(self.frame)
 
     def look_changed(self) -> None:
         """Draw everything again: theme or connection changed."""
@@ -122,7 +97,7 @@ class Board(Screen[None]):
             return
         reason, since_ms = lost
         seen = f"{units.clock(since_ms)} ({units.since(since_ms, now_ms)} ago)"
-        text = f" The store cannot be read: {reason}. What you see is of {seen}; agents are not affected."
+        text = f" The store cannot be read; this is of {seen}, and agents go on. {reason}"
         banner.show((fit((piece(text, "alarm"), raw(" " * size, "alarm")), size),))
 
     def _line(self, name: str, line: Line) -> None:
@@ -175,6 +150,11 @@ class Board(Screen[None]):
         if event.entry.id == "filter":
             event.entry.value = ""
         self._close(event.entry)
+
+    def unfilter(self) -> None:
+        """Show everything, so that what is gone to cannot be hidden."""
+        self.query_one("#filter", Entry).value = ""
+        self.narrowed("")
 
     def action_back(self) -> None:
         entry = self.query_one("#filter", Entry)

@@ -37,13 +37,12 @@ class DeadLetterBoard(Board):
         super().__init__()
         self._filter = Filter()
         self._groups: tuple[DeadLetterGroup, ...] = ()
-        self._goto: str | None = None
 
     def body(self) -> ComposeResult:
         with Container(id="body"):
-            yield LiveTable(
-                GROUP_COLUMNS, lambda row: row.key or ALL, sort="", id="groups", empty=tuple
-            ).add_class("panel")
+            yield LiveTable(GROUP_COLUMNS, lambda row: row.key or ALL, sort="", id="groups", empty=tuple).add_class(
+                "panel"
+            )
             yield LiveTable(
                 DEAD_LETTER_COLUMNS,
                 lambda row: row.task,
@@ -77,9 +76,6 @@ class DeadLetterBoard(Board):
         feed.ask("groups", Groups(self._filter))
         feed.ask("letters", DeadLetters(self.table.span, self._filter))
         self._ask_letter()
-        if self._goto is not None:
-            self.table.select_id(self._goto)
-            self._goto = None
 
     def unask(self) -> None:
         for name in ("groups", "letters", "letter", "output"):
@@ -87,11 +83,9 @@ class DeadLetterBoard(Board):
 
     def select(self, task: str) -> None:
         """Go to a dead letter by its id, whatever the filter hides."""
-        self._filter = Filter()
-        if self.is_current:
-            self.table.select_id(task)
-        else:
-            self._goto = task
+        self._narrow(Filter())
+        self.query_one("#groups", LiveTable).action_edge(-1)
+        self.table.select_id(task)
 
     def fresh(self, name: str, value: object) -> None:
         if name == "letters":
@@ -141,6 +135,8 @@ class DeadLetterBoard(Board):
         self._titles()
 
     def _ask_letter(self) -> None:
+        if self.panel.editing:
+            return  # the list may move on; what a person types into must not
         if self.row is None:
             self.dash.feed.drop("letter")
             self.dash.feed.drop("output")
@@ -169,9 +165,7 @@ class DeadLetterBoard(Board):
     def _titles(self) -> None:
         group = f" {look_dot(self)} {reason(self._filter.reason)}" if self._filter.reason else ""
         marked = f" {look_dot(self)} {len(self.table.marks)} marked" if self.table.marks else ""
-        self.table.border_title = Content(
-            clean(f"Dead letters {units.count(self.table.total)}{group}{marked}")
-        )
+        self.table.border_title = Content(clean(f"Dead letters {units.count(self.table.total)}{group}{marked}"))
 
     def _empty(self) -> Sequence[Line]:
         if self._filter.text or self._filter.reason:
@@ -232,6 +226,12 @@ class DeadLetterBoard(Board):
     @on(PayloadEditor.Left)
     def _editor_left(self) -> None:
         self.table.focus()
+
+    def on_descendant_blur(self) -> None:
+        panel = self.panel
+        if panel.gone and panel.letter is not None and not panel.editing:
+            self.dash.rescue(panel.letter.row.task)
+        self._ask_letter()
 
     @on(PayloadEditor.Sent)
     def _editor_sent(self) -> None:

@@ -38,9 +38,7 @@ class Fleet(Board):
     def body(self) -> ComposeResult:
         with Container(id="body"):
             yield LiveTable(
-                (*INSTANCE_COLUMNS[:4], *USAGE_COLUMNS, *INSTANCE_COLUMNS[4:])
-                if self.dash.usage
-                else INSTANCE_COLUMNS,
+                (*INSTANCE_COLUMNS[:4], *USAGE_COLUMNS, *INSTANCE_COLUMNS[4:]) if self.dash.usage else INSTANCE_COLUMNS,
                 lambda row: row.instance,
                 sort="instance",
                 id="instances",
@@ -107,9 +105,9 @@ class Fleet(Board):
         self._detail()
 
     def on_resize(self) -> None:
-        super().on_resize()
-        self.call_after_refresh(self._detail)
-        self.call_after_refresh(self._show_log)
+        if self.ready:
+            self.call_after_refresh(self._detail)
+            self.call_after_refresh(self._show_log)
 
     def narrowed(self, text: str) -> None:
         self._filter = Filter(text=text)

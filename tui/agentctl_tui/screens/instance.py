@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import Screen
 
 from agentctl_store.read.models import Filter, InstanceRow
 from agentctl_tui.asks import InstanceLog, Instances
@@ -17,14 +16,12 @@ from agentctl_tui.bindings import key
 from agentctl_tui.cells import clean, raw
 from agentctl_tui.detail import instance_facts, log_lines, rule
 from agentctl_tui.ports import LogLine
+from agentctl_tui.screens.listening import Listening
 from agentctl_tui.widgets.lines import Lines
 from agentctl_tui.window import Span, Window
 
-if TYPE_CHECKING:
-    from agentctl_tui.app import Dashboard
 
-
-class InstanceView(Screen[None]):
+class InstanceView(Listening):
     """Opened by enter or `l` on the Fleet screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -43,10 +40,6 @@ class InstanceView(Screen[None]):
         self.row = row
         self._log: Sequence[LogLine] = ()
 
-    @property
-    def dash(self) -> Dashboard:
-        return cast("Dashboard", self.app)
-
     def compose(self) -> ComposeResult:
         with Vertical(id="instance", classes="panel"):
             yield Lines(id="facts")
@@ -56,26 +49,20 @@ class InstanceView(Screen[None]):
     def on_mount(self) -> None:
         self.query_one("#instance").border_title = Content(clean(self.row.instance))
         keys = (raw(" esc ", "key", "app.pop_screen"), raw("back  ", "dim"), raw("↑↓ ", "key"))
-        self.query_one("#keys", Lines).show(
-            ((*keys, raw("scroll  ", "dim"), raw("y ", "key"), raw("copy id", "dim")),)
-        )
+        self.query_one("#keys", Lines).show(((*keys, raw("scroll  ", "dim"), raw("y ", "key"), raw("copy id", "dim")),))
 
-    def on_screen_resume(self) -> None:
+    def ask(self) -> None:
         wanted = Instances(Span(0, 20, "instance"), Filter(text=self.row.instance))
         self.dash.feed.ask("one", wanted)
         if self.row.session is not None:
             self.dash.feed.ask("log", InstanceLog(self.row.session))
         self.call_after_refresh(self.tick)
 
-    def on_screen_suspend(self) -> None:
+    def unask(self) -> None:
         self.dash.feed.drop("one")
         self.dash.feed.drop("log")
 
-    def on_unmount(self) -> None:
-        self.dash.feed.drop("one")
-
     def fresh(self, name: str, value: object) -> None:
-        """Take an answer of the feed."""
         if name == "log":
             self._log = cast("Sequence[LogLine]", value)
         elif name == "one":
@@ -88,7 +75,6 @@ class InstanceView(Screen[None]):
         self.tick()
 
     def tick(self) -> None:
-        """Write everything anew; only lines that differ are drawn."""
         look = self.dash.look
         facts, log = self.query_one("#facts", Lines), self.query_one("#log", Lines)
         size = max(facts.size.width, 20)
@@ -101,11 +87,7 @@ class InstanceView(Screen[None]):
     def on_resize(self) -> None:
         self.call_after_refresh(self.tick)
 
-    def frame(self) -> None:
-        """Nothing around the panel changes."""
-
     def look_changed(self) -> None:
-        """Draw everything again."""
         for lines in self.query(Lines):
             lines.refresh()
 

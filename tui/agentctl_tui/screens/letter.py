@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
-from textual.screen import Screen
 
 from agentctl_store.read.models import DeadLetter
 from agentctl_tui import header
 from agentctl_tui.asks import LastOutput, Letter
 from agentctl_tui.bindings import key
 from agentctl_tui.ports import LogLine
+from agentctl_tui.screens.listening import Listening
 from agentctl_tui.widgets.entry import PayloadEditor
 from agentctl_tui.widgets.letter_panel import LetterPanel
 from agentctl_tui.widgets.lines import Lines
 
-if TYPE_CHECKING:
-    from agentctl_tui.app import Dashboard
 
-
-class LetterView(Screen[None]):
+class LetterView(Listening):
     """Reads and edits one dead letter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,10 +44,6 @@ class LetterView(Screen[None]):
         self._edit = edit
 
     @property
-    def dash(self) -> Dashboard:
-        return cast("Dashboard", self.app)
-
-    @property
     def panel(self) -> LetterPanel:
         return self.query_one(LetterPanel)
 
@@ -62,16 +55,14 @@ class LetterView(Screen[None]):
     def on_mount(self) -> None:
         self.panel.border_title = Content(self._task_id)
 
-    def on_screen_resume(self) -> None:
+    def ask(self) -> None:
         self.dash.feed.ask("letter", Letter(self._task_id))
-        self.frame()
 
-    def on_screen_suspend(self) -> None:
+    def unask(self) -> None:
         self.dash.feed.drop("letter")
         self.dash.feed.drop("output")
 
     def fresh(self, name: str, value: object) -> None:
-        """Take an answer of the feed."""
         if name == "letter":
             letter = cast("DeadLetter | None", value)
             if letter is None and self.dash.drafts.get(self._task_id) is None:
@@ -93,7 +84,6 @@ class LetterView(Screen[None]):
         self.panel.refresh_lines()
 
     def frame(self) -> None:
-        """Write the notice and the keys."""
         self.query_one("#finding", Lines).show((self.dash.pending_line(),))
         shown = [("esc", "back", "app.pop_screen")]
         shown += [(k, name, f"screen.{action}") for k, name, action in _KEYS]
@@ -103,7 +93,6 @@ class LetterView(Screen[None]):
         self.call_after_refresh(self.frame)
 
     def look_changed(self) -> None:
-        """Draw everything again."""
         for lines in self.query(Lines):
             lines.refresh()
         self.panel.refresh_lines()
@@ -114,7 +103,11 @@ class LetterView(Screen[None]):
 
     @on(PayloadEditor.Left)
     def _editor_left(self) -> None:
-        self.set_focus(None)
+        if self.panel.gone:
+            self.dash.rescue(self._task_id)
+            self.dismiss()
+        else:
+            self.set_focus(None)
 
     @on(PayloadEditor.Sent)
     def _editor_sent(self) -> None:

@@ -9,7 +9,6 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input, TextArea
 
-from agentctl_store.text import printable
 from agentctl_tui.cells import clean
 
 
@@ -47,9 +46,7 @@ class PayloadEditor(TextArea):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", id="payload.leave", show=False, tooltip="Back; the text is kept"),
-        Binding(
-            "ctrl+s", "send", "Requeue", id="payload.send", show=False, tooltip="Requeue with this payload"
-        ),
+        Binding("ctrl+s", "send", "Requeue", id="payload.send", show=False, tooltip="Requeue with this payload"),
     ]
 
     class Left(Message):
@@ -59,9 +56,7 @@ class PayloadEditor(TextArea):
         """A person asked to requeue with this text."""
 
     def __init__(self, *, id: str) -> None:
-        super().__init__(
-            "", id=id, soft_wrap=True, show_line_numbers=False, tab_behavior="focus", compact=True
-        )
+        super().__init__("", id=id, soft_wrap=True, show_line_numbers=False, tab_behavior="focus", compact=True)
         self.cursor_blink = False
         self.highlight_cursor_line = False
         self.match_cursor_bracket = False
@@ -71,7 +66,7 @@ class PayloadEditor(TextArea):
         # One replacement per character keeps the columns that the cursor counts in.
         source = self.document.get_line(line_index)
         if not source.isprintable():
-            source = "".join(c if c.isprintable() else printable(c)[:1] or " " for c in source)
+            source = "".join(c if c.isprintable() else clean(c)[:1] or " " for c in source)
         return Text(source, end="", no_wrap=True)
 
     def on_focus(self) -> None:

@@ -40,6 +40,7 @@ class LetterPanel(Vertical):
         self.letter: DeadLetter | None = None
         self._output: Sequence[LogLine] | None = None
         self._stored = ""
+        self.gone = False  #: no longer a dead letter, though its draft is still shown
 
     def compose(self) -> ComposeResult:
         yield Lines(id="letter-facts", scrolls=True)
@@ -53,8 +54,10 @@ class LetterPanel(Vertical):
     def show(self, letter: DeadLetter | None) -> None:
         """Show another letter, or newer facts of the same one. A draft is never overwritten."""
         other = (letter and letter.row.task) != (self.letter and self.letter.row.task)
-        if letter is None and self.letter is not None and self.letter.row.task in self._drafts:
-            return  # gone from the store, but what was typed is still here to copy
+        self.gone = letter is None and self.letter is not None and self.letter.row.task in self._drafts
+        if self.gone:
+            self.refresh_lines()  # someone else decided, but what was typed is still here
+            return
         self.letter = letter
         self.border_title = Content(clean(letter.row.task)) if letter is not None else None
         if other:
@@ -94,8 +97,11 @@ class LetterPanel(Vertical):
         glyphs = look_of(self).glyphs
         text = self.editor.text
         why = problem(text)
-        if why:
-            verdict: Line = (raw(f"{glyphs.health['unhealthy']} ", "red"), piece(why, "red"))
+        if self.gone:
+            gone = "no longer a dead letter; esc copies this text"
+            verdict: Line = (raw(f"{glyphs.health['unhealthy']} {gone}", "red"),)
+        elif why:
+            verdict = (raw(f"{glyphs.health['unhealthy']} ", "red"), piece(why, "red"))
         elif self.edited:
             verdict = (raw(f"{glyphs.mark} edited, valid JSON", "amber"),)
         else:
@@ -111,6 +117,11 @@ class LetterPanel(Vertical):
     def edited(self) -> bool:
         """Whether the text differs from the stored payload."""
         return self.letter is not None and self.editor.text != self._stored
+
+    @property
+    def editing(self) -> bool:
+        """Whether a person has the cursor in the payload: then the panel stays with this letter."""
+        return self.letter is not None and self.editor.has_focus
 
     def revert(self) -> None:
         """Go back to the stored payload; the editor's own undo still knows the text."""

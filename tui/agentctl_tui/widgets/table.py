@@ -18,11 +18,11 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from agentctl_tui.cells import Line, Piece, fit, raw, width
-from agentctl_tui.columns import Column, Context, Row, widths
+from agentctl_tui.columns import Column, Context, widths
 from agentctl_tui.look import look_of
-from agentctl_tui.window import Span, Window
+from agentctl_tui.place import Place
+from agentctl_tui.window import Row, Span, Window
 
-MARGIN = 20  #: rows read beyond each edge of the screen, so that scrolling has something to show at once
 GUTTER = 3  #: cursor, mark, blank
 GAP = 2
 
@@ -42,9 +42,7 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         Binding("up,k", "move(-1)", "Up", id="table.up", show=False, tooltip="Select the row above"),
         Binding("down,j", "move(1)", "Down", id="table.down", show=False, tooltip="Select the row below"),
         Binding("pageup", "page(-1)", "Page up", id="table.pageup", show=False, tooltip="One screen up"),
-        Binding(
-            "pagedown", "page(1)", "Page down", id="table.pagedown", show=False, tooltip="One screen down"
-        ),
+        Binding("pagedown", "page(1)", "Page down", id="table.pagedown", show=False, tooltip="One screen down"),
         Binding("home,g", "edge(-1)", "First", id="table.first", show=False, tooltip="First row"),
         Binding("end,G", "edge(1)", "Last", id="table.last", show=False, tooltip="Last row"),
         Binding("enter", "open", "Open", id="table.open", show=False, tooltip="Open the selected row"),
@@ -96,14 +94,10 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         self._top_of = top
         self.sort = sort
         self.marks: set[str] = set()
-        self.total = 0
         self.loaded = False
-        self._rows: dict[int, Row] = {}
         self._cells: dict[int, tuple[Line, ...]] = {}
-        self._cursor = 0
-        self._selected_id: str | None = None
-        self._selected_row: Row | None = None
-        self._goto: str | None = None
+        self._drawn_cursor = 0
+        self._place: Place[Row] = Place(row_id)
         self._seen: dict[str, int] = {}
         self._layout_of: tuple[int, int] = (-1, 0)
         self._layout: list[tuple[Column[Row], int]] = []
@@ -115,11 +109,16 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
     @property
     def selected(self) -> Row | None:
         """The selected row as last read."""
-        return self._selected_row
+        return self._place.selected
+
+    @property
+    def total(self) -> int:
+        """How many rows the source has."""
+        return self._place.total
 
     @property
     def selected_id(self) -> str | None:
-        return self._selected_id
+        return self._place.selected_id
 
     @property
     def visible_rows(self) -> int:
@@ -133,34 +132,25 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
     @property
     def span(self) -> Span:
         """The window needed now."""
-        if self._goto is not None:
-            half = self.visible_rows // 2 + MARGIN
-            return Span(0, self.visible_rows + 2 * MARGIN, self.sort, self._goto, half)
-        offset = max(self.first - MARGIN, 0)
-        limit = self.first - offset + self.visible_rows + MARGIN
-        on_screen = self.first <= self._cursor < self.first + self.visible_rows
-        anchor_at = self._cursor if on_screen else self.first
-        row = self._rows.get(anchor_at)
-        anchor = self._row_id(row) if row is not None else None
-        if self.first == 0:
-            # At the very top new rows may push the others down, as long as the selection stays on screen.
-            return Span(offset, limit, self.sort, anchor, None)
-        return Span(offset, limit, self.sort, anchor, anchor_at - offset)
+        return self._place.span(self.sort, self.first, self.visible_rows)
 
     def show(self, window: Window[Row]) -> None:
         """Take the rows of a window, keeping what a person looks at where it is."""
         self.loaded = True
-        self.total = window.total
-        move_to = self._follow(window)
-        self._rows = dict(enumerate(window.rows, window.offset))
+        move_to = self._place.take(window, self.first, self.visible_rows)
         self._group_top = self._top_of(window.rows)
         size = Size(0, self.total + 1)
         if size != self.virtual_size:
             self.virtual_size = size
             self.refresh()
         if move_to is not None:
-            self.scroll_to(y=max(move_to, 0), animate=False, force=True)
-        self._settle()
+            self.scroll_to(y=move_to, animate=False, force=True)
+        cursor = self._place.cursor
+        if self._place.settle():
+            self.post_message(self.Selected(self))
+        if cursor != self._drawn_cursor or cursor != self._place.cursor:
+            self.refresh()
+        self._drawn_cursor = self._place.cursor
         self.recheck()
         self._ask()
 
@@ -170,7 +160,7 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         columns = self._columns_now()
         cells: dict[int, tuple[Line, ...]] = {}
         for index in range(self.first, self.first + self.visible_rows):
-            row = self._rows.get(index)
+            row = self._place.rows.get(index)
             if row is not None:
                 cells[index] = tuple(column.cell(row, context) for column, _ in columns)
             if self._cells.get(index) != cells.get(index):
@@ -180,7 +170,7 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
 
     def select_id(self, row_id: str) -> None:
         """Go to a row by id, wherever it is in the list."""
-        self._goto = row_id
+        self._place.goto = row_id
         self._ask(force=True)
 
     def forget(self) -> None:
@@ -198,52 +188,6 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         """Draw everything again: the theme, the glyphs or the connection changed."""
         self._cells.clear()
         self.refresh()
-
-    # --- keeping place
-
-    def _follow(self, window: Window[Row]) -> int | None:
-        """Move the cursor with its row; return the new first line when the view must move with it."""
-        position, anchor = window.position, window.anchor
-        if self._goto is not None and anchor == self._goto:
-            self._goto = None
-            if position is None:
-                return None
-            self._cursor, self._selected_id = position, anchor
-            return position - self.visible_rows // 2
-        if anchor is None or position is None:
-            if anchor is not None and anchor == self._selected_id:
-                self._selected_id = None  # it left the list: the row that takes its line is selected
-            return None
-        if anchor == self._selected_id:
-            old = self._cursor
-            self._cursor = position
-        else:
-            old = next((i for i, row in self._rows.items() if self._row_id(row) == anchor), position)
-            self._cursor += position - old
-        first = self.first
-        if first == 0:
-            last = self.visible_rows - 1
-            return position - last if anchor == self._selected_id and position > last else None
-        return first + position - old if position != old else None
-
-    def _settle(self) -> None:
-        """Bring cursor, selected id and selected row into agreement with the rows at hand."""
-        if self._selected_id is not None:
-            for index, row in self._rows.items():
-                if self._row_id(row) == self._selected_id:
-                    self._cursor = index
-                    break
-        self._cursor = min(max(self._cursor, 0), max(self.total - 1, 0))
-        row_now = self._rows.get(self._cursor) if self.total else None
-        if row_now is not None:
-            self._selected_id = self._row_id(row_now)
-        elif not self.total:
-            self._selected_id = None
-        elif self._selected_id is not None:
-            return  # scrolled away from the selection: what was read of it still stands
-        if row_now != self._selected_row:
-            self._selected_row = row_now
-            self.post_message(self.Selected(self))
 
     def _ask(self, force: bool = False) -> None:
         span = self.span
@@ -283,7 +227,7 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         if y == 0:
             return look.strip(self._header(), wide)
         index = y - 1 + self.first
-        row = self._rows.get(index)
+        row = self._place.rows.get(index)
         if row is None:
             return self._filler(y - 1, index)
         columns = self._columns_now()
@@ -291,7 +235,7 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         if cells is None or len(cells) != len(columns):
             context = self._cell_context()
             cells = self._cells[index] = tuple(column.cell(row, context) for column, _ in columns)
-        chosen = index == self._cursor
+        chosen = index == self._place.cursor
         parts: list[Line] = [self._gutter(row, chosen)]
         for at, ((column, size), cell) in enumerate(zip(columns, cells, strict=True)):
             if at:
@@ -336,17 +280,17 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
     def _go(self, index: int) -> None:
         if not self.total:
             return
-        old, self._cursor = self._cursor, min(max(index, 0), self.total - 1)
-        row = self._rows.get(self._cursor)
-        self._selected_id = self._row_id(row) if row is not None else None
+        place = self._place
+        old = place.cursor
+        changed = place.move(index)
         self.refresh_line(old + 1)
-        self.refresh_line(self._cursor + 1)
-        if self._cursor < self.first:
-            self.scroll_to(y=self._cursor, animate=False, force=True)
-        elif self._cursor >= self.first + self.visible_rows:
-            self.scroll_to(y=self._cursor - self.visible_rows + 1, animate=False, force=True)
-        if row != self._selected_row:
-            self._selected_row = row
+        self.refresh_line(place.cursor + 1)
+        self._drawn_cursor = place.cursor
+        if place.cursor < self.first:
+            self.scroll_to(y=place.cursor, animate=False, force=True)
+        elif place.cursor >= self.first + self.visible_rows:
+            self.scroll_to(y=place.cursor - self.visible_rows + 1, animate=False, force=True)
+        if changed:
             self.post_message(self.Selected(self))
         self._ask()
 
@@ -357,38 +301,38 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
 
     def on_resize(self) -> None:
         self._cells.clear()
-        if self.first <= self._cursor:
-            hidden = self._cursor - (self.first + self.visible_rows - 1)
+        if self.first <= self._place.cursor:
+            hidden = self._place.cursor - (self.first + self.visible_rows - 1)
             if hidden > 0:
                 self.scroll_to(y=self.first + hidden, animate=False, force=True)
         self._ask()
 
     def on_focus(self) -> None:
-        self.refresh_line(self._cursor + 1)
+        self.refresh_line(self._place.cursor + 1)
 
     def on_blur(self) -> None:
-        self.refresh_line(self._cursor + 1)
+        self.refresh_line(self._place.cursor + 1)
 
     def action_move(self, by: int) -> None:
-        self._go(self._cursor + by)
+        self._go(self._place.cursor + by)
 
     def action_page(self, by: int) -> None:
-        self._go(self._cursor + by * max(self.visible_rows - 1, 1))
+        self._go(self._place.cursor + by * max(self.visible_rows - 1, 1))
 
     def action_edge(self, side: int) -> None:
         self._go(0 if side < 0 else self.total - 1)
 
     def action_open(self) -> None:
-        if self._selected_row is not None:
+        if self.selected is not None:
             self.post_message(self.Opened(self))
 
     def action_mark(self) -> None:
-        if not self._markable or self._selected_id is None:
+        if not self._markable or self.selected_id is None:
             return
-        self.marks ^= {self._selected_id}
-        self.refresh_line(self._cursor + 1)
+        self.marks ^= {self.selected_id}
+        self.refresh_line(self._place.cursor + 1)
         self.post_message(self.Marked(self))
-        self._go(self._cursor + 1)
+        self._go(self._place.cursor + 1)
 
     def action_sort(self, by: int) -> None:
         keys = [column.sort for column, _ in self._columns_now() if column.sort]
@@ -404,7 +348,7 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         self._resort()
 
     def _resort(self) -> None:
-        self._goto = self._selected_id
+        self._place.goto = self.selected_id
         self.refresh_line(0 + self.first)
         self._ask(force=True)
 

@@ -1,0 +1,55 @@
+"""A screen that asks the feed while a person looks at it, and not a moment longer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual.screen import Screen
+
+if TYPE_CHECKING:
+    from agentctl_tui.app import Dashboard
+
+
+class Listening(Screen[None]):
+    """Subclasses put their questions in `ask`, take them back in `unask`, and take answers in `fresh`."""
+
+    ready = False  #: all widgets are there: answers may be shown
+
+    @property
+    def dash(self) -> Dashboard:
+        """The app, with what it knows."""
+        return cast("Dashboard", self.app)
+
+    def ask(self) -> None:
+        """Put this screen's questions to the feed."""
+
+    def unask(self) -> None:
+        """Take them back."""
+
+    def fresh(self, name: str, value: object) -> None:
+        """Take an answer."""
+
+    def tick(self) -> None:
+        """A second has passed: ages changed."""
+
+    def frame(self) -> None:
+        """Write what surrounds the data."""
+
+    def look_changed(self) -> None:
+        """Draw everything again: theme or connection changed."""
+
+    def on_mount(self) -> None:
+        # A screen is mounted after all it composed; asking earlier could bring answers to widgets not yet there.
+        self.ready = True
+        self._listen()
+
+    def on_screen_resume(self) -> None:
+        self._listen()
+
+    def on_screen_suspend(self) -> None:
+        self.unask()
+
+    def _listen(self) -> None:
+        if self.ready and self.is_current:
+            self.ask()
+            self.frame()
