@@ -75,12 +75,17 @@ def read(store: Store, reader: Reader, run: Run) -> Summary:
             results = [store.task(read_id(task.task)).result for task in tasks if task.state == "done"]
             summary.totals = loads(results[0]) if results and results[0] else None
     if run.killed is not None:
-        attempts_made = reader.attempts(run.killed.task)
-        last = attempts_made[-1]
-        who = "its next session" if last.instance == run.killed.instance else last.instance
-        how = "finished the task" if last.outcome == "done" else f"left it {last.outcome or 'unfinished'}"
-        summary.second_try = f"{who} took over and {how} as attempt {last.n}"
+        summary.second_try = _second_try(reader, run.killed)
     return summary
+
+
+def _second_try(reader: Reader, killed: Killed) -> str:
+    last = reader.attempts(killed.task)[-1]
+    if last.n == killed.n:
+        return "its task waits to be tried again"
+    who = "its next session" if last.instance == killed.instance else last.instance
+    how = "finished the task" if last.outcome == "done" else f"left it {last.outcome or 'unfinished'}"
+    return f"{who} took over and {how} as attempt {last.n}"
 
 
 def _tasks(reader: Reader, queue: str) -> list[TaskRow]:
@@ -106,7 +111,9 @@ def show(summary: Summary, given: Input, run: Run, directory: str, command: str)
     _show_dead(summary, directory, command)
     wrong = _unexpected(summary, given, run)
     if wrong:
-        diagnostics.narrate(f"Not all went as it should: {wrong}. See {os.path.join(directory, 'run.log')}")
+        log = os.path.join(directory, "run.log")
+        diagnostics.narrate(f"Not all went as it should: {wrong}. Why is in {log}; to go on where it stopped:")
+        diagnostics.narrate(f"  cd {shlex.quote(directory)}; {shlex.quote(command)} run --until-idle")
     return 1 if wrong else 0
 
 
