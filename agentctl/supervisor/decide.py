@@ -36,6 +36,7 @@ Probed       probed   probed  probed    probed   probed      probed    probed   
 Wanted       rouse    settle  rule      rule     hasten      press     reconsider  unlatch
 CancelAsked  -        -       cancel    cancel   cancel      -         -           -
 Outlived     -        -       outlive   outlive  outlive     -         -           -
+Slept        -        -       slept     slept    slept       slept     -           -
 Ticked       -        wait    watch     watch    watch       insist    retry       -
 """
 

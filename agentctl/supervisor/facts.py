@@ -110,11 +110,33 @@ class Outlived:
 
 
 @dataclass(frozen=True, slots=True)
+class Slept:
+    """The machine slept for so long: the agents did too, so no deadline of theirs ran meanwhile."""
+
+    gap_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """A deadline of the slot has come."""
 
 
-Fact = WorkSeen | Held | Opened | Started | Said | Exited | Recorded | Probed | Wanted | CancelAsked | Outlived | Ticked
+Fact = (
+    WorkSeen
+    | Held
+    | Opened
+    | Started
+    | Said
+    | Exited
+    | Recorded
+    | Probed
+    | Wanted
+    | CancelAsked
+    | Outlived
+    | Slept
+    | Ticked
+)
 FACTS: tuple[type[Fact], ...] = (
-    WorkSeen, Held, Opened, Started, Said, Exited, Recorded, Probed, Wanted, CancelAsked, Outlived, Ticked,
+    WorkSeen, Held, Opened, Started, Said, Exited, Recorded, Probed, Wanted, CancelAsked, Outlived, Slept,
+    Ticked,
 )  # fmt: skip

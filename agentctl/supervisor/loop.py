@@ -31,6 +31,7 @@ FLUSH_MS = 200  #: instance rows are written at most this often
 FILL_MS = 5  #: between two spare shims that are started ahead
 NO_PIDFD_MS = 100  #: how often sessions are looked at where the system has no pidfds
 SPIN_MS = 20  #: a deadline that stays in the past is not tried again before this
+SLEPT_MS = 1_000  #: a longer gap between the boot clock and the awake clock is a sleep of the machine
 MAX_FACTS = 10_000  #: facts that one fact may lead to; more is a mistake of ours
 
 
@@ -52,6 +53,8 @@ class Loop:
         self._dirty: set[Key] = set()
         self._flush_ms = 0
         self._fill_ms = 0
+        now = clock.now()
+        self._slept_ms = now.boot_ms - now.awake_ms
 
     # --- descriptors ------------------------------------------------------------------------------------------
     def listen(self, descriptor: int, handler: Callable[[], None]) -> None:
@@ -67,9 +70,18 @@ class Loop:
         """Sleep until something happens or is due, at most until `until_ms` (boot clock), and take it in."""
         now_ms = self._clock.now().boot_ms
         at = min(until_ms, min(self._due.values(), default=until_ms), self._own_due_ms(until_ms))
-        for key, _ in self._selector.select(max(0, at - now_ms) / 1000):
+        ready = self._selector.select(max(0, at - now_ms) / 1000)
+        self._notice_sleep()
+        for key, _ in ready:
             key.data()
         self._tick()
+
+    def _notice_sleep(self) -> None:
+        now = self._clock.now()
+        slept_ms, self._slept_ms = now.boot_ms - now.awake_ms - self._slept_ms, now.boot_ms - now.awake_ms
+        if slept_ms > SLEPT_MS:
+            for key in list(self.slots):
+                self.tell(key, seen.Slept(slept_ms))
 
     def _own_due_ms(self, until_ms: int) -> int:
         due = [until_ms, *(one.at_ms for one in self._recorder.due.values())]
@@ -264,6 +276,11 @@ class Loop:
         """Whether nothing runs and nothing is left to record."""
         quiet = all(slot.run is None and slot.phase in ("stopped", "failed") for slot in self.slots.values())
         return quiet and not self._recorder.due
+
+    @property
+    def over(self) -> bool:
+        """Whether no process runs; ends that the store would not take are left to the next supervisor."""
+        return all(slot.run is None or slot.run.end is not None for slot in self.slots.values())
 
     def warm(self) -> None:
         """Begin to start spare shims."""

@@ -1,4 +1,7 @@
-"""What a person hears while the fleet runs: one calm line per thing that happened."""
+"""What a person hears while the fleet runs: one calm line per thing that happened.
+
+Tasks that went well are told together, now and then: a night of work must not bury its three failures.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ MAX_LINE = 400
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One thing to tell. `kind` is start, task, exit, failure, health, latch, config, supervisor or note."""
+    """One thing to tell.
+
+    `kind` is supervisor, config, start, task (one went well), progress (all that went well so far), exit, failure,
+    health, latch or note.
+    """
 
     at_ms: int
     kind: str
@@ -26,6 +33,8 @@ OnEvent = Callable[[Happening], None]
 
 def to_stderr(happening: Happening) -> None:
     """Write the line to stderr; a terminal that has gone away is no reason to stop."""
+    if happening.kind == "task":
+        return
     at = time.strftime("%H:%M:%S", time.localtime(happening.at_ms / 1000))
     try:
         sys.stderr.write(f"{at}  {one_line(happening.text, MAX_LINE)}\n")

@@ -45,12 +45,14 @@ class Prober:
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
         self._pool: ThreadPoolExecutor | None = None
+        self._running = 0
         self._answers: queue.SimpleQueue[tuple[Job, Probed]] = queue.SimpleQueue()
 
     def run(self, job: Job) -> None:
         """Start a job; its answer rings the bell."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, "probe")
+        self._running += 1
         self._pool.submit(self._one, job)
 
     def _one(self, job: Job) -> None:
@@ -67,8 +69,14 @@ class Prober:
         while True:
             try:
                 found.append(self._answers.get_nowait())
+                self._running -= 1
             except queue.Empty:
                 return found
+
+    @property
+    def busy(self) -> bool:
+        """Whether a probe runs, or its answer was not taken yet."""
+        return self._running > 0
 
     def close(self) -> None:
         if self._pool is not None:

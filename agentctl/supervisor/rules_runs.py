@@ -9,7 +9,7 @@ from agentctl.policy import restart
 from agentctl.policy.health import probed as fold_probe
 from agentctl.quantities import show_duration
 from agentctl.supervisor.actions import Action, Become, Claim, Extend, Look, NoteStart, Open, Probe, Stop, Tell
-from agentctl.supervisor.facts import CancelAsked, Held, Opened, Outlived, Probed, Said, Started
+from agentctl.supervisor.facts import CancelAsked, Held, Opened, Outlived, Probed, Said, Slept, Started
 from agentctl.supervisor.slot import (
     LEASE_SHARE,
     PROGRESS_MS,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cancel", "claim", "hold", "insist", "noted", "open", "outlive",
-    "probed", "retry", "said", "start", "wait", "watch",
+    "probed", "retry", "said", "slept", "start", "wait", "watch",
 ]  # fmt: skip
 
 
@@ -182,6 +182,17 @@ def stop(slot: Slot, reason: str, grace_ms: int, now: Moment) -> list[Action]:
     run = replace(run, stop=reason, kill_ms=now.boot_ms + grace_ms + STUCK_STOP_MS)
     slot = replace(slot, phase="stopping", since_ms=now.boot_ms, run=run, why=reason)
     return [Become(slot), Stop(run.session, reason, grace_ms)]
+
+
+def slept(snapshot: Snapshot, now: Moment) -> list[Action]:
+    """The machine slept: every time that a deadline counts from moves on by the gap."""
+    slot, fact, run = snapshot.slot, snapshot.fact, snapshot.slot.run
+    assert isinstance(fact, Slept) and run is not None
+    names = ("output_ms", "heard_ms", "watchdog_at_ms", "kill_ms", "drain_until_ms")
+    moved = {name: getattr(run, name) + fact.gap_ms for name in names if getattr(run, name)}
+    if run.started_ms is not None:
+        moved["started_ms"] = run.started_ms + fact.gap_ms
+    return [Become(replace(slot, run=replace(run, **moved)))]
 
 
 def wait(snapshot: Snapshot, now: Moment) -> list[Action]:

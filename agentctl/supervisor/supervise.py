@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agentctl.config import Config, load_config
 from agentctl.quantities import show_duration
 from agentctl.supervisor import facts as seen
-from agentctl.supervisor import fleet, session_dir
+from agentctl.supervisor import fleet, recover, session_dir
 from agentctl.supervisor.adopt import adopt
 from agentctl.supervisor.doorbell import Bell, Doorbell, SignalPipe
 from agentctl.supervisor.lock import SupervisorLock
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from agentctl_store.domain.agent import Instance
 
 POLL_MS = 1_000  #: the safety look at the store
-HEAR_MS = 2_000  #: the safety look at the sessions' files
-PRUNE_MS = 60_000
+HEAR_MS = 5_000  #: the safety look at the sessions' files
+TIDY_MS = 60_000
+PROGRESS_MS = 10_000  #: how often finished tasks are told, in one line for all
 MAX_SPARES = 4  #: shims started ahead
 ACTOR = "supervisor"
 
@@ -83,7 +84,8 @@ class Supervisor:
         self._version = -1
         self._events_seen = 0
         self._sweep_ms = 0
-        self._poll_ms = self._hear_ms = self._prune_ms = 0
+        self._poll_ms = self._hear_ms = self._prune_ms = self._progress_ms = 0
+        self._told = 0
 
     # --- life -------------------------------------------------------------------------------------------------
     def run(self, ready: Callable[[], None] | None = None) -> int:
@@ -98,7 +100,7 @@ class Supervisor:
             self._loop.listen(self._bell.fileno(), lambda: self._belled(watch))
             if ready is not None:
                 ready()
-            while not (self._shutdown and self._loop.settled):
+            while not (self._shutdown and (self._loop.settled or (self._shutdown == "now" and self._loop.over))):
                 self._loop.wait(min(self._poll_ms, self._sweep_ms))
                 now_ms = self._clock.now().boot_ms
                 if now_ms >= min(self._poll_ms, self._sweep_ms):
@@ -106,6 +108,7 @@ class Supervisor:
                 elif self._until_idle:
                     self._end_when_idle()
             self._loop.flush()
+            self._progress()
             self._note("supervisor.stopped")
             failed = any(slot.phase == "failed" for slot in self._loop.slots.values())
             return 1 if failed and self._until_idle else 0
@@ -267,11 +270,27 @@ class Supervisor:
             for live in list(self._hands.live.values()):
                 self._loop.hear(live)
         if now_ms >= self._prune_ms:
-            self._prune_ms = now_ms + PRUNE_MS
-            session_dir.prune(self._store.directory, self._hands.live)
+            self._prune_ms = now_ms + TIDY_MS
+            self._tidy()
+        if now_ms >= self._progress_ms:
+            self._progress_ms = now_ms + PROGRESS_MS
+            self._progress()
         if self._until_idle:
             self._end_when_idle()
         self._poll_ms = now_ms + POLL_MS
+
+    def _tidy(self) -> None:
+        session_dir.prune(self._store.directory, self._hands.live)
+        if not self._prober.busy:  # the pool waits for its own children
+            shims = [live.shim.pid for live in self._hands.live.values() if live.shim is not None]
+            recover.reap_orphans(shims)
+
+    def _progress(self) -> None:
+        done = self._loop.counts["task"]
+        if done != self._told:
+            runs = sum(slot.run is not None and slot.takes_tasks for slot in self._loop.slots.values())
+            self._tell("progress", f"{done} tasks done" + (f", {runs} running" if runs else ""))
+        self._told = done
 
     def _sweep(self, now_ms: int) -> None:
         swept = self._store.sweep()

@@ -67,6 +67,7 @@ SAMPLES = {
     seen.Wanted: seen.Wanted(want("tasker")),
     seen.CancelAsked: seen.CancelAsked(7),
     seen.Outlived: seen.Outlived(7, 1),
+    seen.Slept: seen.Slept(5_000),
     seen.Ticked: seen.Ticked(),
 }
 
@@ -147,6 +148,13 @@ def test_silence_is_believed_only_after_a_look_at_the_output():
     assert do.Stop not in kinds(after(spoke, seen.Ticked(), 20_001)[1])
     silent, found = after(slot, seen.Ticked(), 20_001)
     assert do.Stop(9, "silence", 5_000) in found and silent.phase == "stopping"
+
+
+def test_a_sleep_of_the_machine_is_no_silence_and_no_timeout():
+    run = replace(slot_in("busy").run, output_ms=15_000, look_ms=10**9, extended_ms=10**9)
+    slot, _ = after(slot_in("busy", run=run), seen.Slept(3_600_000), 3_620_000)
+    assert next_due_ms(slot) == 3_600_000 + 35_000
+    assert do.Stop not in kinds(after(slot, seen.Ticked(), 3_620_001)[1])
 
 
 def test_cancel_and_a_lost_lease_stop_the_session_once():

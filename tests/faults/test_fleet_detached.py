@@ -1,0 +1,59 @@
+"""A fleet in the background: it survives its terminal, and is ended from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from faults.fleet_kit import fleet
+from faults.session_kit import until
+
+from agentctl.supervisor import lock
+from agentctl.supervisor.run import down
+from agentctl_store.errors import NoSupervisor
+
+DETACH = "import sys; from agentctl.supervisor.run import run_fleet; sys.exit(run_fleet(sys.argv[1], detach=True))"
+SERVICE = "[agent.s]\nmode = 'service'\ncommand = 'sleep 60'\n"
+
+
+def detach(config: object) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", DETACH, str(config)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=30, start_new_session=True)
+
+
+def test_detached_it_runs_until_it_is_told_to_end(tmp_path):
+    with fleet(tmp_path, SERVICE) as f:
+        assert detach(f.config).returncode == 0
+        holder = lock.running(f.folder)
+        assert holder is not None and os.getsid(holder.pid) != os.getsid(0)
+        f.shows("s/1", lambda row: row.phase == "busy", "runs")
+        os.kill(holder.pid, signal.SIGHUP)
+        again = detach(f.config)
+        assert again.returncode != 0 and f"process {holder.pid}" in again.stderr
+        assert lock.running(f.folder) == holder, "a lost terminal ends nothing"
+        assert down(f.folder, timeout_s=15).pid == holder.pid
+        assert lock.running(f.folder) is None and not f.leftovers()
+        with pytest.raises(NoSupervisor, match="agentctl run"):
+            down(f.folder)
+
+
+def test_down_now_waits_for_nobody(tmp_path):
+    agents = "[agent.t]\ncommand = ['/bin/sh', '-c', 'trap \"\" TERM; touch runs; sleep 60 & wait; sleep 60']\n"
+    with fleet(tmp_path, agents) as f:
+        task = f.add("t")
+        assert detach(f.config).returncode == 0
+        until((tmp_path / "runs").exists, "runs")
+        begun = time.monotonic()
+        down(f.folder, now=True, timeout_s=15)
+        assert time.monotonic() - begun < 2
+        assert f.task(task).state == "ready" and not f.leftovers()
+
+
+def test_a_broken_configuration_is_told_by_the_one_who_asked(tmp_path):
+    with fleet(tmp_path, "[agent.a]\ncomand = 'x'\n") as f:
+        told = detach(f.config)
+        assert told.returncode != 0 and "comand" in told.stderr
