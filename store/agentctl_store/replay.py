@@ -71,16 +71,15 @@ class TaskFold:
         self.pruned = False
         self._gaps, self._next_gap = gaps, 0
 
-    def fold(self, lines: Sequence[Line], until: int) -> TaskFold:
-        """Apply a task's events, all of them up to seq `until`, beginning with what was carried over a cut."""
-        carried = next((line for line in reversed(lines) if line[2] == CARRIED), None)
-        after = 0
-        if carried is not None:
-            after = self._carry(told(carried[8]))
+    def fold(self, lines: Sequence[Line], until: int, cut_to: int = 0) -> TaskFold:
+        """Apply a task's events up to seq `until`; those up to `cut_to` are what was carried over that cut."""
+        for line in lines if cut_to else ():
+            if line[2] == CARRIED and line[8] is not None and (base := told(line[8]))["at"] == cut_to:
+                self._carry(base)
         for line in lines:
             if line[0] > until:
                 break
-            if line[0] > after and line[2] != CARRIED:
+            if line[0] > cut_to and line[2] != CARRIED:
                 self._jump(line[0])
                 step = _STEPS.get(line[2])
                 if step is not None and (self.task is not None or line[2] in _FIRST):
@@ -88,7 +87,7 @@ class TaskFold:
         self._jump(until + 1)
         return self
 
-    def _carry(self, base: Row) -> int:
+    def _carry(self, base: Row) -> None:
         self.task = _TASK_DEFAULTS | base["task"]
         self.task["correlation"] = bytes.fromhex(self.task["correlation"])
         self.attempts = {row["n"]: _ATTEMPT_DEFAULTS | row for row in base.get("attempts", ())}
@@ -98,7 +97,6 @@ class TaskFold:
             self.left_blocked = self.based
         while self._next_gap < len(self._gaps) and self._gaps[self._next_gap][0] <= self.based:
             self._next_gap += 1
-        return self.based
 
     def carried(self, at: int) -> Row:
         """Return this fold as the data of a `task.carried` event: the task as of seq `at`. Needs a task."""

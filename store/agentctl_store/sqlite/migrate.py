@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreCorrupt, StoreError
 from . import gate
+from .place import PRIVATE_FOLDER, check_place
 from .writelock import forget_mark
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ SET = "agentctl"
 def create_store(directory: str) -> None:
     """Make the folder (0700) and an empty store file (0600) in it. Raises StoreError."""
     library = gate.load()
+    check_place(directory)
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        os.makedirs(directory, mode=PRIVATE_FOLDER, exist_ok=True)
+        os.chmod(directory, PRIVATE_FOLDER)  # a folder that was there, or an odd umask
         with locked(directory):
             path = os.path.join(directory, "store.db")
             if os.path.exists(path):

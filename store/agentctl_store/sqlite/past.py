@@ -8,16 +8,15 @@ from ..errors import AgentctlError, NotFound
 from ..ids import write_id
 from ..jsontext import dumps, loads
 from ..read.models import InstanceRow, TaskRow
-from ..replay import SNAPSHOT, told
 from ..replay_fleet import FLEET_KINDS, FleetFold
 from .readfile import ReadFile
-from .rebuild import EVENTS_AT_ONCE, load_sql, origin, parts
+from .rebuild import fleet_base, load_sql, of_kind, origin, parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..replay import Line, TaskFold
+    from ..replay import TaskFold
 
 _TITLE = 200
 
@@ -118,28 +117,12 @@ def seq_at(file: ReadFile, sql: dict[str, str], moment_ms: int, first: int) -> i
 
 def fleet_at(file: ReadFile, sql: dict[str, str], until: int) -> FleetFold:
     """Return queues, agents and instances as of an event."""
-    fleet = FleetFold()
-    start = 0
-    newest = file.rows(
-        "SELECT max(seq) FROM event WHERE kind = ? AND kind >= 7 AND data ->> '$.queues' IS NOT NULL", (SNAPSHOT,)
-    )[0][0]
-    if newest is not None:
-        base = told(file.rows("SELECT data FROM event WHERE seq = ?", (newest,))[0][0])
-        fleet.load(base)
-        start = base["at"]
-    streams = [_of_kind(file, sql, kind, start, until) for kind in FLEET_KINDS]
+    cut_to = origin(file, sql)[2]
+    fleet = fleet_base(file, sql, cut_to)
+    streams = [of_kind(file, sql, kind, cut_to, until) for kind in FLEET_KINDS]
     for line in heapq.merge(*streams, key=lambda line: line[0]):
         fleet.apply(line)
     return fleet
-
-
-def _of_kind(file: ReadFile, sql: dict[str, str], kind: int, after: int, until: int) -> Iterator[Line]:
-    while True:
-        rows = file.rows(sql["of_kind"], (kind, after, until, EVENTS_AT_ONCE))
-        yield from rows
-        if len(rows) < EVENTS_AT_ONCE:
-            return
-        after = rows[-1][0]
 
 
 def title_of(text: str | None) -> str:

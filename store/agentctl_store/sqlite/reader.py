@@ -41,9 +41,7 @@ TITLE = 200  #: characters of a title
 ORDERS_KEPT = 8  #: orders of the dead letters kept between calls
 DETAILS_AT_ONCE = 500
 FEW = 8  #: one task in so many is few
-_DEAD_MOVES = tuple(
-    KINDS[kind] for kind in ("task.buried", "task.requeued", "task.discarded", "task.pruned", "task.carried")
-)
+_DEAD_MOVES = tuple(KINDS[kind] for kind in ("task.buried", "task.requeued", "task.discarded", "task.pruned"))
 
 
 def load_sql() -> dict[str, str]:

@@ -28,10 +28,11 @@ def _uri(path: str, options: str) -> str:
 class ReadFile:
     """An open store file, never written through. Not for use by two threads at once."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, path: str | None = None) -> None:
+        """Open the store of a folder, or, with `path`, a single file such as a backup."""
         self.library = gate.load()
         self.directory = directory
-        self.path = os.path.join(os.path.abspath(directory), FILE)
+        self.path = os.path.abspath(path or os.path.join(directory, FILE))
         self._still: tuple[int, int] | None = None  #: mtime and size of a file opened as unchanging
         if not os.path.exists(self.path):
             raise NotFound(f"there is no store at {directory}", "Create one with: agentctl init")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..errors import AgentctlError
 from ..jsontext import dumps
-from ..replay import TaskFold
+from ..replay import SNAPSHOT, TaskFold, told
+from ..replay_fleet import FleetFold
 from . import sqltext
 
 TYPE_CHECKING = False
@@ -56,10 +57,11 @@ def parts(file: ReadFile, sql: dict[str, str], until: int = NEVER, rows: bool = 
             last = len(found) < TASKS_AT_ONCE
             high = LAST_ID if last else found[-1][0]
             part = Part()
+            cut_to = origin(file, sql)[2]
             gaps = [(seq, shift) for seq, shift in file.rows(sql["gaps"])]
             for task, lines in _by_task(file.rows(sql["lines"], (low, high))):
                 try:
-                    part.folds[task] = fold = TaskFold(gaps).fold(lines, until)
+                    part.folds[task] = fold = TaskFold(gaps).fold(lines, until, cut_to)
                 except UNREADABLE:
                     part.unreadable.append(task)
                 else:
@@ -95,6 +97,25 @@ def settle_parents(file: ReadFile, sql: dict[str, str], fold: TaskFold, until: i
             fold.edges[parent] = True
     if fold.task["state"] == "blocked":
         fold.task["open_parents"] = sum(not ended for ended in fold.edges.values())
+
+
+def of_kind(file: ReadFile, sql: dict[str, str], kind: int, after: int, until: int = NEVER) -> Iterator[Line]:
+    """Yield the events of one kind (a rare one) after `after` and up to `until`, in order."""
+    while True:
+        rows = file.rows(sql["of_kind"], (kind, after, until, EVENTS_AT_ONCE))
+        yield from rows
+        if len(rows) < EVENTS_AT_ONCE:
+            return
+        after = rows[-1][0]
+
+
+def fleet_base(file: ReadFile, sql: dict[str, str], cut_to: int) -> FleetFold:
+    """Return queues, agents and instances as of the cut of the history, or none of them when it is whole."""
+    fleet = FleetFold()
+    for line in of_kind(file, sql, SNAPSHOT, cut_to) if cut_to else ():
+        if (data := told(line[8])).get("at") == cut_to and "queues" in data:
+            fleet.load(data)
+    return fleet
 
 
 def load_sql() -> dict[str, str]:

@@ -17,7 +17,7 @@ FLOW_EVENTS = 100_000  #: how far back the first look at the flow goes
 DONE_SINCE_MS = 24 * 3_600_000  #: tasks done per slot are those of the last day
 DONE_ATTEMPTS = 250_000  #: and of so many attempts: a look at a million would be felt
 
-_COUNTED_ANEW = frozenset((KINDS["task.carried"], KINDS["task.pruned"]))
+_PRUNED = KINDS["task.pruned"]
 #: event kind → (state left, state entered); None stands for what the event itself tells
 _MOVES: dict[int, tuple[str | None, str | None]] = {
     KINDS["task.added"]: ("", None),
@@ -107,7 +107,7 @@ class Tail:
         """Follow the new events; False when only counting anew can tell."""
         counts = dict(self._counts)
         for kind, bucket, queue, told, agent, slot in self._file.rows(self._sql["moves"], (self._seq,)):
-            if kind in _COUNTED_ANEW:
+            if kind == _PRUNED:
                 return False
             move = _MOVES.get(kind)
             if move is None:

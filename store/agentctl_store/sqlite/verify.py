@@ -5,11 +5,11 @@ from __future__ import annotations
 from ..ids import write_id
 from ..jsontext import dumps
 from ..record import record
-from ..replay import CARRIED, PRUNED, SNAPSHOT, told
+from ..replay import CARRIED, PRUNED, told
 from ..replay_fleet import FleetFold, SessionFold
 from .connection import digest, link
 from .readfile import ReadFile
-from .rebuild import EVENTS_AT_ONCE, SESSION_COLUMNS, UNREADABLE, load_sql, origin, parts
+from .rebuild import EVENTS_AT_ONCE, SESSION_COLUMNS, UNREADABLE, fleet_base, load_sql, of_kind, origin, parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class _Check:
     # --- in the order of the history: the chain, the fleet, sessions --------------------------------------------
     def history(self) -> None:
         total = self.file.rows(self.sql["last_event"])[0][0] - self.anchor
+        self._begin()
         while True:
             with self.file.snapshot():
                 anchor = origin(self.file, self.sql)
@@ -72,6 +73,14 @@ class _Check:
                     self._compare_fleet()
                     return
             self.progress(self.events, max(total, self.events))
+
+    def _begin(self) -> None:
+        """Begin with what was carried over the cut of the history, if it was cut."""
+        self.fleet, self.open = fleet_base(self.file, self.sql, self.cut_to), SessionFold()
+        for line in of_kind(self.file, self.sql, CARRIED, self.cut_to) if self.cut_to else ():
+            data = told(line[8])
+            if data.get("at") == self.cut_to:
+                self._compare_sessions(self.open.carry(data))
 
     def _event(self, row: Any, ended: list[Row]) -> None:
         seq, at, kind, task, attempt, _, session, body, data, correlation, actor, known, text, kept, stored = row
@@ -93,36 +102,19 @@ class _Check:
             self.fault(f"event {seq} cannot be replayed: it does not say what its kind must")
 
     def _fold(self, row: Any, ended: list[Row]) -> None:
-        seq, _, kind, task, _, _, session, _, data, *_ = row
-        if kind == CARRIED:
-            ended.extend(self.open.carry(told(data)))
+        seq, _, kind, task, _, _, session, *_ = row
         if seq <= self.cut_to:
             return
-        if kind == SNAPSHOT:
-            self._begin_fleet(seq, told(data))
-        elif kind == PRUNED and task is None:
+        if kind == PRUNED and task is None:
             self.missing.discard(session)
             self.open.open.pop(session, None)
+            ended[:] = [one for one in ended if one["id"] != session]
         elif kind >= 60:
             over = self.open.apply(row[:10])
             if over is not None:
                 ended.append(over)
         if kind >= 30:
             self.fleet.apply(row[:10])
-
-    def _begin_fleet(self, seq: int, data: Row) -> None:
-        # A snapshot is of the moment the history is cut at: what came after it is applied once more.
-        if "queues" not in data or data["at"] < self.cut_to:
-            return
-        self.fleet = FleetFold()
-        self.fleet.load(data)
-        after = data["at"]
-        while after < seq:
-            rows = self.file.rows(self.sql["chain"], (after, EVENTS_AT_ONCE))
-            for row in rows:
-                if row[0] < seq and row[2] >= 30:
-                    self.fleet.apply(row[:10])
-            after = rows[-1][0] if rows else seq
 
     def _compare_sessions(self, folded: list[Row]) -> None:
         rows = {row[0]: row for row in self.file.rows(self.sql["sessions"], (dumps([one["id"] for one in folded]),))}
@@ -225,12 +217,17 @@ def verify(directory: str, progress: Callable[[int, int], None] | None = None) -
     """
     file = ReadFile(directory)
     try:
-        check = _Check(file, progress)
-        check.history()
-        check.tables()
-        return Verified(
-            check.events, check.tasks, check.sessions, check.anchor + 1, check.seq, check.head.hex(),
-            tuple(check.faults),
-        )  # fmt: skip
+        return verify_file(file, progress)
     finally:
         file.close()
+
+
+def verify_file(file: ReadFile, progress: Callable[[int, int], None] | None = None) -> Verified:
+    """Do the same for an open file, such as a backup."""
+    check = _Check(file, progress)
+    check.history()
+    check.tables()
+    faults = tuple(check.faults)
+    return Verified(
+        check.events, check.tasks, check.sessions, check.anchor + 1, check.seq, check.head.hex(), faults
+    )  # fmt: skip

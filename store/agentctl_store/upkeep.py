@@ -1,0 +1,108 @@
+"""Looking after a store: info, check, backup, restore, prune. None of it is needed for work to go on."""
+
+from __future__ import annotations
+
+from .record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .clock import Clock
+    from .domain.machine import State
+
+
+@record
+class StoreInfo:
+    """What a store is made of. Sizes in bytes, times in wall milliseconds."""
+
+    directory: str
+    schema: int
+    library: str  #: version of the SQLite library
+    store_bytes: int
+    log_bytes: int  #: the write-ahead log
+    free_bytes: int  #: inside the file, used again before it grows
+    sessions_bytes: int  #: output files of sessions
+    tasks: tuple[tuple[State, int], ...]
+    events: int
+    sessions: int
+    first_event_ms: int | None
+    last_event_ms: int | None
+    pruned_to_ms: int | None  #: the history begins after this
+
+
+@record
+class Finding:
+    """One thing a check looked at."""
+
+    name: str
+    ok: bool
+    said: str
+    remedy: str = ""
+
+
+@record
+class Backup:
+    """A backup that was read back and verified."""
+
+    path: str
+    bytes: int
+    events: int
+    head: str  #: hash of its last event, in hex
+
+
+@record
+class Pruned:
+    """What was forgotten."""
+
+    tasks: int
+    sessions: int
+    events: int
+    freed_bytes: int
+    longest_hold_ms: float  #: the longest that a step kept other writers waiting
+
+
+def info(directory: str) -> StoreInfo:
+    """Say how large a store is and what is in it. NotFound, StoreError and its kinds."""
+    from .sqlite.upkeep import info
+
+    return info(directory)
+
+
+def check(directory: str, progress: Callable[[int, int], None] | None = None) -> tuple[Finding, ...]:
+    """Look for damage: the place, permissions, the file, its schema, its history. Reads the whole store."""
+    from .sqlite.upkeep import check
+
+    return check(directory, progress)
+
+
+def backup(directory: str, path: str, clock: Clock, actor: str) -> Backup:
+    """Copy the store, as of one moment, to a new file, and verify the copy. Work goes on meanwhile.
+
+    Conflict when the file exists, StoreFull when there is no room, StoreCorrupt when the copy does not verify.
+    """
+    from .sqlite.upkeep import backup
+
+    return backup(directory, path, clock, actor)
+
+
+def restore(directory: str, path: str, clock: Clock, actor: str) -> str:
+    """Put a verified backup in the store's place; return where the old file was laid aside ("" if there was none).
+
+    AlreadyRunning while a supervisor or another process has the store open; StoreCorrupt for a bad backup.
+    """
+    from .sqlite.upkeep import restore
+
+    return restore(directory, path, clock, actor)
+
+
+def prune(
+    directory: str, older_than_ms: int, clock: Clock, actor: str, progress: Callable[[str, int], None] | None = None
+) -> Pruned:
+    """Forget tasks that were done or cancelled more than `older_than_ms` ago, and the history before that.
+
+    Dead letters and parents of tasks that are kept stay. `progress` hears ("tasks" or "events", how many so far).
+    """
+    from .sqlite.prune import prune
+
+    return prune(directory, older_than_ms, clock, actor, progress)
