@@ -13,8 +13,8 @@ _PATH_LIMIT = 100  #: bytes; sun_path holds 108 on Linux and 104 on macOS
 
 def poke(directory: str, word: bytes = b"task") -> bool:
     """Send `word` to the store's supervisor; False when none listens. Never raises, never blocks."""
-    path = os.path.join(directory, SOCKET)
-    if not os.path.exists(path):
+    path = f"{directory}/{SOCKET}"
+    if not os.access(path, os.F_OK):  # exists() makes and drops an exception: four times the cost on every add
         return False
     import _socket
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .connection import Transaction
 
 _ADDED = KINDS["task.added"]
+_PLAIN = (None, None, None, None)  #: no deadline, timeout, retry policy or creator
 
 
 def add(tx: Transaction, sql: dict[str, str], tasks: Sequence[NewTask], actor: str | None) -> list[Added]:
@@ -53,10 +54,33 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
     number = _insert(tx, sql, task.id, values)
     for parent, parent_state in parents:
         tx.execute(sql["insert_edge"], (parent, number, 1 if parent_state in FINAL else None))
-    told: dict[str, Any] = {"queue": queue}
-    optional = {
+    if parents or task.key or task.priority or fallback or available > now or values[9:] != _PLAIN:
+        told = _told(task, queue, available if available > now else None, fallback, still_open, parents)
+    else:
+        told = f'{{"queue":{queue}}}'
+    tx.event(
+        _ADDED, number, None, actor, told, body=body, body_digest=body_digest, correlation=correlation
+    )  # fmt: skip
+    if failed and fallback != "run":
+        from .ending import end_child_alone
+
+        state = end_child_alone(tx, sql, number, state, failed[0], fallback, actor)
+    return Added(number, True, state)
+
+
+def _told(
+    task: NewTask,
+    queue: int,
+    run_at: int | None,
+    fallback: str | None,
+    still_open: int,
+    parents: list[tuple[int, State]],
+) -> str:
+    """Return what the history must know of a new task beside its payload and correlation id, as JSON text."""
+    told: dict[str, Any] = {
+        "queue": queue,
         "priority": task.priority or None,
-        "run_at": available if available > now else None,
+        "run_at": run_at,
         "key": task.key,
         "after": [parent for parent, _ in parents] or None,
         "ended": [parent for parent, parent_state in parents if parent_state in FINAL] or None,
@@ -67,15 +91,7 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
         "retry": None if task.retry is None else as_dict(task.retry),
         "creator": task.creator,
     }
-    told.update((name, value) for name, value in optional.items() if value is not None)
-    tx.event(
-        _ADDED, number, None, actor, dumps(told), body=body, body_digest=body_digest, correlation=correlation
-    )  # fmt: skip
-    if failed and fallback != "run":
-        from .ending import end_child_alone
-
-        state = end_child_alone(tx, sql, number, state, failed[0], fallback, actor)
-    return Added(number, True, state)
+    return dumps({name: value for name, value in told.items() if value is not None})
 
 
 def _insert(tx: Transaction, sql: dict[str, str], number: int, values: tuple[Any, ...]) -> int:
