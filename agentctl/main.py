@@ -7,6 +7,7 @@ Whatever the fast path does not match beyond doubt goes to typer, made from the 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -41,6 +42,7 @@ NOUNS = frozenset(path.partition(" ")[0] for path in TABLE if " " in path)
 
 def main() -> NoReturn:
     """Run sys.argv and end the process."""
+    gc.disable()  # importing makes much and drops nothing; whoever works for longer switches it on again
     try:
         code = dispatch(sys.argv[1:])
     except BaseException as error:
@@ -87,6 +89,8 @@ def split(words: list[str]) -> tuple[str, list[str]]:
 def _run(found: Verb, values: dict[str, Any]) -> int:
     from .cli.call import run
 
+    if TABLE[found.path] != "task":
+        gc.enable()
     return run(found, values)
 
 

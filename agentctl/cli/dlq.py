@@ -14,7 +14,8 @@ from .acts import each
 from .call import Call, actor
 from .given import json_text, task_id
 from .table import Column, Form
-from .task_view import TASK, task_row
+from .task_rows import task_row
+from .task_view import TASK
 from .tasks import sorts, windows
 from .times import read_span
 from .verb import arg, opt, verb

@@ -205,9 +205,16 @@ def claim(
         pause_s = min(pause_s * 1.5, 0.5)
     if not won:
         raise NothingToClaim(f"nothing is ready in {', '.join(queues)}", "Look with: agentctl queue list")
-    from .task_view import CLAIM, claim_row
+    from .task_rows import claim_object, claim_row
 
-    return call.show(CLAIM, lambda: [claim_row(store, one) for one in won])
+    rows = [claim_row(store, one) for one in won]
+    if call.output == "jsonl" and call.fields is None:
+        for row in rows:
+            output.write_json(claim_object(row))
+        return 0
+    from .task_view import CLAIM
+
+    return call.show(CLAIM, lambda: rows)
 
 
 @verb(
@@ -314,7 +321,8 @@ def release(call: Call, *, attempt: str | None = None, reason: str = "released")
 )
 def show(call: Call, *, task: str | None = None) -> int:
     """Show one task."""
-    from .task_view import TASK, task_row
+    from .task_rows import task_row
+    from .task_view import TASK
 
     store = call.store
     number = task_id(store, needed(task, "task", "AGENTCTL_TASK"))

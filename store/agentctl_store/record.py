@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     def record(cls: type[T]) -> type[T]: ...
 
 else:
+    _FILLED_BY_LOOP = 3
 
     def record(cls):
         """Return `cls` remade as a frozen, slotted value type with one field per annotation, in order."""
@@ -39,15 +40,40 @@ else:
         return type(cls.__name__, cls.__bases__, body)
 
     def _first_init(self, *args, **kwargs):
-        # Compiling costs 60 µs a class; most processes make values of few.
+        # Compiling costs 60 to 250 µs a class, and a short process makes one or two values of a few classes:
+        # the first ones are filled by this loop, and whoever goes on making them gets a compiled constructor.
         kind = type(self)
+        made = kind.__dict__.get("__made__", 0)
+        if made == _FILLED_BY_LOOP or not _fill(self, kind, args, kwargs):
+            _compile_init(kind)
+            kind.__init__(self, *args, **kwargs)
+        kind.__made__ = made + 1
+
+    def _fill(self, kind, args, kwargs):
+        # False for whatever the compiled constructor has to refuse in its own words.
+        fields = kind.__fields__
+        if len(args) > len(fields):
+            return False
+        values = {**kind.__field_defaults__, **kwargs}
+        for name, value in zip(fields, args):  # noqa: B905 - the rest has names or defaults
+            if name in kwargs:
+                return False
+            values[name] = value
+        if len(values) != len(fields):
+            return False
+        for name in fields:
+            if name not in values:
+                return False
+            object.__setattr__(self, name, values[name])
+        return True
+
+    def _compile_init(kind):
         fields, defaults = kind.__fields__, kind.__field_defaults__
         arguments = ", ".join(f"{name}=_d[{name!r}]" if name in defaults else name for name in fields)
         assign = "\n".join(f" _set(self, {name!r}, {name})" for name in fields) or " pass"
         scope = {"_set": object.__setattr__, "_d": defaults}
         exec(f"def __init__(self{', ' if fields else ''}{arguments}):\n{assign}", scope)
         kind.__init__ = scope["__init__"]
-        kind.__init__(self, *args, **kwargs)
 
     def __setattr__(self, name, value):
         raise AttributeError(f"{type(self).__name__}.{name} is frozen")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from . import wake
-from .domain.retry import CLASSES, Failure
 from .domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN, NewTask
 from .errors import BadInput
 from .ids import check_correlation, check_key, check_name, id_range, new_correlation, new_id, write_id
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .domain.agent import SessionEnd
-    from .domain.retry import RetryPolicy
+    from .domain.retry import Failure, RetryPolicy
     from .domain.task import (
         Added,
         Attempt,
@@ -205,6 +204,8 @@ class TaskVerbs:
         end_session: SessionEnd | None = None,
     ) -> Ended:
         """End an attempt badly; what follows is in Ended. StaleAttempt when it no longer owns the task."""
+        from .domain.retry import CLASSES, Failure
+
         if failure.kind not in CLASSES:
             raise BadInput(f"there is no error class {failure.kind!r}", f"Classes are: {', '.join(CLASSES)}")
         cut = Failure(failure.kind, kept_text(failure.message), failure.exit_code, failure.retry_after_ms)

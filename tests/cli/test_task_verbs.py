@@ -8,6 +8,8 @@ import os
 import pytest
 from cli.command_kit import Fleet
 
+from agentctl.cli.task_view import CLAIM
+
 
 def rows(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
@@ -109,6 +111,18 @@ def test_a_beginning_of_an_id_names_its_task_and_an_ambiguous_one_does_not(fleet
     fleet.ok("task", "add", "--jsonl", "-", stdin=b'{"payload":1}\n{"payload":2}\n')
     assert fleet.run("task", "show", task[:2]).code == 2
     assert fleet.run("task", "show", "0000000000000").code == 3
+
+
+def test_the_short_way_to_print_a_claim_prints_what_its_columns_do(fleet: Fleet) -> None:
+    parent = fleet.ok("task", "add", "1", "-q", "parents", "-p", "9")
+    fleet.ok("task", "claim", "parents", "--agent", "a")
+    fleet.ok("task", "add", '{"a": [1]}', "--after", parent, "--deadline", "2h", "--timeout", "1m")
+    fleet.ok("task", "complete", f"{parent}.1", "-r", '{"r": null}')
+    (short,) = rows(fleet.ok("task", "claim", "default", "--agent", "a"))
+    fleet.ok("task", "release", str(short["attempt"]))
+    (long,) = rows(fleet.ok("task", "claim", "default", "--agent", "a", "-o", "jsonl", "--json", ",".join(short)))
+    assert list(short) == [column.name for column in CLAIM]
+    assert long == {**short, "attempt": f"{short['task']}.2", "attempts": 2}
 
 
 def test_waiting_ends_with_the_worst_that_happened(fleet: Fleet) -> None:

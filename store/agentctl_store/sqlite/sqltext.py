@@ -18,7 +18,7 @@ def load(name: str) -> dict[str, str]:
     with open(os.path.join(_HERE, name + ".sql"), encoding="utf-8") as file:
         text = file.read()
     for verb in VERBS:
-        if verb in text:
+        if f"({verb})" in text:
             states = ", ".join(f"'{state}'" for state in sources(verb))
             text = text.replace(f"@sources({verb})", states).replace(f"@target({verb})", f"'{target(verb)}'")
     blocks = {}
