@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 
 from agentctl.supervisor.proctree import boot_id, start_of
 from agentctl_store.errors import AlreadyRunning
 
 LOCK = "supervisor.lock"
+DYING_S = 1.0  #: how long the lock of a dead holder is waited for
+LOOK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +35,14 @@ class SupervisorLock:
         path = os.path.join(store, LOCK)
         # CLOEXEC: an agent that inherited the descriptor would keep the store locked after our death.
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _take(self._fd, store):
             os.close(self._fd)
             holder = read_holder(store)
             who = f"process {holder.pid}, for {holder.root}" if holder else "another process"
             raise AlreadyRunning(
                 f"the store at {store} is supervised already ({who})",
                 "Use that one (agentctl ps, agentctl tui), or end it with: agentctl down",
-            ) from None
+            )
         pid = os.getpid()
         told = {"pid": pid, "start": start_of(pid) or 0, "boot": boot_id(), "since": since_ms, "root": root}
         os.ftruncate(self._fd, 0)
@@ -53,6 +54,20 @@ class SupervisorLock:
             os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
+
+
+def _take(descriptor: int, store: str) -> bool:
+    """Take the flock. A holder that was killed while it started a child keeps it until that child's exec."""
+    deadline = time.monotonic() + DYING_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            holder = read_holder(store)
+            if holder is None or start_of(holder.pid) == holder.start or time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_S)
 
 
 def read_holder(store: str) -> Holder | None:

@@ -68,7 +68,7 @@ def test_a_poison_task_becomes_a_dead_letter_with_its_output_and_all_attempts(tm
         for one in (task, good):
             dead = f.task(one)
             assert (dead.state, dead.reason, dead.attempts) == ("dead", "max_attempts", 2)
-            assert [a.error for a in f.attempts(one)] == ["exit 1\ncannot parse line 3"] * 2
+            assert [a.error for a in f.attempts(one)] == ["exit 1: cannot parse line 3"] * 2
             assert all(a.session and a.exit_code == 1 for a in f.attempts(one))
 
 
