@@ -51,6 +51,7 @@ class Loop:
         self._due: dict[Key, int] = {}
         self._dry: set[str] = set()  #: agents whose queues were found empty
         self._dirty: set[Key] = set()
+        self._starts: dict[int, int] = {}  #: pids of sessions whose start is to be written at the next flush
         self._flush_ms = 0
         self._fill_ms = 0
         now = clock.now()
@@ -137,7 +138,7 @@ class Loop:
             case do.Open():
                 return self._opened(self.hands.open(slot))
             case do.NoteStart():
-                self.hands.note_start(action.session, action.pid)
+                self._starts[action.session] = action.pid
             case do.Stop():
                 return self.hands.stop(action)
             case do.Record():
@@ -234,6 +235,10 @@ class Loop:
     def flush(self) -> None:
         """Write the rows of slots that look different now, and tell changes of health."""
         now = self._clock.now()
+        for session, pid in self._starts.items():
+            if session in self.hands.live:  # a short task's start is not worth a write: its end says it all
+                self.hands.note_start(session, pid)
+        self._starts.clear()
         rows = {key: instance_of(self.slots[key], now) for key in self._dirty if key in self.slots}
         changed = {key: row for key, row in rows.items() if not same_row(row, self.saved.get(key))}
         self._dirty.clear()

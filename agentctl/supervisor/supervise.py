@@ -332,6 +332,7 @@ class Supervisor:
         if queues and self._store.unfinished(sorted(queues)):
             return
         self._idle = True
+        self._progress()
         self._tell("supervisor", "idle: no task is left to do")
         self.end("drain")
 
