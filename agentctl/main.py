@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 TABLE: dict[str, str] = {
     "init": "init",
     "demo": "demo",
-    **dict.fromkeys(("run", "down"), "fleet"),
+    **dict.fromkeys(("run", "down", "tui"), "fleet"),
     "ps": "ps",
     "logs": "logs",
-    "tui": "dashboard",
     "doctor": "doctor",
     **dict.fromkeys(("task add", "task claim", "task heartbeat", "task complete", "task fail"), "task"),
     **dict.fromkeys(("task release", "task show"), "task"),

@@ -1,4 +1,4 @@
-"""`agentctl tui`: the dashboard, with the store's reader, the acts of a person and the output of sessions."""
+"""The dashboard's outside: the store's reader, the acts of a person and the output of sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from agentctl_tui.ports import LogLine, Receipt
 
 from .acts import supervised
 from .call import Call, actor
-from .verb import opt, verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,15 +143,3 @@ def show_dashboard(call: Call, *, theme: str, ascii_only: bool) -> int:
         theme_name=theme,
         ascii_only=True if ascii_only else None,
     )
-
-
-@verb(
-    "tui",
-    summary="Show the fleet live in the terminal.",
-    details="Looking never blocks an agent; it works with or without a supervisor.",
-    theme=opt(help="The colours.", choices=("dark", "light")),
-    ascii_only=opt("--ascii", help="Use ASCII signs only."),
-)
-def tui(call: Call, *, theme: str = "dark", ascii_only: bool = False) -> int:
-    """Show the dashboard."""
-    return show_dashboard(call, theme=theme, ascii_only=ascii_only)

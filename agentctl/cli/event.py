@@ -123,7 +123,7 @@ def follow(call: Call, *, task: str | None = None, kind: tuple[str, ...] = (), a
 
 @verb(
     "event verify",
-    summary="Check that no event was changed or lost, and that replaying them gives the tables.",
+    summary="Check that no event was changed or lost, and that replay gives the tables.",
     details="Exit code 1 when something is wrong. Note the head down: a later verify can be held against it.",
     prints="table",
     head=opt(help="The head an earlier verify printed; it must still be part of the history.", metavar="SEQ:HASH"),

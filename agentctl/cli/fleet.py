@@ -1,4 +1,4 @@
-"""`agentctl run` and `agentctl down`: the supervisor in the foreground, detached or behind the dashboard."""
+"""`agentctl run`, `down` and `tui`: the supervisor in the foreground, detached or behind the dashboard."""
 
 from __future__ import annotations
 
@@ -75,3 +75,17 @@ def down(call: Call, *, now: bool = False, timeout: str = "60s") -> int:
     holder = end(call.place()[0], now=now, timeout_s=read_span(timeout, "--timeout") / 1000)
     call.note(f"Supervisor {holder.pid} has ended.")
     return 0
+
+
+@verb(
+    "tui",
+    summary="Show the fleet live in the terminal.",
+    details="Looking never blocks an agent; it works with or without a supervisor.",
+    theme=opt(help="The colours.", choices=("dark", "light")),
+    ascii_only=opt("--ascii", help="Use ASCII signs only."),
+)
+def tui(call: Call, *, theme: str = "dark", ascii_only: bool = False) -> int:
+    """Show the dashboard."""
+    from .dashboard import show_dashboard
+
+    return show_dashboard(call, theme=theme, ascii_only=ascii_only)

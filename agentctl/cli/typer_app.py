@@ -40,14 +40,18 @@ _SETTINGS: dict[str, Any] = {
 def run_typer(words: list[str], table: dict[str, str], run: Run) -> int:
     """Parse `words` with typer and run what they name. Raises BadInput for what it cannot parse."""
     # Only what the first word can mean is loaded; without one, or for completion, everything is.
-    paths = [path for path in table if words and path.partition(" ")[0] == words[0]] or list(table)
+    named = [path for path in table if words and path.partition(" ")[0] == words[0]]
+    paths = named or list(table)
     for module in dict.fromkeys(table[path] for path in paths):
         import_module(f"agentctl.cli.{module}")
     if COMPLETION_VARIABLE in os.environ:
         from typer._completion_classes import completion_init
 
         completion_init()
-    command = typer.main.get_command(build(run, {path: VERBS[path] for path in paths}))
+    # Above the verbs only their names and summaries are shown: no parameter has to be made for that.
+    listing = words in (["--help"], ["-h"]) or (bool(words) and words[0][:1] != "-" and not named)
+    whole = not listing or COMPLETION_VARIABLE in os.environ
+    command = typer.main.get_command(build(run, {path: VERBS[path] for path in paths}, whole=whole))
     try:
         code = command.main(words, prog_name="agentctl", complete_var=COMPLETION_VARIABLE, standalone_mode=False)
     except typer.TyperException as error:
@@ -57,8 +61,11 @@ def run_typer(words: list[str], table: dict[str, str], run: Run) -> int:
     return code if isinstance(code, int) else 0
 
 
-def build(run: Run, verbs: dict[str, Verb] = VERBS) -> typer.Typer:
-    """Make the app of `verbs`, all declared so far; a parsed one is handed to `run` with its values."""
+def build(run: Run, verbs: dict[str, Verb] = VERBS, *, whole: bool = True) -> typer.Typer:
+    """Make the app of `verbs`, all declared so far; a parsed one is handed to `run` with its values.
+
+    Without `whole` the verbs have no parameters: enough for the list of them.
+    """
     app = typer.Typer(
         help="Run a team of AI agents on your own machine overnight and be fine in the morning.", **_SETTINGS
     )
@@ -72,7 +79,9 @@ def build(run: Run, verbs: dict[str, Verb] = VERBS) -> typer.Typer:
                 nouns[noun] = typer.Typer(name=noun, help=_NOUNS[noun], no_args_is_help=True, **_SETTINGS)
                 app.add_typer(nouns[noun])
             group = nouns[noun]
-        group.command(name, help=_help(declared), short_help=declared.summary)(_function(declared, run))
+        group.command(name, help=_help(declared), short_help=declared.summary)(
+            _function(declared, run) if whole else _nothing
+        )
     return app
 
 
@@ -81,6 +90,10 @@ def _root(
 ) -> None:
     # `--version` itself never comes here: main.py answers it; the option stands here for the help text.
     pass
+
+
+def _nothing() -> int:
+    return 0
 
 
 def _help(declared: Verb) -> str:
