@@ -12,6 +12,7 @@ from agentctl.supervisor.facts import Exited, Fact
 from agentctl.supervisor.session_files import FactsReader
 from agentctl.supervisor.sessions import Live
 from agentctl.supervisor.slot import Run
+from agentctl_store.errors import StoreFull
 from agentctl_store.store import sessions_folder
 
 if TYPE_CHECKING:
@@ -47,7 +48,13 @@ def adopt(store: Store, session: Session, now: Moment) -> Adopted:
     live = Live((session.agent, session.slot), session.id, session.nonce, folder, None, FactsReader(folder))
     found: recover.Adoption = recover.NeverStarted()
     if os.path.isdir(folder):
-        found = recover.adopt(folder, session.nonce)
+        try:
+            found = recover.adopt(folder, session.nonce)
+        except OSError as error:
+            raise StoreFull(
+                f"the session folder {folder} cannot be written: {error.strerror}",
+                "Make room on this disk or mend the folder's permissions, then start again; nothing is lost",
+            ) from None
     if isinstance(found, recover.Running):
         live.shim = found.shim
         # Everything it said since its beginning is read again: totals and progress are as they were.

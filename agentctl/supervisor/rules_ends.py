@@ -49,7 +49,7 @@ def after(snapshot: Snapshot, now: Moment) -> list[Action]:
         slot = replace(slot, phase="backoff", why=why, due_ms=now.boot_ms + ended.hold_ms)
         return [*told, Become(slot)] if slot.welcome else [*told, *place(slot, now)]
     failed_start = ended.spawn_error is not None and not ended.never
-    if slot.takes_tasks:
+    if slot.takes_tasks or run.task is not None:  # its mode may have been changed while it ran
         if not failed_start:
             if not ended.never:
                 slot = replace(slot, history=replace(slot.history, streak=0, starts_ms=(), due_ms=0))

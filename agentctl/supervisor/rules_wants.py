@@ -39,8 +39,9 @@ def place(slot: Slot, now: Moment) -> list[Action]:
     if slot.want.desired == "paused" and not slot.takes_tasks:
         return [Become(_move(slot, "stopped", now, "paused; `agentctl agent resume` starts it"))]
     if history.due_ms > now.wall_ms:
-        waiting = _move(slot, "backoff", now, slot.why)
-        return [Become(replace(waiting, due_ms=now.boot_ms + history.due_ms - now.wall_ms))]
+        # A wall clock that was set back must not make the pause longer than any pause can be.
+        pause_ms = min(history.due_ms - now.wall_ms, slot.want.section.restart.cap_ms)
+        return [Become(replace(_move(slot, "backoff", now, slot.why), due_ms=now.boot_ms + pause_ms))]
     if slot.takes_tasks:
         slot = slot if slot.phase == "idle" else fresh_probes(_move(slot, "idle", now, ""), now.boot_ms)
         return [Become(slot), Claim()] if claims_now(slot) else [Become(slot)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from dataclasses import replace
 
 import pytest
@@ -250,6 +251,57 @@ def test_a_missed_watchdog_stops_the_session():
     assert do.Stop(9, "watchdog", 10_000) in after(slot, seen.Ticked(), 31_000)[1]
     fed, _ = after(slot, seen.Said(watchdog=True), 30_000)
     assert next_due_ms(fed) == 60_000
+
+
+def test_a_clock_that_was_set_back_does_not_lengthen_the_pause():
+    history = History(due_ms=at(0).wall_ms + 86_400_000)
+    slot, _ = after(slot_in("stopped", "worker", history=history), seen.Wanted(want("worker")), 0)
+    assert slot.phase == "backoff" and slot.due_ms <= CONFIG.agent["worker"].restart.cap_ms
+
+
+def test_a_task_agent_that_becomes_a_worker_finishes_its_task_and_starts_as_one():
+    as_worker = CONFIG.agent["tasker"].model_copy(update={"mode": "worker"})
+    slot, found = after(slot_in("busy"), seen.Wanted(replace(want("tasker"), section=as_worker)))
+    assert slot.phase == "busy" and do.Stop not in kinds(found)
+    slot, _ = after(slot, seen.Exited(SessionFacts(code=0)))
+    assert kinds(after(slot, seen.Recorded())[1]) == {do.Open}
+
+
+def random_fact(dice: random.Random, slot: Slot):
+    kind = dice.choice(FACTS)
+    if kind is seen.Opened:
+        # A session comes only as the answer to a claim or an open, which other phases never ask for.
+        return SAMPLES[kind] if slot.phase in ("idle", "backoff") else seen.Ticked()
+    if kind is seen.Wanted:
+        desired = dice.choice(["running", "running", "running", "paused", "draining", "stopped"])
+        changes = {"restart_seq": dice.randrange(3), "reset_seq": dice.randrange(3)}
+        return seen.Wanted(want(slot.agent, desired=desired, **changes))
+    if kind is seen.Exited:
+        stop = slot.run.stop if slot.run is not None else ""
+        return seen.Exited(SessionFacts(code=dice.choice([0, 1, 75]), stop_reason=stop, ran_ms=dice.randrange(10**6)))
+    return SAMPLES[kind]
+
+
+@pytest.mark.parametrize("agent", ["tasker", "worker"])
+def test_no_random_life_breaks_the_rules(agent):
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    dice, slot, now, recorded = random.Random(seed), slot_in("stopped", agent), 0, 0
+    for _ in range(5_000):
+        now += dice.choice([1, 50, 2_000, 40_000])
+        fact = random_fact(dice, slot)
+        before = slot
+        slot, found = after(slot, fact, now)
+        assert (slot.run is not None) == (slot.phase in RUNNING)
+        assert not (slot.history.latched and slot.phase in ("idle", "backoff")), "a latch holds"
+        if do.Record in kinds(found):
+            assert before.run.end is None, "an end is recorded once"
+            recorded += 1
+        if do.Claim in kinds(found) or do.Open in kinds(found):
+            assert slot.run is None and slot.want.desired == "running", "nothing starts unasked or beside another"
+        if do.Stop in kinds(found):
+            assert slot.phase == "stopping" and slot.run.end is None
+    assert recorded > 20
 
 
 def test_a_slot_that_is_not_wanted_any_more_goes_away_after_its_session():
