@@ -33,6 +33,8 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("agent pause", "agent resume", "agent restart", "agent scale"), "agent"),
     **dict.fromkeys(("queue list", "queue pause", "queue resume"), "queue"),
     **dict.fromkeys(("event list", "event follow", "event verify"), "event"),
+    **dict.fromkeys(("store info", "store check", "store backup"), "store"),
+    **dict.fromkeys(("store restore", "store prune", "store migrate"), "store"),
     **dict.fromkeys(("config check", "config show", "config schema"), "config"),
     "completion": "completion",
 }

@@ -53,7 +53,7 @@ def confirm(question: str, *, yes: bool, no_input: bool) -> bool:
     if yes:
         return True
     if no_input or not sys.stdin or not sys.stdin.isatty():
-        raise BadInput(f"{question.rstrip('?')} needs a confirmation, and nobody can answer here", "Add --yes")
+        raise BadInput(f"nobody can confirm this here: {question.rstrip('?')}", "If it is meant, add --yes")
     sys.stderr.write(printable(question) + " [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -7,6 +7,7 @@ import sys
 
 from agentctl_store.errors import AgentctlError, NotFound
 from agentctl_store.text import one_line
+from agentctl_store.upkeep import check_place
 
 from .call import FLEET_FILE, Call
 from .diagnostics import counted
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 MIN_FREE_BYTES = 1 << 30
 MIN_FILES = 1_024
-_NETWORK = frozenset(("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"))
 _COLUMNS = (Column("check"), Column("verdict"), Column("found"), Column("remedy"))
 
 
@@ -112,9 +112,7 @@ def _store(call: Call) -> Iterator[Finding]:
             yield "warn", f"{path} is open to others (mode {mode:03o})", f"chmod go= {path}"
     if not os.access(directory, os.W_OK):
         yield "fail", f"{directory} cannot be written", "Check its permissions and mount options"
-    kind = _filesystem(directory)
-    if kind in _NETWORK:
-        yield "fail", f"the store lies on {kind}, where locks do not hold", "Move it to a local disk with --store"
+    check_place(directory)
 
 
 def _space(call: Call) -> Iterator[Finding]:
@@ -172,22 +170,6 @@ def _fleet(call: Call) -> Iterator[Finding]:
     dead = sum(row.dead for row in call.reader.queues())
     if dead:
         yield "warn", counted(dead, "dead letter"), "agentctl dlq list"
-
-
-def _filesystem(path: str) -> str:
-    """Return the type of the file system that holds `path`; empty where the system does not tell."""
-    best, kind = "", ""
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                left, _, right = line.partition(" - ")
-                mount = left.split()[4].replace("\\040", " ")
-                inside = os.path.realpath(path)
-                if len(mount) >= len(best) and (inside + "/").startswith(mount.rstrip("/") + "/"):
-                    best, kind = mount, right.split()[0]
-    except (OSError, IndexError):
-        return ""
-    return kind
 
 
 CHECKS: tuple[tuple[str, Callable[[Call], Iterator[Finding]]], ...] = (

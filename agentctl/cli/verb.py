@@ -127,6 +127,7 @@ def opt(
 
 def verb(
     path: str,
+    /,
     *,
     summary: str,
     details: str = "",

@@ -62,6 +62,20 @@ class Pruned:
     longest_hold_ms: float  #: the longest that a step kept other writers waiting
 
 
+def schema_version() -> int:
+    """Return the schema that this agentctl reads and writes."""
+    from .sqlite.connection import SCHEMA_VERSION
+
+    return SCHEMA_VERSION
+
+
+def check_place(directory: str) -> None:
+    """Raise StoreError where a store would lie on a file system whose locks do not hold."""
+    from .sqlite.place import check_place
+
+    check_place(directory)
+
+
 def info(directory: str) -> StoreInfo:
     """Say how large a store is and what is in it. NotFound, StoreError and its kinds."""
     from .sqlite.upkeep import info
