@@ -92,6 +92,8 @@ class Dashboard(App[None]):
         self.feed.stop()
 
     def _boards(self) -> list[Listening]:
+        if not self.is_running:  # on the way out: screens lose their widgets before the feed ends
+            return []
         return [screen for screen in self.screen_stack if isinstance(screen, Listening) and screen.ready]
 
     def _tick(self) -> None:
