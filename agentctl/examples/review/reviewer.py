@@ -108,6 +108,8 @@ def main():
         return 65  # permanent: straight to the dead letters, with this text as the reason
     with open(os.environ["AGENTCTL_RESULT_FILE"], "w", encoding="utf-8") as file:
         json.dump(result, file)
+    # The result is in its file, so what is printed is only log.
+    print(f"{path}: {result['lines']:,} lines, findings: {sum(result['counts'].values())}")
     return 0
 
 
