@@ -104,6 +104,13 @@ class Call:
             self.note(empty)
         return 0
 
+    def expect(self, columns: Sequence[Column]) -> None:
+        """Raise BadInput now for a field that no column has: an act must not be done and then not told."""
+        if self.fields is not None:
+            from .table import Form
+
+            Form(columns, self.output, self.fields)
+
     def note(self, text: str) -> None:
         """Tell a person on stderr what was done."""
         from .diagnostics import narrate

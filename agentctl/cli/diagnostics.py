@@ -35,7 +35,7 @@ def report(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         return 0
     if isinstance(error, AgentctlError):
-        if getattr(error, "problems", None):
+        if len(getattr(error, "problems", ())) > 1:
             narrate("agentctl: " + cut(error.message, MAX_SENTENCE * 10))
         else:
             narrate("agentctl: " + _sentence(error))
@@ -63,7 +63,7 @@ def _sentence(error: AgentctlError) -> str:
     message = " ".join(error.message.split()).rstrip(".")
     remedy = " ".join(error.remedy.split()).rstrip(".")
     place = getattr(error, "file", "")
-    if place and place not in message:
+    if place and place not in error.message:
         line = getattr(error, "line", 0)
         message = f"{place}{f':{line}' if line else ''}: {message}"
     message += "" if message.endswith(("?", "!")) else "."

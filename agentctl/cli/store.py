@@ -95,6 +95,7 @@ def backup(call: Call, *, path: str) -> int:
     """Back the store up."""
     if len(os.fsencode(os.path.basename(path))) > MAX_FILE_NAME:
         raise BadInput("the backup's file name is too long", f"Use at most {MAX_FILE_NAME} bytes")
+    call.expect(_BACKUP)
     made = upkeep.backup(call.place()[0], path, Clock(), actor())
     row = {"path": made.path, "bytes": made.bytes, "events": made.events, "head": made.head}
     return call.show_one(_BACKUP, lambda: row)
@@ -138,6 +139,7 @@ def prune(call: Call, *, older_than: str | None = None) -> int:
     if older_than is None:
         raise BadInput("how old?", "Say it with --older-than, like --older-than 30d")
     older_than_ms = read_span(older_than, "--older-than")
+    call.expect(_PRUNED)
     directory = call.place()[0]
     if call.dry_run:
         output.say(f"would forget what ended more than {older_than} ago in the store at {directory}")

@@ -70,6 +70,10 @@ def add(
         raise BadInput("which payload?", "Give JSON as the argument, @FILE, - for stdin, or use --jsonl")
     if jsonl is not None and (payload is not None or key is not None):
         raise BadInput("--jsonl goes with neither a payload nor --key", "Leave one of them out")
+    if call.fields is not None:
+        from .task_view import ADDED
+
+        call.expect(ADDED)
     store = call.store
     asked: dict[str, Any] = {
         "queue": queue, "priority": priority, "key": key, "after": after, "on_parent_failure": on_parent_failure,
@@ -153,11 +157,10 @@ def _print_added(call: Call, added: list[Added]) -> int:
         if old:
             call.note(f"{write_id(old[0].id)} was added before under this key and is {old[0].state}")
         return 0
-    from .table import Column
+    from .task_view import ADDED
 
-    columns = (Column("task"), Column("created", "flag"), Column("state"), Column("result", "json"))
     rows = [{"task": write_id(a.id), "created": a.created, "state": a.state, "result": a.result} for a in added]
-    return call.show(columns, lambda: rows)
+    return call.show(ADDED, lambda: rows)
 
 
 @verb(
@@ -191,6 +194,10 @@ def claim(
     if instance is not None:
         named, slot = check_instance(instance)
         agent = agent or named
+    if call.fields is not None:
+        from .task_view import CLAIM
+
+        call.expect(CLAIM)
     name = needed(agent, "agent", "AGENTCTL_AGENT, or use --agent")
     lease_ms = 60_000 if lease is None else _span(lease, "--lease")
     until = time.monotonic() + (0 if wait is None else _span(wait, "--wait") / 1000)

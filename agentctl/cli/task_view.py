@@ -16,6 +16,7 @@ ATTEMPTS = (
     Column("error"),
 )
 PARENTS = (Column("task"), Column("queue"), Column("state"), Column("result", "json"), Column("reason"))
+ADDED = (Column("task"), Column("created", "flag"), Column("state"), Column("result", "json"))
 CLAIM = (
     Column("attempt"),
     Column("task"),

@@ -62,6 +62,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def _good(param: Param) -> str:
+    if param.metavar == "JSON":
+        return "1"
     return param.choices[0] if param.choices else {"int": "1", "float": "1"}.get(param.kind, "kept")
 
 
@@ -216,6 +218,20 @@ def test_wrong_usage_is_exit_code_2(fleet: Fleet, words: list[str]) -> None:
 def test_an_unknown_field_is_answered_with_the_fields_there_are(fleet: Fleet) -> None:
     ran = fleet.run("task", "list", "--json", "task,nope")
     assert "'nope'" in ran.err and "correlation" in ran.err
+
+
+def test_a_wrong_field_is_refused_before_anything_is_done(fleet: Fleet) -> None:
+    fleet.ok("task", "add", "1")
+    before = _mark(fleet)
+    for words in (
+        ["task", "add", "1"],
+        ["task", "claim", "default", "--agent", "a"],
+        ["store", "backup", "b.db"],
+        ["store", "prune", "--older-than", "0s", "--yes"],
+    ):
+        assert fleet.run(*words, "--json", "nope").code == 2
+        assert _mark(fleet) == before, words
+    assert not (fleet.folder / "b.db").exists()
 
 
 def test_what_agents_wrote_reaches_no_terminal_as_it_is(fleet: Fleet) -> None:
