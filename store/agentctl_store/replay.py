@@ -46,7 +46,6 @@ _ATTEMPT_DEFAULTS: Row = dict.fromkeys(
         "output_tokens", "cost_microusd",
     )
 )  # fmt: skip
-ENDS = (KINDS["task.completed"], KINDS["task.cancelled"], KINDS["task.buried"])  #: free or fail a task's children
 CARRIED, PRUNED = KINDS["task.carried"], KINDS["task.pruned"]
 GAP, SNAPSHOT = KINDS["clock.gap"], KINDS["store.pruned"]
 
@@ -67,7 +66,6 @@ class TaskFold:
         self.attempts: dict[int, Row] = {}
         self.edges: dict[int, bool] = {}  #: parent → whether it had ended by `based`
         self.based = 0  #: seq since which `edges` may have changed
-        self.left_blocked: int | None = None  #: seq at which it stopped waiting for parents
         self.pruned = False
         self._gaps, self._next_gap = gaps, 0
 
@@ -93,8 +91,6 @@ class TaskFold:
         self.attempts = {row["n"]: _ATTEMPT_DEFAULTS | row for row in base.get("attempts", ())}
         self.edges = {parent: bool(ended) for parent, ended in base.get("parents", ())}
         self.based = base["at"]
-        if self.task["state"] != "blocked":
-            self.left_blocked = self.based
         while self._next_gap < len(self._gaps) and self._gaps[self._next_gap][0] <= self.based:
             self._next_gap += 1
 
@@ -117,8 +113,6 @@ class TaskFold:
     def _leave(self, line: Line, state: str, **changes: Any) -> None:
         task = self.task
         assert task is not None
-        if task["state"] == "blocked":
-            self.left_blocked = line[0]
         task["open_parents"] = 0
         task["state"] = state
         task.update(changes)
@@ -138,7 +132,7 @@ class TaskFold:
         waiting = said.get("open", 0)
         ended = set(said.get("ended", ()))
         self.edges = {parent: parent in ended for parent in said.get("after", ())}
-        self.based, self.left_blocked = seq, None if waiting else seq
+        self.based = seq
         self.task = _TASK_DEFAULTS | {
             "id": number,
             "queue": said["queue"],

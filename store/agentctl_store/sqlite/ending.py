@@ -201,6 +201,8 @@ def _bury_alone(tx: Transaction, sql: dict[str, str], task: int, n: int | None, 
         task,
     )
     tx.execute(sql["bury"], values)
+    if told.get("from") == "blocked":
+        tx.execute(sql["end_edges"], (task,))
     tx.event(_BURIED, task, n, None, dumps(told))
 
 
@@ -281,6 +283,8 @@ def _cancel_alone(
     told: dict[str, Any],
 ) -> None:
     tx.execute(sql["cancel"], (tx.now.wall_ms, reason, task))
+    if told.get("from") == "blocked":
+        tx.execute(sql["end_edges"], (task,))
     tx.event(_CANCELLED, task, n, actor, dumps({"reason": reason, **told}))
 
 

@@ -88,15 +88,15 @@ def _by_task(lines: list[Line]) -> Iterator[tuple[int, list[Line]]]:
 
 def settle_parents(file: ReadFile, sql: dict[str, str], fold: TaskFold, until: int) -> None:
     """Say which parents ended while the task waited, and how many it still waits for."""
-    waiting = [parent for parent, ended in fold.edges.items() if not ended]
-    if not waiting or fold.task is None:
+    if fold.task is None:
         return
-    left = min(until + 1, NEVER if fold.left_blocked is None else fold.left_blocked)
-    if left > fold.based:
-        for (parent,) in file.rows(sql["parents_ended"], (dumps(waiting), fold.based, left)):
-            fold.edges[parent] = True
-    if fold.task["state"] == "blocked":
-        fold.task["open_parents"] = sum(not ended for ended in fold.edges.values())
+    if fold.task["state"] != "blocked":
+        fold.edges = dict.fromkeys(fold.edges, True)  # it waits for nobody, whatever became of the others
+        return
+    waiting = [parent for parent, ended in fold.edges.items() if not ended]
+    for (parent,) in file.rows(sql["parents_ended"], (dumps(waiting), fold.based, until)) if waiting else ():
+        fold.edges[parent] = True
+    fold.task["open_parents"] = sum(not ended for ended in fold.edges.values())
 
 
 def of_kind(file: ReadFile, sql: dict[str, str], kind: int, after: int, until: int = NEVER) -> Iterator[Line]:

@@ -105,6 +105,10 @@ SELECT 1 FROM edge WHERE parent = ? LIMIT 1
 SELECT t.id, t.open_parents, t.on_parent_failure, t.available_ms
 FROM edge e JOIN task t ON t.id = e.child WHERE e.parent = ? AND e.ended IS NULL AND t.state = 'blocked'
 
+-- name: end_edges
+-- A task that has ended waits for nobody.
+UPDATE edge SET ended = 1 WHERE child = ? AND ended IS NULL
+
 -- name: end_edge
 UPDATE edge SET ended = 1 WHERE parent = ? AND child = ?
 

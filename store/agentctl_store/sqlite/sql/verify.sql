@@ -36,7 +36,7 @@ WHERE e.task > ? AND e.task <= ? AND e.kind < 30 ORDER BY e.task, e.seq
 -- name: parents_ended
 -- Which of these tasks ended between two events: while its child waited for it.
 SELECT DISTINCT task FROM event
-WHERE task IN (SELECT value FROM json_each(?)) AND kind IN (6, 12, 13) AND seq > ? AND seq < ?
+WHERE task IN (SELECT value FROM json_each(?)) AND kind IN (6, 12, 13) AND seq > ? AND seq <= ?
 
 -- name: sessions
 SELECT s.id, a.name, s.slot, s.nonce, s.boot_id, s.task, s.attempt, s.pid, s.started_ms, s.ended_ms, s.outcome,
