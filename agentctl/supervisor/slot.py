@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 RUNNING: tuple[Phase, ...] = ("starting", "busy", "draining", "stopping")  #: phases with a session
 PROBES = ("startup", "liveness", "readiness")
-LOOK_MS = 10_000  #: how often the memory of a running session is looked at
+LOOK_MS = 10_000  #: how often a running session with a memory limit or a silence timeout is looked at
+LOOK_SELDOM_MS = 60_000  #: and one without
 STUCK_STOP_MS = 5_000  #: a stop that has not ended this long after its grace is asked for again, at once
 LEASE_SHARE = 3  #: a lease is extended this many times in its length
 PROGRESS_MS = 1_000  #: new progress is written at most this often
@@ -176,8 +177,10 @@ def limits_of(slot: Slot, run: Run) -> Iterator[tuple[int, str]]:
 
 def look_every_ms(slot: Slot) -> int:
     """Return how often a running session is looked at: often enough to tell of its silence before it is stopped."""
-    silence_ms = slot.want.section.silence_timeout_ms
-    return min(LOOK_MS, max(silence_ms // 4, 100)) if silence_ms else LOOK_MS
+    section = slot.want.section
+    if section.silence_timeout_ms:
+        return min(LOOK_MS, max(section.silence_timeout_ms // 4, 100))
+    return LOOK_MS if section.limits.memory_bytes else LOOK_SELDOM_MS
 
 
 def next_due_ms(slot: Slot) -> int | None:

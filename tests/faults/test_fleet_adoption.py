@@ -20,7 +20,7 @@ from agentctl.supervisor.session_files import read_shim
 from agentctl_store.ids import write_attempt
 
 STEPS = ("open", "opened", "claim", "claimed", "folder", "launched", "started", "record", "recorded", "stop")
-RANDOM_ROUNDS = 6
+RANDOM_ROUNDS = int(os.environ.get("AGENTCTL_KILL_ROUNDS", "6"))  #: raised for a soak
 
 TASK = """
 [agent.t]
