@@ -275,6 +275,9 @@ class Source:
     def instance(self, instance):
         return next((row for row in self.rows if row.instance == instance), None)
 
+    def sessions(self, instance, limit):
+        return ()
+
     def _letters(self, sort: str, wanted: Filter) -> list[DeadLetterRow]:
         rows = [item.row for item in self.letters.values() if _matches(item.row, wanted)]
         if wanted.reason is not None:

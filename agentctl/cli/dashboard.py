@@ -126,7 +126,8 @@ def _agents(targets: Sequence[str]) -> list[str]:
 
 def need_terminal() -> None:
     """Raise BadInput unless a person sits at a terminal."""
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
+    # Textual draws on the standard error stream: redirected, the screen would stay blank.
+    if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise BadInput("the dashboard needs a terminal", "Use agentctl ps, or agentctl ps --watch")
 
 

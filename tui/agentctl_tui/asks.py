@@ -84,13 +84,18 @@ class Letter(Ask):
 
 @dataclass(frozen=True, slots=True)
 class InstanceLog(Ask):
-    """The end of a running session's output, which grows without the store knowing."""
+    """The end of an instance's output, which grows without the store knowing; between two sessions, the last one's."""
 
-    session: str
+    instance: str
+    session: str | None
     live: bool = field(default=True, init=False)
 
     def read(self, reader: Reader, logs: Logs | None, now_ms: int) -> Sequence[LogLine]:
-        return tuple(logs.tail(self.session, LOG_LINES)) if logs is not None else ()
+        session = self.session
+        if session is None:
+            past = reader.sessions(self.instance, 1)
+            session = past[0].session if past else None
+        return tuple(logs.tail(session, LOG_LINES)) if logs is not None and session is not None else ()
 
 
 @dataclass(frozen=True, slots=True)

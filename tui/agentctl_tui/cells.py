@@ -103,6 +103,19 @@ def fit(cells: Line, size: int, right: bool = False, more: str = "…") -> Line:
     return tuple(kept)
 
 
+def fit_path(cells: Line, size: int, more: str = "…") -> Line:
+    """Return the line fitted; of a path too long for it the end is kept, where paths differ."""
+    if len(cells) == 1 and "/" in cells[0].text and " " not in cells[0].text and width(cells) > size > 1:
+        kept, used = "", 1
+        for character in reversed(cells[0].text):
+            used += cell_len(character)
+            if used > size:
+                break
+            kept = character + kept
+        return fit((cells[0]._replace(text=more + kept),), size)
+    return fit(cells, size, more=more)
+
+
 def spread(left: Line, right: Line, size: int) -> Line:
     """Return `left` and `right` at the two ends of a line of `size` cells; `left` gives way."""
     room = max(size - width(right), 0)

@@ -33,6 +33,7 @@ class Column(Generic[Row]):
     whole: bool = False  #: never cut below `most` as long as the column is shown
     rank: int = 0  #: the highest rank is dropped first when the table is too narrow
     right: bool = False
+    path: bool = False  #: often holds a path: its end is kept
     sort: str = ""  #: what the source sorts by for this column; empty: cannot be sorted
 
 

@@ -42,7 +42,10 @@ def instance_facts(row: InstanceRow, now_ms: int, size: int, glyphs: Glyphs) -> 
     session = (piece(row.session),) if row.session else (raw("none", "dim"),)
     lines.append(fact("session", session, pid, up, gap=dot))
     if row.task is None:
-        lines.append(fact("task", doing(row, now_ms) or (raw(glyphs.none, "dim"),), gap=dot))
+        # What keeps it from working stands above, as the reason.
+        quiet = bool(row.reason) or row.phase == "failed"
+        now = (raw("none", "dim"),) if quiet else doing(row, now_ms)
+        lines.append(fact("task", now or (raw("none", "dim"),), gap=dot))
     else:
         tries = (raw("attempt ", "dim"), raw(str(row.attempt or 1)))
         lines.append(fact("task", (piece(row.task, "strong"),), (piece(row.queue or ""),), tries, gap=dot))
@@ -50,10 +53,10 @@ def instance_facts(row: InstanceRow, now_ms: int, size: int, glyphs: Glyphs) -> 
         if row.progress:
             lines.append((raw(" " * LABEL), piece(short(row.progress), "dim")))
     lines.append(fact("signals", *_signals(row, at), gap=dot))
-    memory = (raw("memory ", "dim"), raw(units.size(row.memory_bytes)))
+    memory = (raw("mem ", "dim"), raw(units.size(row.memory_bytes)))
     restarts = (raw("restarts ", "dim"), raw(str(row.restarts), "amber" if row.restarts > 2 else "text"))
     done = (raw("done ", "dim"), raw(units.count(row.done)))
-    lines.append(fact("totals", done, memory, restarts if row.restarts else EMPTY, gap=dot))
+    lines.append(fact("totals", done, restarts if row.restarts else EMPTY, memory, gap=dot))
     return lines
 
 

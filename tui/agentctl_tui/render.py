@@ -113,7 +113,7 @@ def _number(text: str) -> Line:
 INSTANCE_COLUMNS: tuple[Column[InstanceRow], ...] = (
     Column("instance", "INSTANCE", _instance, least=10, most=26, whole=True, rank=0, sort="instance"),
     Column("health", "HEALTH", _health, least=11, most=11, rank=1, sort="health"),
-    Column("task", "TASK", _task, least=12, most=30, grow=2, rank=4, sort="task"),
+    Column("task", "TASK", _task, least=12, most=30, path=True, grow=2, rank=4, sort="task"),
     Column("doing", "DOING", _doing, least=16, most=34, grow=3, rank=2),
     Column("flow", "FLOW", _flow, least=LANE, most=LANE, rank=7),
     Column("done", "DONE", _done, least=4, most=6, rank=6, right=True),
@@ -170,7 +170,7 @@ def _letter_died(row: DeadLetterRow, at: Context) -> Line:
 
 
 DEAD_LETTER_COLUMNS: tuple[Column[DeadLetterRow], ...] = (
-    Column("title", "TASK", _letter_title, least=20, most=34, grow=2, rank=0, sort="id"),
+    Column("title", "TASK", _letter_title, least=20, most=34, path=True, grow=2, rank=0, sort="id"),
     Column("error", "ERROR", _letter_error, least=24, most=48, grow=3, rank=2),
     Column("reason", "REASON", _letter_reason, least=13, most=18, rank=6, sort="reason"),
     Column("queue", "QUEUE", _letter_queue, least=6, most=16, rank=5, sort="queue"),

@@ -91,6 +91,8 @@ class DeadLetterBoard(Board):
         if name == "letters":
             self.table.show(cast("Window[DeadLetterRow]", value))
             self._titles()
+            narrowed = self._filter.text or self._filter.reason
+            self.set_class(self.table.total == 0 and not narrowed and not self.panel.gone, "-void")
         elif name == "groups":
             self._groups = cast("tuple[DeadLetterGroup, ...]", value)
             self._show_groups()

@@ -77,6 +77,7 @@ class Fleet(Board):
             all_of = self.dash.summary.instances() if self.dash.summary else shown
             several = f"{shown} of {all_of}" if self._filter.text else str(shown)
             self.table.border_title = Content(f"Instances {several}")
+            self.set_class(shown == 0 and not self._filter.text, "-void")
         elif name == "log":
             self._log = cast("Sequence[LogLine]", value)
             self._show_log()
@@ -93,8 +94,8 @@ class Fleet(Board):
 
     def _ask_log(self) -> None:
         row = self.row
-        if row is not None and row.session is not None and self.query_one("#detail").display:
-            self.dash.feed.ask("log", InstanceLog(row.session))
+        if row is not None and self.query_one("#detail").display:
+            self.dash.feed.ask("log", InstanceLog(row.instance, row.session))
         else:
             self.dash.feed.drop("log")
             self._log = ()
@@ -137,8 +138,7 @@ class Fleet(Board):
         look = self.dash.look
         lines = log_lines(self._log, max(log.size.width, 20), look.glyphs)
         if not lines and self.row is not None:
-            why = "It has not written anything yet." if self.row.session else "No session, no log."
-            lines = [(raw(f" {why}", "dim"),)]
+            lines = [(raw(" It has not written anything yet.", "dim"),)]
         log.show(lines)
 
     def _empty(self) -> Sequence[Line]:

@@ -54,8 +54,7 @@ class InstanceView(Listening):
     def ask(self) -> None:
         wanted = Instances(Span(0, 20, "instance"), Filter(text=self.row.instance))
         self.dash.feed.ask("one", wanted)
-        if self.row.session is not None:
-            self.dash.feed.ask("log", InstanceLog(self.row.session))
+        self.dash.feed.ask("log", InstanceLog(self.row.instance, self.row.session))
         self.call_after_refresh(self.tick)
 
     def unask(self) -> None:
@@ -69,9 +68,8 @@ class InstanceView(Listening):
             rows = cast("Window[InstanceRow]", value).rows
             found = next((row for row in rows if row.instance == self.row.instance), None)
             if found is not None and found != self.row:
-                if found.session is not None and found.session != self.row.session:
-                    self.dash.feed.ask("log", InstanceLog(found.session))
                 self.row = found
+                self.dash.feed.ask("log", InstanceLog(found.instance, found.session))
         self.tick()
 
     def tick(self) -> None:

@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from agentctl_tui.cells import Line, Piece, fit, raw, width
+from agentctl_tui.cells import Line, Piece, fit, fit_path, raw, width
 from agentctl_tui.columns import Column, Context, widths
 from agentctl_tui.look import look_of
 from agentctl_tui.place import Place
@@ -240,7 +240,8 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         for at, ((column, size), cell) in enumerate(zip(columns, cells, strict=True)):
             if at:
                 parts.append((Piece(" " * GAP),))
-            parts.append(fit(cell, size, column.right, look.glyphs.more))
+            more = look.glyphs.more
+            parts.append(fit_path(cell, size, more) if column.path else fit(cell, size, column.right, more))
         return look.strip(parts, wide, "chosen" if chosen and self.has_focus_within else "ground")
 
     def _gutter(self, row: Row, chosen: bool) -> Line:
