@@ -104,14 +104,14 @@ async def test_sorting_by_key_and_by_click_on_the_header(sit):
         await seat.sees(lambda: "mailer/1" in seat.screen()[4])
         await seat.press("O")
         await seat.sees("HEALTH▼")
-        await seat.pilot.click("#instances", offset=(5, 1))
+        await seat.pilot.click("#instances", offset=(5, 0))
         await seat.sees("INSTANCE▲")
         await seat.sees(lambda: "aggregator/1" in seat.screen()[4])
 
 
 async def test_a_click_selects_and_the_wheel_scrolls(sit):
     async with sit(fleet_of(300)) as seat:
-        await seat.pilot.click("#instances", offset=(8, 6))
+        await seat.pilot.click("#instances", offset=(8, 5))
         await seat.sees("▌  worker/005")
         await seat.pilot._post_mouse_events([MouseScrollDown], "#instances", (8, 8))
         await seat.sees_no("worker/001 ")

@@ -168,7 +168,7 @@ async def test_the_bytes_on_the_wire_hold_only_the_drivers_own_sequences(tmp_pat
     child = subprocess.Popen([sys.executable, str(script)], stdin=follower, stdout=follower, stderr=follower, env=env)
     os.close(follower)
     taken = b""
-    keys = [b"\r", b"\x1b", b"jjjjjjjjjjjj", b"3", b"jjjjjjjjjjjj", b"\r", b"\x1b", b"q", b"y"]
+    keys = [b"\r", b"\x1b", b"jjjjjjjjjjjj", b"3", b"jjjjjjjjjjjj", b"\r", b"\x1b", b"q", b"q", b"q"]
     deadline, next_key = time.monotonic() + 30, time.monotonic() + 1.5
     try:
         while time.monotonic() < deadline and child.poll() is None:

@@ -9,16 +9,16 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
-from textual.content import Content
 
 from agentctl_store.read.models import DeadLetter, DeadLetterGroup, DeadLetterRow, Filter
 from agentctl_tui import units
 from agentctl_tui.asks import DeadLetters, Groups, LastOutput, Letter
 from agentctl_tui.bindings import DEAD
-from agentctl_tui.cells import Line, clean, raw
+from agentctl_tui.cells import Line, raw
 from agentctl_tui.ports import LogLine
 from agentctl_tui.render import DEAD_LETTER_COLUMNS, GROUP_COLUMNS, reason
 from agentctl_tui.screens.board import Board
+from agentctl_tui.widgets.drawn import Panel
 from agentctl_tui.widgets.entry import PayloadEditor
 from agentctl_tui.widgets.letter_panel import LetterPanel
 from agentctl_tui.widgets.table import LiveTable
@@ -40,17 +40,17 @@ class DeadLetterBoard(Board):
 
     def body(self) -> ComposeResult:
         with Container(id="body"):
-            yield LiveTable(GROUP_COLUMNS, lambda row: row.key or ALL, sort="", id="groups", empty=tuple).add_class(
-                "panel"
-            )
-            yield LiveTable(
-                DEAD_LETTER_COLUMNS,
-                lambda row: row.task,
-                sort="-died",
-                id="letters",
-                markable=True,
-                empty=self._empty,
-            ).add_class("-main", "panel")
+            with Panel(id="reasons", classes="panel"):
+                yield LiveTable(GROUP_COLUMNS, lambda row: row.key or ALL, sort="", id="groups", empty=tuple)
+            with Panel(id="list", classes="panel"):
+                yield LiveTable(
+                    DEAD_LETTER_COLUMNS,
+                    lambda row: row.task,
+                    sort="-died",
+                    id="letters",
+                    markable=True,
+                    empty=self._empty,
+                ).add_class("-main")
             yield LetterPanel(self.dash.drafts, id="letter").add_class("panel")
 
     @property
@@ -66,7 +66,7 @@ class DeadLetterBoard(Board):
         return self.table.selected
 
     def on_mount(self) -> None:
-        self.query_one("#groups").border_title = Content("Reasons")
+        self.query_one("#reasons", Panel).entitle("Reasons")
         self._titles()
 
     # --- feed
@@ -167,7 +167,7 @@ class DeadLetterBoard(Board):
     def _titles(self) -> None:
         group = f" {look_dot(self)} {reason(self._filter.reason)}" if self._filter.reason else ""
         marked = f" {look_dot(self)} {len(self.table.marks)} marked" if self.table.marks else ""
-        self.table.border_title = Content(clean(f"Dead letters {units.count(self.table.total)}{group}{marked}"))
+        self.query_one("#list", Panel).entitle(f"Dead letters {units.count(self.table.total)}{group}{marked}")
 
     def _empty(self) -> Sequence[Line]:
         if self._filter.text or self._filter.reason:

@@ -8,8 +8,7 @@ from typing import ClassVar, cast
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Vertical
-from textual.content import Content
+from textual.containers import Container
 
 from agentctl_store.read.models import Filter, InstanceRow
 from agentctl_tui.asks import InstanceLog, Instances
@@ -19,6 +18,7 @@ from agentctl_tui.detail import instance_facts, log_lines, rule
 from agentctl_tui.ports import LogLine
 from agentctl_tui.render import INSTANCE_COLUMNS, USAGE_COLUMNS, flow_top
 from agentctl_tui.screens.board import Board
+from agentctl_tui.widgets.drawn import Panel
 from agentctl_tui.widgets.lines import Lines
 from agentctl_tui.widgets.table import LiveTable
 from agentctl_tui.window import Window
@@ -36,16 +36,20 @@ class Fleet(Board):
         self._log: Sequence[LogLine] = ()
 
     def body(self) -> ComposeResult:
+        columns = INSTANCE_COLUMNS
+        if self.dash.usage:
+            columns = (*INSTANCE_COLUMNS[:4], *USAGE_COLUMNS, *INSTANCE_COLUMNS[4:])
         with Container(id="body"):
-            yield LiveTable(
-                (*INSTANCE_COLUMNS[:4], *USAGE_COLUMNS, *INSTANCE_COLUMNS[4:]) if self.dash.usage else INSTANCE_COLUMNS,
-                lambda row: row.instance,
-                sort="instance",
-                id="instances",
-                empty=self._empty,
-                top=flow_top,
-            ).add_class("-main", "panel")
-            with Vertical(id="detail", classes="panel"):
+            with Panel(id="list", classes="panel"):
+                yield LiveTable(
+                    columns,
+                    lambda row: row.instance,
+                    sort="instance",
+                    id="instances",
+                    empty=self._empty,
+                    top=flow_top,
+                ).add_class("-main")
+            with Panel(id="detail", classes="panel"):
                 yield Lines(id="facts")
                 yield Lines(id="log", follow=True, scrolls=True)
 
@@ -56,9 +60,6 @@ class Fleet(Board):
     @property
     def row(self) -> InstanceRow | None:
         return self.table.selected
-
-    def on_mount(self) -> None:
-        self.table.border_title = Content("Instances")
 
     # --- feed
 
@@ -76,7 +77,7 @@ class Fleet(Board):
             shown = self.table.total
             all_of = self.dash.summary.instances() if self.dash.summary else shown
             several = f"{shown} of {all_of}" if self._filter.text else str(shown)
-            self.table.border_title = Content(f"Instances {several}")
+            self.query_one("#list", Panel).entitle(f"Instances {several}")
             self.set_class(shown == 0 and not self._filter.text, "-void")
         elif name == "log":
             self._log = cast("Sequence[LogLine]", value)
@@ -117,7 +118,7 @@ class Fleet(Board):
     # --- drawing
 
     def _detail(self) -> None:
-        panel = self.query_one("#detail", Vertical)
+        panel = self.query_one("#detail", Panel)
         facts = self.query_one("#facts", Lines)
         row, look = self.row, self.dash.look
         size = max(facts.size.width, 20)
@@ -125,7 +126,7 @@ class Fleet(Board):
             panel.border_title = None
             facts.show(())
             return
-        panel.border_title = Content(clean(row.instance))
+        panel.entitle(row.instance)
         lines = [
             *instance_facts(row, look.now_ms(), size, look.glyphs),
             rule("log", size, look.glyphs),

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 from textual import events
-from textual.geometry import Region, Size
-from textual.scroll_view import ScrollView
+from textual.geometry import Size
 from textual.strip import Strip
 
-from agentctl_tui.cells import EMPTY, Line
+from agentctl_tui.cells import EMPTY, Line, fit
 from agentctl_tui.look import look_of
+from agentctl_tui.widgets.drawn import Drawn
 
 
-class Lines(ScrollView, can_focus=False):
+class Lines(Drawn, can_focus=False):
     """Shows lines; a click on a piece with an action runs it.
 
     With `follow`, the end stays in view while lines are added, unless a person scrolled away from it.
@@ -52,6 +52,9 @@ class Lines(ScrollView, can_focus=False):
             return
         at_end = self.scroll_offset.y >= self.max_scroll_y
         self._lines = new
+        if self._strips is not None:
+            for index in [i for i in self._strips if old[i : i + 1] != new[i : i + 1]]:
+                del self._strips[index]
         if self._scrolls and len(new) != len(old):
             self.virtual_size = Size(0, len(new))
             if self._follow and at_end:
@@ -61,12 +64,15 @@ class Lines(ScrollView, can_focus=False):
             before = old[index] if index < len(old) else EMPTY
             after = new[index] if index < len(new) else EMPTY
             if before != after:
-                self.refresh(Region(0, index - first, self.size.width, 1))
+                self.redraw(index)
 
-    def render_line(self, y: int) -> Strip:
-        index = y + self.scroll_offset.y
-        cells = self._lines[index] if index < len(self._lines) else EMPTY
-        return look_of(self).line(cells, self.size.width, self._ground)
+    def draw(self, line: int, width: int) -> Strip:
+        cells = self._lines[line] if line < len(self._lines) else EMPTY
+        look = look_of(self)
+        room = self.size.width  # without the scrollbar
+        if room == width:
+            return look.line(cells, width, self._ground)
+        return look.strip((fit(cells, room, more=look.glyphs.more),), width, self._ground)
 
     async def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)

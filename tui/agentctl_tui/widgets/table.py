@@ -14,20 +14,20 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from agentctl_tui.cells import Line, Piece, fit, fit_path, raw, width
 from agentctl_tui.columns import Column, Context, widths
 from agentctl_tui.look import look_of
 from agentctl_tui.place import Place
+from agentctl_tui.widgets.drawn import Drawn
 from agentctl_tui.window import Row, Span, Window
 
 GUTTER = 3  #: cursor, mark, blank
 GAP = 2
 
 
-class LiveTable(ScrollView, Generic[Row], can_focus=True):
+class LiveTable(Drawn, Generic[Row], can_focus=True):
     """A table of rows that live elsewhere."""
 
     DEFAULT_CSS = """
@@ -140,7 +140,7 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         move_to = self._place.take(window, self.first, self.visible_rows)
         self._group_top = self._top_of(window.rows)
         size = Size(0, self.total + 1)
-        if size != self.virtual_size:
+        if size != self.virtual_size or not self.total:
             self.virtual_size = size
             self.refresh()
         if move_to is not None:
@@ -164,8 +164,12 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
             if row is not None:
                 cells[index] = tuple(column.cell(row, context) for column, _ in columns)
             if self._cells.get(index) != cells.get(index):
-                self.refresh_line(index + 1)
+                self.redraw(index + 1)
         self._cells = cells
+        if self._strips is not None:
+            # What is off screen may have changed unseen.
+            for line in [line for line in self._strips if line and line - 1 not in cells]:
+                del self._strips[line]
         self._measure()
 
     def select_id(self, row_id: str) -> None:
@@ -221,15 +225,17 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
                         self._seen[column.key] = wide
         self._columns_now()
 
-    def render_line(self, y: int) -> Strip:
-        look = look_of(self)
-        wide = self.size.width
-        if y == 0:
-            return look.strip(self._header(), wide)
-        index = y - 1 + self.first
+    def line_at(self, y: int) -> int:
+        return y + self.scroll_offset.y if y else 0  # the header stays
+
+    def draw(self, line: int, width: int) -> Strip:
+        look, room = look_of(self), self.size.width
+        if line == 0:
+            return look.strip(self._header(), width)
+        index = line - 1
         row = self._place.rows.get(index)
         if row is None:
-            return self._filler(y - 1, index)
+            return self._filler(index - self.first, index).adjust_cell_length(width, look.style(""))
         columns = self._columns_now()
         cells = self._cells.get(index)
         if cells is None or len(cells) != len(columns):
@@ -242,7 +248,13 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
                 parts.append((Piece(" " * GAP),))
             more = look.glyphs.more
             parts.append(fit_path(cell, size, more) if column.path else fit(cell, size, column.right, more))
-        return look.strip(parts, wide, "chosen" if chosen and self.has_focus_within else "ground")
+        used = self._layout_width(columns)
+        parts.append((Piece(" " * max(room - used, 0)),))
+        return look.strip(parts, width, "chosen" if chosen and self.has_focus_within else "ground")
+
+    @staticmethod
+    def _layout_width(columns: list[tuple[Column[Row], int]]) -> int:
+        return GUTTER + sum(size for _, size in columns) + GAP * (len(columns) - 1)
 
     def _gutter(self, row: Row, chosen: bool) -> Line:
         glyphs = look_of(self).glyphs
@@ -284,8 +296,8 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         place = self._place
         old = place.cursor
         changed = place.move(index)
-        self.refresh_line(old + 1)
-        self.refresh_line(place.cursor + 1)
+        self.redraw(old + 1)
+        self.redraw(place.cursor + 1)
         self._drawn_cursor = place.cursor
         if place.cursor < self.first:
             self.scroll_to(y=place.cursor, animate=False, force=True)
@@ -309,10 +321,10 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         self._ask()
 
     def on_focus(self) -> None:
-        self.refresh_line(self._place.cursor + 1)
+        self.redraw(self._place.cursor + 1)
 
     def on_blur(self) -> None:
-        self.refresh_line(self._place.cursor + 1)
+        self.redraw(self._place.cursor + 1)
 
     def action_move(self, by: int) -> None:
         self._go(self._place.cursor + by)
@@ -331,7 +343,7 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
         if not self._markable or self.selected_id is None:
             return
         self.marks ^= {self.selected_id}
-        self.refresh_line(self._place.cursor + 1)
+        self.redraw(self._place.cursor + 1)
         self.post_message(self.Marked(self))
         self._go(self._place.cursor + 1)
 
@@ -350,7 +362,7 @@ class LiveTable(ScrollView, Generic[Row], can_focus=True):
 
     def _resort(self) -> None:
         self._place.goto = self.selected_id
-        self.refresh_line(0 + self.first)
+        self.refresh()
         self._ask(force=True)
 
     def on_click(self, event: events.Click) -> None:
