@@ -12,6 +12,7 @@ import pytest
 from history import Final, anomalies, read
 
 from agentctl_store.clock import Clock, Moment
+from agentctl_store.replay import verify
 from agentctl_store.sqlite import gate
 from agentctl_store.sqlite.connection import GENESIS, digest, link
 from agentctl_store.store import Store, TaskRequest, open_store
@@ -66,6 +67,8 @@ def assert_whole(directory: Path) -> None:
     assert claims == db.execute("SELECT count(*) FROM attempt").fetchone()[0], "claims and attempts differ"
     assert ends == db.execute("SELECT count(*) FROM task WHERE state = 'done'").fetchone()[0]
     db.close()
+    found = verify(str(directory))
+    assert found.intact, "replaying the history does not give the tables: " + "; ".join(found.faults[:5])
 
 
 def assert_honest(directory: Path, logs: Path) -> None:

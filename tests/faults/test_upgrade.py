@@ -14,7 +14,7 @@ import pytest
 from faults.store_kit import assert_whole, filled, finals, raw
 
 from agentctl_store.errors import StoreTooNew
-from agentctl_store.sqlite import connection, migrate
+from agentctl_store.sqlite import connection, migrate, readfile
 from agentctl_store.store import TaskRequest, open_store
 
 SECOND = """-- A column, a table of its own filled from what is there, and an index.
@@ -35,7 +35,8 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[in
     number = connection.SCHEMA_VERSION + 1
     (folder / f"{number:04d}_colour.sql").write_text(SECOND)
     monkeypatch.setattr(migrate, "HERE", str(folder))
-    monkeypatch.setattr(connection, "SCHEMA_VERSION", number)
+    for module in (connection, readfile):
+        monkeypatch.setattr(module, "SCHEMA_VERSION", number)
     return number
 
 
