@@ -6,6 +6,7 @@ they do exactly the same work there.
 
 from __future__ import annotations
 
+import struct
 import time
 from typing import Any
 
@@ -48,3 +49,24 @@ def run(db: Any, statements: list[Statement]) -> float:
     for sql, values in statements:
         execute(sql, values).fetchall()
     return time.perf_counter() - began
+
+
+def packed(statements: list[Statement]) -> bytes:
+    """The statements as floor.c reads them."""
+    texts = list(dict.fromkeys(sql for sql, _ in statements))
+    index = {sql: number for number, sql in enumerate(texts)}
+    out = [struct.pack("=i", len(texts))]
+    for sql in texts:
+        data = sql.encode()
+        out += [struct.pack("=i", len(data)), data]
+    for sql, values in statements:
+        out.append(struct.pack("=ii", index[sql], len(values)))
+        for value in values:
+            if value is None:
+                out.append(struct.pack("=i", 0))
+            elif isinstance(value, int):
+                out.append(struct.pack("=iq", 1, value))
+            else:
+                data = value if isinstance(value, bytes) else value.encode()
+                out += [struct.pack("=ii", 4 if isinstance(value, bytes) else 3, len(data)), data]
+    return b"".join(out)
