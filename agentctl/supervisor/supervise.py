@@ -134,7 +134,7 @@ class Supervisor:
         self._version = self._store.version()
         self._loop.warm()
         instances, queues = len(wanted), {q for name in self._config.agent for q in self._config.queues_of(name)}
-        text = f"supervising {instances} instances of {len(self._config.agent)} agents, {len(queues)} queues"
+        text = f"supervising {instances} instances of {len(self._config.agent)} agents on {len(queues)} queues"
         self._tell("supervisor", text + (f"; adopted {adopted} running sessions" if adopted else ""))
 
     def _adopt(self, wanted: dict[Key, Want], memos: dict[Key, Instance]) -> int:
@@ -289,7 +289,8 @@ class Supervisor:
         done = self._loop.counts["task"]
         if done != self._told:
             runs = sum(slot.run is not None and slot.takes_tasks for slot in self._loop.slots.values())
-            self._tell("progress", f"{done} tasks done" + (f", {runs} running" if runs else ""))
+            count = "1 task" if done == 1 else f"{done} tasks"
+            self._tell("progress", f"{count} done" + (f", {runs} running" if runs else ""))
         self._told = done
 
     def _sweep(self, now_ms: int) -> None:

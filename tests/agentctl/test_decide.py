@@ -15,7 +15,7 @@ from agentctl.supervisor import actions as do
 from agentctl.supervisor import facts as seen
 from agentctl.supervisor.decide import CELLS, Snapshot, decide
 from agentctl.supervisor.facts import FACTS
-from agentctl.supervisor.slot import RUNNING, Run, Slot, Want, claims_now, next_due_ms
+from agentctl.supervisor.slot import RUNNING, ProbeRun, Run, Slot, Want, claims_now, next_due_ms
 from agentctl_store.clock import Moment
 from agentctl_store.domain.agent import PHASES
 
@@ -197,6 +197,7 @@ def test_a_crashing_worker_backs_off_then_latches_until_a_person_acts():
         slot, _ = after(slot, seen.Exited(SessionFacts(code=1, ran_ms=10, stderr_tail="boom")), now)
         slot, _ = after(slot, seen.Recorded(), now)
         if slot.phase == "backoff":
+            assert slot.due_ms >= now + 500
             assert after(slot, seen.Ticked(), slot.due_ms - 1)[1] == []
             now = slot.due_ms
             slot, found = after(slot, seen.Ticked(), now)
@@ -237,6 +238,11 @@ def test_liveness_restarts_readiness_only_stops_claims():
     slot, found = after(slot, seen.Probed("liveness", False, "refused"))
     assert do.Stop not in kinds(found)
     assert do.Stop(9, "liveness", 10_000) in after(slot, seen.Probed("liveness", False, "refused"))[1]
+
+    unready = slot_in("busy", "gated", probes=(("readiness", ProbeRun()),))
+    for _ in range(5):
+        unready, found = after(unready, seen.Probed("readiness", False, "refused"))
+        assert do.Stop not in kinds(found)
 
     gated, _ = after(slot_in("stopped", "gated"), seen.Wanted(want("gated")))
     assert gated.phase == "idle" and not claims_now(gated)
