@@ -7,6 +7,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+
 from screenshots import AFTERWARDS, FOLDER, MAX_BYTES, WORKING, local
 
 PICTURES = [view.name for view in (*WORKING, *AFTERWARDS)]

@@ -12,10 +12,12 @@ from agentctl.supervisor.facts import Exited, Fact
 from agentctl.supervisor.session_files import FactsReader
 from agentctl.supervisor.sessions import Live
 from agentctl.supervisor.slot import Run
-from agentctl_store.errors import StoreFull
+from agentctl_store.errors import Conflict, NotFound, StoreError, StoreFull
 from agentctl_store.store import sessions_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from agentctl_store.clock import Moment
     from agentctl_store.domain.agent import Session
     from agentctl_store.store import Store
@@ -31,6 +33,20 @@ class Adopted:
     run: Run
     facts: tuple[Fact, ...]
     runs: bool
+
+
+def keep_leases(store: Store, sessions: Iterable[Session], lease_ms: Callable[[Session], int]) -> None:
+    """Extend the leases of all sessions with a task, before anything is decided.
+
+    They may have run out while nobody supervised, and the first claim would take every one of these tasks for lost:
+    agents that work, and results that wait on disk.
+    """
+    for session in sessions:
+        if session.task is not None and session.attempt is not None:
+            try:
+                store.heartbeat(session.task, session.attempt, lease_ms=lease_ms(session))
+            except (Conflict, NotFound, StoreError):
+                continue
 
 
 def adopt(store: Store, session: Session, now: Moment) -> Adopted:

@@ -37,6 +37,7 @@ Wanted       rouse    settle  rule      rule     hasten      press     reconside
 CancelAsked  -        -       cancel    cancel   cancel      -         -           -
 Outlived     -        -       outlive   outlive  outlive     -         -           -
 Slept        -        -       slept     slept    slept       slept     -           -
+Delayed      -        -       keep      keep     keep        keep      -           -
 Ticked       -        wait    watch     watch    watch       insist    retry       -
 """
 

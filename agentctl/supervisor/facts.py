@@ -117,6 +117,11 @@ class Slept:
 
 
 @dataclass(frozen=True, slots=True)
+class Delayed:
+    """The supervisor comes late (it was stopped, or the store kept it waiting): leases go before all else."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """A deadline of the slot has come."""
 
@@ -134,9 +139,10 @@ Fact = (
     | CancelAsked
     | Outlived
     | Slept
+    | Delayed
     | Ticked
 )
 FACTS: tuple[type[Fact], ...] = (
     WorkSeen, Held, Opened, Started, Said, Exited, Recorded, Probed, Wanted, CancelAsked, Outlived, Slept,
-    Ticked,
+    Delayed, Ticked,
 )  # fmt: skip

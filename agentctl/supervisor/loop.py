@@ -31,6 +31,7 @@ FLUSH_MS = 200  #: instance rows are written at most this often
 FILL_MS = 5  #: between two spare shims that are started ahead
 NO_PIDFD_MS = 100  #: how often sessions are looked at where the system has no pidfds
 SPIN_MS = 20  #: a deadline that stays in the past is not tried again before this
+LATE_MS = 250  #: leases whose extension is overdue by more go before what else has happened
 SLEPT_MS = 1_000  #: a longer gap between the boot clock and the awake clock is a sleep of the machine
 MAX_FACTS = 10_000  #: facts that one fact may lead to; more is a mistake of ours
 
@@ -83,6 +84,13 @@ class Loop:
         if slept_ms > SLEPT_MS:
             for key in list(self.slots):
                 self.tell(key, seen.Slept(slept_ms))
+
+    def catch_up(self) -> None:
+        """Extend what is overdue before a claim or a sweep takes those tasks for lost, after this process was stopped
+        or the store kept it waiting."""
+        late_ms = self._clock.now().boot_ms - LATE_MS
+        for key in [key for key, at in self._due.items() if at <= late_ms]:
+            self.tell(key, seen.Delayed())
 
     def _own_due_ms(self, until_ms: int) -> int:
         due = [until_ms, *(one.at_ms for one in self._recorder.due.values())]
@@ -160,6 +168,7 @@ class Loop:
     def _claim(self, key: Key, slot: Slot) -> list[seen.Fact]:
         if slot.agent in self._dry:
             return []
+        self.catch_up()
         found = self.hands.claim(slot)
         if not found:
             self._dry.add(slot.agent)

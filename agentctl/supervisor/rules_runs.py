@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agentctl_store.clock import Moment
 
 __all__ = [
-    "cancel", "claim", "hold", "insist", "noted", "open", "outlive",
+    "cancel", "claim", "hold", "insist", "keep", "noted", "open", "outlive",
     "probed", "retry", "said", "slept", "start", "wait", "watch",
 ]  # fmt: skip
 
@@ -193,6 +193,14 @@ def slept(snapshot: Snapshot, now: Moment) -> list[Action]:
     if run.started_ms is not None:
         moved["started_ms"] = run.started_ms + fact.gap_ms
     return [Become(replace(slot, run=replace(run, **moved)))]
+
+
+def keep(snapshot: Snapshot, now: Moment) -> list[Action]:
+    """Extend the lease if that is due; also of a run whose end was not taken in yet: its result must not be lost."""
+    slot, run = snapshot.slot, snapshot.slot.run
+    assert run is not None
+    leases = _leases_due(slot, run, now) if run.end is None else []
+    return [Become(replace(slot, run=replace(run, extended_ms=now.boot_ms, unsent=False))), *leases] if leases else []
 
 
 def wait(snapshot: Snapshot, now: Moment) -> list[Action]:

@@ -11,7 +11,7 @@ from agentctl.config import Config, load_config
 from agentctl.quantities import show_duration
 from agentctl.supervisor import facts as seen
 from agentctl.supervisor import fleet, recover, session_dir
-from agentctl.supervisor.adopt import adopt
+from agentctl.supervisor.adopt import adopt, keep_leases
 from agentctl.supervisor.doorbell import Bell, Doorbell, SignalPipe
 from agentctl.supervisor.lock import SupervisorLock
 from agentctl.supervisor.loop import Loop
@@ -139,7 +139,14 @@ class Supervisor:
 
     def _adopt(self, wanted: dict[Key, Want], memos: dict[Key, Instance]) -> int:
         now, running = self._clock.now(), 0
-        for session in self._store.open_sessions():
+        sessions = self._store.open_sessions()
+        default_ms = self._config.fleet.lease_ms
+        keep_leases(
+            self._store,
+            sessions,
+            lambda s: wanted[s.agent, s.slot].lease_ms if (s.agent, s.slot) in wanted else default_ms,
+        )
+        for session in sessions:
             found = adopt(self._store, session, now)
             key = found.live.key
             while key in self._loop.slots:  # two lives of one slot: the second is brought to its end beside it
@@ -294,6 +301,7 @@ class Supervisor:
         self._told = done
 
     def _sweep(self, now_ms: int) -> None:
+        self._loop.catch_up()
         swept = self._store.sweep()
         now = self._clock.now()
         due = [now_ms + 3_600_000]

@@ -69,6 +69,7 @@ SAMPLES = {
     seen.CancelAsked: seen.CancelAsked(7),
     seen.Outlived: seen.Outlived(7, 1),
     seen.Slept: seen.Slept(5_000),
+    seen.Delayed: seen.Delayed(),
     seen.Ticked: seen.Ticked(),
 }
 

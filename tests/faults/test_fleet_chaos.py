@@ -108,7 +108,8 @@ class Chaos:
             keeper, agent = (record.pid, record.start), (record.child_pid, record.child_start or 0)
             how = self.dice.choice(("keeper", "agent", "agent", "both"))
             victims = {"keeper": [keeper], "agent": [agent], "both": [keeper, agent]}[how]
-            if all([proctree.signal_exact(one, signal.SIGKILL) for one in victims]):
+            struck = [proctree.signal_exact(one, signal.SIGKILL) for one in victims]
+            if all(struck):
                 self.kills[how] += 1
                 return True
         return False

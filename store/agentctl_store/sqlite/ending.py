@@ -23,11 +23,8 @@ if TYPE_CHECKING:
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
-_UNBLOCKED, _DEFERRED, _SESSION_ENDED = (
-    KINDS["task.unblocked"],
-    KINDS["task.deferred"],
-    KINDS["session.ended"],
-)
+_UNBLOCKED, _DEFERRED = KINDS["task.unblocked"], KINDS["task.deferred"]
+_SESSION_ENDED = KINDS["session.ended"]
 FREED_NAMED = 100
 
 
@@ -80,6 +77,13 @@ class Held:
         )
 
 
+def _said_before(tx: Transaction, held: Held, end_session: SessionEnd | None) -> Ended:
+    """The attempt has ended this way already, by its agent's own word or its lease: only its session is left to end."""
+    if end_session is not None:
+        write_session_end(tx, end_session)
+    return Ended(held.state)
+
+
 def heartbeat(
     tx: Transaction,
     sql: dict[str, str],
@@ -116,7 +120,7 @@ def complete(
         if held.state == "done" and held.attempts == n:
             if number is not None:
                 tx.execute("DELETE FROM body WHERE id = ?", (number,))
-            return Ended("done")
+            return _said_before(tx, held, end_session)
         raise held.stale("complete")
     used = _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
     told: dict[str, Any] = {}
@@ -141,7 +145,7 @@ def fail(
     held = Held(tx, sql, task, n)
     if not held.owns:
         if held.outcome == "failed" and held.attempts == n:
-            return Ended(held.state)
+            return _said_before(tx, held, end_session)
         raise held.stale("fail")
     if held.cancel_asked:
         return _cancelled(tx, sql, held, usage, failure.exit_code, end_session)
@@ -213,7 +217,7 @@ def release(
     held = Held(tx, sql, task, n)
     if not held.owns:
         if held.outcome == "released" and held.attempts == n:
-            return Ended(held.state)
+            return _said_before(tx, held, end_session)
         raise held.stale("be released")
     if held.cancel_asked:
         return _cancelled(tx, sql, held, None, None, end_session)
@@ -238,7 +242,7 @@ def cancelled(
     held = Held(tx, sql, task, n)
     if not held.owns:
         if held.state == "cancelled" and held.attempts == n:
-            return Ended("cancelled")
+            return _said_before(tx, held, end_session)
         raise held.stale("be cancelled")
     return _cancelled(tx, sql, held, usage, None, end_session)
 
