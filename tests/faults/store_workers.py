@@ -64,7 +64,7 @@ def churn(store: str, log: str, name: str, seed: int, lease_ms: int = 80, keys: 
     count = 0
     while True:
         count += 1
-        if dice.random() < 0.55:
+        if dice.random() < 0.5:
             key = f"shared-{dice.randrange(keys)}" if dice.random() < 0.2 else f"{name}-{count}"
             said.sent("add", key=key)
             added = mine.add([TaskRequest("q", '{"n":1}', key=key, retry=PATIENT)])[0]

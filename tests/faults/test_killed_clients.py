@@ -21,7 +21,7 @@ def test_five_hundred_kills_lose_and_double_nothing(tmp_path: Path, request: pyt
         living = [clients.start("churn", seed=dice.randrange(1 << 30)) for _ in range(ALIVE)]
         killed = 0
         while killed < KILLS:
-            time.sleep(dice.random() * 0.04)
+            time.sleep(dice.random() * 0.025)
             victim = living.pop(dice.randrange(ALIVE))
             assert clients.signal(victim, signal.SIGKILL), "a client had ended by itself: see stderr"
             killed += 1

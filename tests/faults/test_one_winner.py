@@ -27,7 +27,7 @@ def test_eight_processes_race_for_two_thousand_tasks_each_and_none_is_won_twice(
 
 
 def test_claim_and_complete_at_full_durability_by_eight_processes(tmp_path: Path) -> None:
-    store = filled(tmp_path, 2_000)
+    store = filled(tmp_path, 600)
     with Clients(store, tmp_path / "logs") as clients:
         clients.wait(*[clients.start("drain") for _ in range(PROCESSES)])
     assert_honest(store, clients.logs)

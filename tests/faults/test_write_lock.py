@@ -123,3 +123,18 @@ def test_an_interrupted_waiter_leaves_the_lock_free(tmp_path: Path) -> None:
         one.add([TaskRequest("q")])
         two.add([TaskRequest("q")])
     assert len(finals(store)) == 2
+
+
+def test_a_writer_killed_between_its_commit_and_its_mark_breaks_no_chain(tmp_path: Path) -> None:
+    """The next writer takes the marked event for the last one, finds its number taken, and looks."""
+    store = filled(tmp_path, 0)
+    lock = store / "write.lock"
+    with open_store(str(store)) as one, open_store(str(store)) as two:
+        for _ in range(3):
+            one.add([TaskRequest("q")])
+            mark = lock.read_bytes()
+            two.add([TaskRequest("q")])
+            lock.write_bytes(mark)
+            one.add([TaskRequest("q"), TaskRequest("q")])
+    assert len(finals(store)) == 12
+    assert_whole(store)
