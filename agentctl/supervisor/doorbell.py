@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 
+from agentctl_store.errors import StoreError
 from agentctl_store.wake import SOCKET
 
 MAX_DRAIN = 4_096  #: datagrams taken at once; what is left rings again
@@ -25,7 +26,13 @@ class Doorbell:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         long_path = len(os.fsencode(self.path)) > 100
-        self._socket.bind(f"/proc/self/fd/{self._folder}/{SOCKET}" if long_path else self.path)
+        try:
+            self._socket.bind(f"/proc/self/fd/{self._folder}/{SOCKET}" if long_path else self.path)
+        except OSError as error:
+            raise StoreError(
+                f"the socket {self.path} cannot be made: {error.strerror or error}",
+                "Put the store into a folder with a shorter path (under 100 characters) on a local disk",
+            ) from None
         os.chmod(self.path, 0o600)
 
     def fileno(self) -> int:

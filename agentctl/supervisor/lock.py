@@ -57,7 +57,11 @@ class SupervisorLock:
 
 
 def _take(descriptor: int, store: str) -> bool:
-    """Take the flock. A holder that was killed while it started a child keeps it until that child's exec."""
+    """Take the flock. Refused at once only by a supervisor that lives.
+
+    One that was killed while it started a child keeps it until that child's exec, and whoever asks `running` holds it
+    for a moment.
+    """
     deadline = time.monotonic() + DYING_S
     while True:
         try:
@@ -65,7 +69,8 @@ def _take(descriptor: int, store: str) -> bool:
             return True
         except OSError:
             holder = read_holder(store)
-            if holder is None or start_of(holder.pid) == holder.start or time.monotonic() > deadline:
+            alive = holder is not None and start_of(holder.pid) == holder.start
+            if alive or time.monotonic() > deadline:
                 return False
             time.sleep(LOOK_S)
 

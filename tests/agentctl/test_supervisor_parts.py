@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.server
 import json
 import os
@@ -165,6 +166,16 @@ def test_the_lock_names_its_holder_and_is_not_inherited(tmp_path):
     lock.release()
     assert running(str(tmp_path)) is None and read_holder(str(tmp_path)) is None
     SupervisorLock(str(tmp_path), root="/", since_ms=7).release()
+
+
+def test_asking_who_supervises_never_keeps_a_supervisor_out(tmp_path):
+    SupervisorLock(str(tmp_path), root="/", since_ms=1).release()
+    asking = os.open(tmp_path / "supervisor.lock", os.O_RDWR)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    timer = threading.Timer(0.05, os.close, [asking])
+    timer.start()
+    SupervisorLock(str(tmp_path), root="/", since_ms=2).release()
+    timer.join()
 
 
 def test_the_doorbell_rings_through_a_path_longer_than_a_socket_address(tmp_path):
