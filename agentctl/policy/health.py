@@ -77,7 +77,9 @@ def _settled(signals: Signals) -> tuple[Health, str] | None:
         return "degraded", f"restarts after a pause: {signals.why}"
     if signals.phase == "stopped":
         return "stopped", signals.why
-    if signals.phase in ("draining", "stopping"):
+    if signals.phase == "stopping":
+        return "draining", f"is being stopped ({signals.why})" if signals.why else ""
+    if signals.phase == "draining":
         return "draining", signals.why
     return None
 

@@ -71,7 +71,7 @@ def instance_of(slot: Slot, now: Moment) -> Instance:
         session=None if slot.run is None else slot.run.session,
         restarts=slot.history.restarts,
         latched=bool(slot.history.latched),
-        next_start_ms=now.wall_ms - (now.wall_ms - slot.history.due_ms) if waiting and slot.history.due_ms else None,
+        next_start_ms=slot.history.due_ms if waiting and slot.history.due_ms else None,
         memo=slot.history.write(),
         since_ms=0,
     )
