@@ -86,10 +86,13 @@ class Loop:
                 self.tell(key, seen.Slept(slept_ms))
 
     def catch_up(self) -> None:
-        """Extend what is overdue before a claim or a sweep takes those tasks for lost, after this process was stopped
-        or the store kept it waiting."""
-        late_ms = self._clock.now().boot_ms - LATE_MS
-        for key in [key for key, at in self._due.items() if at <= late_ms]:
+        """Write ends and extend leases that are overdue before a claim or a sweep takes those tasks for lost: this
+        process was stopped, or the store took no writes or kept it waiting."""
+        now_ms = self._clock.now().boot_ms
+        if self._recorder.due:
+            self._recorder.hurry(now_ms)
+            self._record_again(now_ms)
+        for key in [key for key, at in self._due.items() if at <= now_ms - LATE_MS]:
             self.tell(key, seen.Delayed())
 
     def _own_due_ms(self, until_ms: int) -> int:
@@ -108,8 +111,7 @@ class Loop:
             self.tell(key, seen.Ticked())
             if self._due.get(key, now.boot_ms + 1) <= now.boot_ms:
                 self._due[key] = now.boot_ms + SPIN_MS
-        for due, recorded in self._recorder.again(now.boot_ms):
-            self._recorded(due.key, due.run.session, recorded)
+        self._record_again(now.boot_ms)
         for live in [one for one in self.hands.live.values() if one.shim is not None and one.shim.fileno() < 0]:
             if live.shim is not None and live.shim.ended():
                 self.ended(live)
@@ -186,18 +188,19 @@ class Loop:
         live, run = self.hands.live.get(action.session), self.slots[key].run
         if live is None or run is None:
             return []
-        recorded = self._recorder.record(key, run, action.end, live.folder)
+        recorded = self._recorder.record(key, run, action.end, live.folder, self.slots[key].want.lease_ms)
         if recorded is None:
             self.narrate("failure", f"{live.key[0]}/{live.key[1]}: the store takes no writes now; its result is kept")
             return []
         self._close(live)
         return [recorded]
 
-    def _recorded(self, key: Key, session: int, recorded: seen.Recorded) -> None:
-        live = self.hands.live.get(session)
-        if live is not None:
-            self._close(live)
-        self.tell(key, recorded)
+    def _record_again(self, now_ms: int) -> None:
+        for due, recorded in self._recorder.again(now_ms):
+            live = self.hands.live.get(due.run.session)
+            if live is not None:
+                self._close(live)
+            self.tell(due.key, recorded)
 
     def ended(self, live: Live) -> None:
         """A session's shim has gone: hear its last words, then its end."""

@@ -14,7 +14,7 @@ from agentctl.supervisor.perform import usage_of
 from agentctl.supervisor.rules_ends import ORDERED
 from agentctl_store.domain.agent import SessionEnd
 from agentctl_store.domain.retry import Failure
-from agentctl_store.errors import BadInput, Conflict, NotFound, StoreError
+from agentctl_store.errors import BadInput, Conflict, NotFound, StoreBusy, StoreError
 from agentctl_store.ids import write_attempt, write_id
 from agentctl_store.text import one_line
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agentctl_store.store import Store
 
 FIRST_RETRY_MS, LAST_RETRY_MS = 100, 2_000
+HURRY_MS = 250  #: claims ask for what waits to be written before them, at most this often
 MAX_DETAIL = 500
 
 
@@ -39,6 +40,7 @@ class Due:
     run: Run
     end: SessionFacts
     folder: str
+    lease_ms: int
     at_ms: int
     wait_ms: int = FIRST_RETRY_MS
 
@@ -51,18 +53,20 @@ class Recorder:
         self._store = store
         self._clock = clock
         self._step = step
+        self._hurried_ms = 0
         self.due: dict[int, Due] = {}
 
-    def record(self, key: Key, run: Run, end: SessionFacts, folder: str) -> Recorded | None:
+    def record(self, key: Key, run: Run, end: SessionFacts, folder: str, lease_ms: int) -> Recorded | None:
         """Write the end; None when it must be tried again (then it is in `due`)."""
         self._step("record")
         try:
             text = self._task(run, end, folder) if run.task is not None else self._others(run, end)
-        except StoreError:
+        except StoreError as error:
+            self._keep(run, lease_ms, error)
             now_ms = self._clock.now().boot_ms
             before = self.due.get(run.session)
             wait_ms = FIRST_RETRY_MS if before is None else min(LAST_RETRY_MS, before.wait_ms * 2)
-            self.due[run.session] = Due(key, run, end, folder, now_ms + wait_ms, wait_ms)
+            self.due[run.session] = Due(key, run, end, folder, lease_ms, now_ms + wait_ms, wait_ms)
             return None
         self.due.pop(run.session, None)
         self._step("recorded")
@@ -72,9 +76,28 @@ class Recorder:
         """Try once more what is due."""
         done: list[tuple[Due, Recorded]] = []
         for one in list(self.due.values()):
-            if one.at_ms <= now_ms and (recorded := self.record(one.key, one.run, one.end, one.folder)) is not None:
+            if one.at_ms > now_ms:
+                continue
+            recorded = self.record(one.key, one.run, one.end, one.folder, one.lease_ms)
+            if recorded is not None:
                 done.append((one, recorded))
         return done
+
+    def hurry(self, now_ms: int) -> None:
+        """Make all that waits due now: whoever writes next could take a task whose lease ran out meanwhile for lost."""
+        if now_ms >= self._hurried_ms + HURRY_MS:
+            self._hurried_ms = now_ms
+            for one in self.due.values():
+                one.at_ms = min(one.at_ms, now_ms)
+
+    def _keep(self, run: Run, lease_ms: int, error: StoreError) -> None:
+        """Hold on to the task of a result that was refused: perhaps there is room for so little."""
+        if run.task is None or run.n is None or isinstance(error, StoreBusy):
+            return
+        try:
+            self._store.heartbeat(run.task, run.n, lease_ms=lease_ms)
+        except (Conflict, NotFound, StoreError):
+            pass
 
     def _task(self, run: Run, end: SessionFacts, folder: str) -> str:
         assert run.task is not None and run.n is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import time
 
@@ -84,3 +85,17 @@ def test_an_agent_that_ends_its_own_attempt_leaves_no_open_session(tmp_path):
         assert (f.task(fail).state, f.attempts(fail)[0].error) == ("dead", "mine")
         assert f.task(back).state == "done"
         assert f.store.open_sessions() == [], f"open after {time.monotonic() - begun:.1f} s"
+
+
+def test_results_survive_a_store_that_took_no_writes_for_longer_than_the_lease(tmp_path):
+    with fleet(tmp_path, LEASE) as f:
+        tasks = [f.add("t", "1"), f.add("t", "1")]
+        process = f.up()
+        until(lambda: len(lines(tmp_path / "ran")) == 2, "both run")
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4_000, resource.RLIM_INFINITY))
+        (tmp_path / "gate1").touch()
+        f.says("(?s)takes no writes now.*takes no writes now")
+        _until_leases_ran_out(f, *tasks)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        for task in tasks:
+            assert f.state(task, "done").attempts == 1, f.said()
