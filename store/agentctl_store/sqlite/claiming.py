@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..domain.agent import NewSession
     from .connection import Connection, Transaction
 
-_CLAIMED, _PROMOTED, _OPENED = KINDS["task.claimed"], KINDS["task.promoted"], KINDS["session.opened"]
+_CLAIMED, _OPENED = KINDS["task.claimed"], KINDS["session.opened"]
 ATTEND_AT_ONCE = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest
 PROMOTE_AT_ONCE = 64  #: due tasks of a queue made ready per claim; the next claim goes on
 
@@ -33,7 +33,7 @@ def claim(
     """Claim up to `limit` tasks of `queues`, the best ranked first, after what time asks for has been done."""
     looked = _survey(tx, conn, queues)
     if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
-        from .sweeping import attend
+        from .sweeping import attend, promote
 
         attend(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
         for row in looked:
@@ -104,12 +104,3 @@ def _open(tx: Transaction, new: NewSession, holder: int, task: int | None, n: in
 def open_session(tx: Transaction, new: NewSession) -> None:
     """Write the intent to start a session without a task."""
     _open(tx, new, tx.number("agent", new.agent), None, None)
-
-
-def promote(tx: Transaction, sql: dict[str, str], queue: int, limit: int) -> int:
-    """Make up to `limit` due tasks of `queue` ready; return how many there were."""
-    due = tx.execute(sql["scheduled_due"], (queue, tx.now.wall_ms, limit)).fetchall()
-    for (task,) in due:
-        tx.execute(sql["promote"], (task,))
-        tx.event(_PROMOTED, task)
-    return len(due)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..domain.event import KINDS
 from ..domain.task import Swept
 from ..jsontext import dumps
-from .claiming import promote
 from .ending import bury, end_late, lost
 
 TYPE_CHECKING = False
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
     from .connection import Connection, Transaction
 
-_GAP = KINDS["clock.gap"]
+_GAP, _PROMOTED = KINDS["clock.gap"], KINDS["task.promoted"]
 SLEPT_MS = 1_000  #: a difference of boot and awake clocks that grew by more means the machine slept
 JUMP_MS = 2_000  #: a wall clock that moved by more against the boot clock was set, not slewed
 GRACE_MS = 10_000  #: what each lease gets on top of the time slept
@@ -53,6 +52,15 @@ def clocks(tx: Transaction, conn: Connection) -> int:
         told = {"rebooted": int(rebooted), "grace": grace, "shift": shift}
         tx.event(_GAP, data=dumps({name: value for name, value in told.items() if value}))
     return grace
+
+
+def promote(tx: Transaction, sql: dict[str, str], queue: int, limit: int) -> int:
+    """Make up to `limit` due tasks of `queue` ready; return how many there were."""
+    due = tx.execute(sql["scheduled_due"], (queue, tx.now.wall_ms, limit)).fetchall()
+    for (task,) in due:
+        tx.execute(sql["promote"], (task,))
+        tx.event(_PROMOTED, task)
+    return len(due)
 
 
 def attend(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tuple[int, int]:
