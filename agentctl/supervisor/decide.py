@@ -6,13 +6,12 @@ a mistake of ours is `!`: it changes nothing and is told, so that it is found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentctl.supervisor import rules_ends, rules_runs, rules_wants
 from agentctl.supervisor.actions import Action, Tell
 from agentctl.supervisor.facts import FACTS, Fact
-from agentctl.supervisor.slot import Slot
+from agentctl.supervisor.snapshot import Snapshot
 from agentctl_store.domain.agent import PHASES
 
 if TYPE_CHECKING:
@@ -40,15 +39,6 @@ Slept        -        -       slept     slept    slept       slept     -        
 Delayed      -        -       keep      keep     keep        keep      -           -
 Ticked       -        wait    watch     watch    watch       insist    retry       -
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that a decision sees: the slot, what happened, and a fraction in [0, 1) for jitter."""
-
-    slot: Slot
-    fact: Fact
-    jitter: float = 0.5
 
 
 def _nothing(snapshot: Snapshot, now: Moment) -> list[Action]:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from agentctl.supervisor import actions as do
 from agentctl.supervisor import facts as seen
-from agentctl.supervisor.decide import Snapshot, decide
+from agentctl.supervisor.decide import decide
 from agentctl.supervisor.fleet import instance_of, same_row
 from agentctl.supervisor.narrate import Happening, OnEvent
 from agentctl.supervisor.slot import next_due_ms
+from agentctl.supervisor.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from agentctl.supervisor.perform import Hands

@@ -14,8 +14,8 @@ from agentctl.supervisor.rules_wants import place
 
 if TYPE_CHECKING:
     from agentctl.config import RestartSection
-    from agentctl.supervisor.decide import Snapshot
     from agentctl.supervisor.slot import Slot
+    from agentctl.supervisor.snapshot import Snapshot
     from agentctl_store.clock import Moment
 
 __all__ = ["after", "end"]

@@ -26,7 +26,7 @@ from agentctl.supervisor.slot import (
 )
 
 if TYPE_CHECKING:
-    from agentctl.supervisor.decide import Snapshot
+    from agentctl.supervisor.snapshot import Snapshot
     from agentctl_store.clock import Moment
 
 __all__ = [

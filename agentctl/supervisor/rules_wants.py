@@ -13,7 +13,7 @@ from agentctl.supervisor.slot import STUCK_STOP_MS, Slot, claims_now, fresh_prob
 
 if TYPE_CHECKING:
     from agentctl.config import AgentSection
-    from agentctl.supervisor.decide import Snapshot
+    from agentctl.supervisor.snapshot import Snapshot
     from agentctl_store.clock import Moment
 
 __all__ = ["hasten", "press", "reconsider", "rouse", "rule", "settle", "unlatch"]

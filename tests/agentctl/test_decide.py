@@ -13,9 +13,10 @@ from agentctl.policy.outcome import SessionFacts
 from agentctl.policy.restart import History
 from agentctl.supervisor import actions as do
 from agentctl.supervisor import facts as seen
-from agentctl.supervisor.decide import CELLS, Snapshot, decide
+from agentctl.supervisor.decide import CELLS, decide
 from agentctl.supervisor.facts import FACTS
 from agentctl.supervisor.slot import RUNNING, ProbeRun, Run, Slot, Want, claims_now, next_due_ms
+from agentctl.supervisor.snapshot import Snapshot
 from agentctl_store.clock import Moment
 from agentctl_store.domain.agent import PHASES
 
