@@ -61,7 +61,8 @@ def adopt(store: Store, session: Session, now: Moment) -> Adopted:
         n=session.attempt,
         timeout_ms=None if task is None else task.timeout_ms,
     )
-    live = Live((session.agent, session.slot), session.id, session.nonce, folder, None, FactsReader(folder))
+    key = (session.agent, session.slot)
+    live = Live(key, session.id, session.nonce, folder, None, FactsReader(folder), noted=session.pid is not None)
     found: recover.Adoption = recover.NeverStarted()
     if os.path.isdir(folder):
         try:

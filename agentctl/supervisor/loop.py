@@ -249,8 +249,9 @@ class Loop:
         """Write the rows of slots that look different now, and tell changes of health."""
         now = self._clock.now()
         for session, pid in self._starts.items():
-            if session in self.hands.live:  # a short task's start is not worth a write: its end says it all
-                self.hands.note_start(session, pid)
+            live = self.hands.live.get(session)  # a short task's start is not worth a write: its end says it all
+            if live is not None and not live.noted:
+                live.noted = self.hands.note_start(session, pid)
         self._starts.clear()
         rows = {key: instance_of(self.slots[key], now) for key in self._dirty if key in self.slots}
         changed = {key: row for key, row in rows.items() if not same_row(row, self.saved.get(key))}

@@ -166,13 +166,14 @@ class Hands:
         return self._memory[1]
 
     # --- running ----------------------------------------------------------------------------------------------
-    def note_start(self, session: int, pid: int) -> None:
+    def note_start(self, session: int, pid: int) -> bool:
         """Write that the session's process runs; a busy store does not matter, adoption does not need it."""
         try:
             self._step("started")
             self.store.session_started(session, pid=pid)
         except StoreError:
-            pass
+            return False
+        return True
 
     def extend(self, action: Extend, run: Run) -> list[Fact]:
         """Extend a lease with what the attempt said."""

@@ -29,6 +29,7 @@ class Live:
     reader: FactsReader
     pid: int | None = None  #: of the agent, once it runs
     over: bool = False  #: its end has been told as a fact
+    noted: bool = False  #: the store knows that it runs
 
     def news(self, now: Moment) -> list[Fact]:
         """Return what is new in its files: that it runs, what it said."""
