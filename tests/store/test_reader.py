@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
 import time
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from agentctl_store.read.models import (
     TASK_SORTS,
     Filter,
 )
-from agentctl_store.store import Store
+from agentctl_store.read.vitals import FILE, FRESH_MS, Vitals, write_vitals
+from agentctl_store.store import Store, open_store
 
 ALL = Filter()
 
@@ -170,7 +172,6 @@ def fleet(store: Store) -> None:
     store.declare_agents(
         [AgentSpec("ann", "task", ("review",), 3), AgentSpec("bob", "worker", ("write",), 1)], actor="supervisor"
     )
-    seen = {"memory_bytes": 5_000, "heartbeat_ms": 77, "probe": "ready"}
     add(store, "review", '{"name":"src"}')
     claim = store.claim(["review"], agent="ann", slot=2, open_session="n")[0]
     store.session_started(claim.session or 0, pid=4242)
@@ -178,7 +179,7 @@ def fleet(store: Store) -> None:
     store.save_instances(
         [
             Instance("ann", 1, "idle", "healthy", ""),
-            Instance("ann", 2, "busy", "degraded", "slow", claim.session, memo=json.dumps({"streak": 1, "seen": seen})),
+            Instance("ann", 2, "busy", "degraded", "slow", claim.session, memo="{}"),
             Instance("ann", 3, "failed", "unhealthy", "start limit", latched=True, memo="not json"),
             Instance("bob", 1, "stopped", "stopped", ""),
         ]
@@ -188,6 +189,7 @@ def fleet(store: Store) -> None:
 def test_an_instance_shows_its_work_and_what_the_supervisor_saw(tmp_path: Path) -> None:
     with new_store(tmp_path) as store:
         fleet(store)
+        write_vitals(store.directory, {"ann/2": Vitals(5_000, 77, None, "ready"), "gone/1": Vitals()})
         with open_reader(store.directory) as reader:
             busy = reader.instance("ann/2")
             assert busy is not None
@@ -284,3 +286,61 @@ def test_flow_counts_what_was_finished_lately(tmp_path: Path) -> None:
             clock.pass_ms(pause)
         assert sum(reader.summary(clock.wall_ms).flow) == 2
         assert reader.summary(clock.wall_ms).flow[-1] >= 1
+
+
+def test_vitals_are_shown_while_they_are_fresh_and_readable(tmp_path: Path) -> None:
+    with new_store(tmp_path) as store, open_reader(store.directory) as reader:
+        fleet(store)
+        before = reader.version()
+        write_vitals(store.directory, {"ann/1": Vitals(memory_bytes=7)})
+        assert reader.version() != before
+        assert reader.instances(0, 1, "-memory", ALL)[0].memory_bytes == 7
+        path = tmp_path / ".agentctl" / FILE
+        assert path.stat().st_mode & 0o777 == 0o600
+        old = time.time() - FRESH_MS / 1000 - 1
+        os.utime(path, (old, old))
+        assert reader.instance("ann/1").memory_bytes is None  # type: ignore[union-attr]
+        for text in (
+            "[]",
+            "{",
+            '{"ann/1":5}',
+            '{"ann/1":[true,"x",null,[]]}',
+            "\udcff".encode(errors="replace").decode(),
+        ):
+            path.write_text(text)
+            row = reader.instance("ann/1")
+            assert row is not None and row.memory_bytes is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@pytest.mark.parametrize(("how", "written"), [("full", "closed"), ("full", "with a log"), ("read-only", "closed")])
+def test_reading_works_on_a_full_or_read_only_disk(tmp_path: Path, how: str, written: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this machine mounts no tmpfs")
+    try:
+        store = new_store(disk)
+        task = add(store)
+        holder = open_reader(store.directory) if written == "with a log" else None
+        store.close()
+        if how == "full":
+            with pytest.raises(OSError), open(disk / "filler", "wb", buffering=0) as filler:
+                while True:
+                    if filler.write(bytes(4096)) < 4096:
+                        raise OSError
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with open_reader(store.directory) as reader:
+            assert [row.task for row in reader.tasks(0, 5, "id", ALL)] == [write_id(task)]
+            assert dict(reader.summary(0).tasks) == {"ready": 1}
+            if how == "full":
+                (disk / "filler").unlink()
+                with open_store(store.directory) as again:
+                    add(again)
+                    assert dict(reader.summary(0).tasks) == {"ready": 2}, "a file read as it lay is read anew"
+        if holder is not None:
+            holder.close()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -24,6 +24,7 @@ from ..read.models import (
     TaskRow,
 )
 from ..read.presence import supervisor_row
+from ..read.vitals import written_ns
 from . import sqltext
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
 from .readfile import ReadFile
@@ -74,8 +75,9 @@ class SqliteReader:
         self.close()
 
     def version(self) -> int:
-        """Changes with each commit of another process, and when the supervisor comes or goes."""
-        return self.file.version() * 2 + int(supervisor_row(self.directory).running)
+        """Changes with each commit of another process, with the vitals, and when the supervisor comes or goes."""
+        running = int(supervisor_row(self.directory).running)
+        return (self.file.version() * 2 + running) << 64 | written_ns(self.directory)
 
     # --- the fleet --------------------------------------------------------------------------------------------
     def summary(self, now_ms: int) -> FleetSummary:

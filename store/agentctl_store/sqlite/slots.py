@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from ..errors import AgentctlError
 from ..ids import write_id
-from ..jsontext import loads
 from ..read.models import HEALTH_ORDER, InstanceRow
+from ..read.vitals import Vitals, read_vitals, written_ns
 from ..record import replace
 from .tail import Tail
 
@@ -28,7 +27,7 @@ class Slots:
 
     def __init__(self, file: ReadFile, sql: dict[str, str], tail: Tail) -> None:
         self._file, self._sql, self._tail = file, sql, tail
-        self._read_at: int | None = None
+        self._read_at: tuple[int, int] | None = None
         self._rows: list[tuple[InstanceRow, tuple[int, int]]] = []
 
     def window(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[InstanceRow, ...]:
@@ -90,20 +89,22 @@ class Slots:
         return None if newest is None else newest // 1_000_000
 
     def _load(self) -> list[tuple[InstanceRow, tuple[int, int]]]:
-        version = self._file.version()
+        directory = self._file.directory
+        version = self._file.version(), written_ns(directory)
         if version != self._read_at:
+            vitals = read_vitals(directory, time.time_ns() // 1_000_000)
             rows: dict[tuple[int, int], InstanceRow] = {}
             for row in self._file.rows(self._sql["instances"]):
-                rows[row[22], row[1]] = _row(row)  # of several open attempts the newest is shown
+                seen = vitals.get(f"{row[0]}/{row[1]}", Vitals())
+                rows[row[21], row[1]] = _row(row, seen)  # of several open attempts the newest is shown
             self._rows = [(row, slot) for slot, row in rows.items()]
             self._read_at = version
         return self._rows
 
 
-def _row(row: Any) -> InstanceRow:
+def _row(row: Any, seen: Vitals) -> InstanceRow:
     from .reader import title
 
-    seen = _seen(row[21])
     return InstanceRow(
         instance=f"{row[0]}/{row[1]}",
         agent=row[0],
@@ -122,29 +123,15 @@ def _row(row: Any) -> InstanceRow:
         title=title(row[14]),
         claimed_ms=row[15],
         progress=row[16] or "",
-        heartbeat_ms=_whole(seen.get("heartbeat_ms")),
-        output_ms=_whole(seen.get("output_ms")),
-        probe=str(seen.get("probe") or ""),
-        memory_bytes=_whole(seen.get("memory_bytes")),
+        heartbeat_ms=seen.heartbeat_ms,
+        output_ms=seen.output_ms,
+        probe=seen.probe,
+        memory_bytes=seen.memory_bytes,
         restarts=row[17],
         next_start_ms=row[18],
         latched=bool(row[19]),
         cost_microusd=row[20],
     )
-
-
-def _seen(memo: str) -> dict[str, Any]:
-    """Return what the supervisor saw of the processes: the entry `seen` of its memo."""
-    try:
-        found = loads(memo, "memo") if memo else {}
-    except AgentctlError:
-        return {}
-    seen = found.get("seen") if isinstance(found, dict) else None
-    return seen if isinstance(seen, dict) else {}
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _matches(row: InstanceRow, filter: Filter) -> bool:

@@ -12,7 +12,7 @@ CASE WHEN octet_length(p.text) > 65536 THEN substr(p.text, 1, 80)
 SELECT a.name, i.slot, a.mode, a.desired, i.phase, i.health, i.reason, i.since_ms, i.session,
     CASE WHEN s.ended_ms IS NULL THEN s.pid END, CASE WHEN s.ended_ms IS NULL THEN s.started_ms END,
     x.task, x.n, q.name, @title, x.claimed_ms, x.progress, i.restarts, i.next_start_ms, i.latched, x.cost_microusd,
-    i.memo, i.agent
+    i.agent
 FROM instance i JOIN agent a ON a.id = i.agent
 LEFT JOIN session s ON s.id = i.session
 LEFT JOIN attempt x ON x.session = i.session AND x.ended_ms IS NULL
