@@ -49,7 +49,7 @@ CREATE TABLE task (
     queue             INTEGER NOT NULL REFERENCES queue,
     state             TEXT NOT NULL CHECK (
         state IN ('blocked', 'scheduled', 'ready', 'active', 'waiting', 'done', 'dead', 'cancelled')),
-    payload           INTEGER NOT NULL REFERENCES body,
+    payload           INTEGER NOT NULL,  -- a body, like result; no foreign key: to delete a body would scan all tasks
     correlation       BLOB NOT NULL CHECK (length(correlation) = 16),
     priority          INTEGER NOT NULL DEFAULT 0 CHECK (priority BETWEEN -100 AND 100),
     available_ms      INTEGER NOT NULL,
@@ -66,7 +66,7 @@ CREATE TABLE task (
     reason            TEXT,
     error_class       TEXT,
     error             TEXT,
-    result            INTEGER REFERENCES body,
+    result            INTEGER,
     finished_ms       INTEGER,
     cancel_asked      INTEGER CHECK (cancel_asked = 1),
     lease_until_boot_ms INTEGER,
