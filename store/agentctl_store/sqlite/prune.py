@@ -41,17 +41,22 @@ if TYPE_CHECKING:
     from ..replay import Line, Row, TaskFold
     from .connection import Transaction
 
-STEP_S = 0.003  #: a step gives the store back after this long; its commit comes on top
+STEP_S = 0.002  #: a step gives the store back after this long; its commit comes on top
+FOLD_STEPS = 8  #: steps between two foldings of the log
 PAUSE_S = 0.001  #: and lets others in for at least this long
 LOOK_AHEAD = 500
-VACUUM_PAGES = 64
+VACUUM_PAGES = 16
 _SESSIONS = (KINDS["session.opened"], KINDS["session.started"], KINDS["session.ended"])
 
 
 class _Pruning:
     def __init__(self, directory: str, clock: Clock, actor: str, progress: Callable[[str, int], None]) -> None:
         self.directory, self.clock, self.actor, self.progress = directory, clock, actor, progress
-        self.conn, self.file = Connection(directory), ReadFile(directory)
+        # A step lost to a power cut is done again, so none waits for the disk while it holds other writers up; and the
+        # log is folded back between steps, not inside one.
+        self.conn, self.file = Connection(directory, synchronous="NORMAL"), ReadFile(directory)
+        self.conn.rows("PRAGMA wal_autocheckpoint=0")
+        self._steps = 0
         self.sql, self.read = sqltext.load("prune"), load_sql()
         self.tasks = self.sessions = self.events = 0
         self.longest_s = 0.0
@@ -74,7 +79,14 @@ class _Pruning:
             for session in self.emptied:
                 shutil.rmtree(os.path.join(self.directory, "sessions", write_id(session)), ignore_errors=True)
             self.emptied.clear()
-            time.sleep(PAUSE_S)
+            self._rest()
+
+    def _rest(self) -> None:
+        """Let others in, and fold the log back: readers and writers go on meanwhile."""
+        self._steps += 1
+        if self._steps % FOLD_STEPS == 0:
+            self.conn.rows("PRAGMA wal_checkpoint(PASSIVE)")
+        time.sleep(PAUSE_S)
 
     # --- 1. finished tasks ----------------------------------------------------------------------------------------
     def finished(self, cutoff_ms: int) -> None:
@@ -220,7 +232,7 @@ class _Pruning:
             # So many that a step takes about STEP_S, changing slowly.
             count = max(10, min(2 * count, 1_000, int(count * STEP_S / max(worked, 1e-6))))
             self.progress("events", self.events)
-            time.sleep(PAUSE_S)
+            self._rest()
 
     def give_back(self) -> None:
         """Hand free pages back to the file system."""
@@ -232,7 +244,7 @@ class _Pruning:
                 worked = time.perf_counter() - began
             self.longest_s = max(self.longest_s, time.perf_counter() - began)
             pages = max(4, min(512, int(pages * STEP_S / max(worked, 1e-6))))
-            time.sleep(PAUSE_S)
+            self._rest()
 
 
 class one_pruner:
