@@ -43,6 +43,8 @@ NOUNS = frozenset(path.partition(" ")[0] for path in TABLE if " " in path)
 
 def main() -> NoReturn:
     """Run sys.argv and end the process."""
+    if sys.platform == "win32":
+        sys.exit("agentctl: Windows is not supported (no file locks, process groups or signals). Run it in WSL 2.")
     gc.disable()  # importing makes much and drops nothing; whoever works for longer switches it on again
     try:
         code = dispatch(sys.argv[1:])

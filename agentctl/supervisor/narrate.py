@@ -41,3 +41,8 @@ def to_stderr(happening: Happening) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
+
+
+def plural(number: int, word: str) -> str:
+    """Return the number with its word: "1 task", "3 tasks"."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

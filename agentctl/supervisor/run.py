@@ -92,9 +92,9 @@ def _detach(config_path: str, store: str, until_idle: bool) -> int:
         return 0
     code_text, _, message = answer.partition(" ")
     process.wait(READY_WITHIN_S)
-    error = AgentctlError(
-        message or "the supervisor ended before it was ready", f"Look into {os.path.join(store, LOG)}"
-    )
+    error = AgentctlError(message.removesuffix("."))  # it says itself what to do
+    if not message:
+        error = AgentctlError("the supervisor ended before it was ready", f"Look into {os.path.join(store, LOG)}")
     error.exit_code = int(code_text) if code_text.isdigit() else 1
     raise error
 

@@ -15,7 +15,7 @@ from agentctl.supervisor.adopt import adopt, keep_leases
 from agentctl.supervisor.doorbell import Bell, Doorbell, SignalPipe
 from agentctl.supervisor.lock import SupervisorLock
 from agentctl.supervisor.loop import Loop
-from agentctl.supervisor.narrate import Happening, OnEvent
+from agentctl.supervisor.narrate import Happening, OnEvent, plural
 from agentctl.supervisor.perform import Hands
 from agentctl.supervisor.probes import Prober
 from agentctl.supervisor.process import WarmPool, become_subreaper
@@ -84,7 +84,8 @@ class Supervisor:
         self._version = -1
         self._events_seen = 0
         self._sweep_ms = 0
-        self._poll_ms = self._hear_ms = self._prune_ms = self._progress_ms = 0
+        self._poll_ms = self._hear_ms = self._prune_ms = 0
+        self._progress_ms = self._clock.now().boot_ms + PROGRESS_MS
         self._told = 0
 
     # --- life -------------------------------------------------------------------------------------------------
@@ -99,6 +100,7 @@ class Supervisor:
             self._loop.listen(signals.fileno(), lambda: self._signalled(signals))
             self._loop.listen(self._bell.fileno(), lambda: self._belled(watch))
             if ready is not None:
+                self._loop.flush()  # whoever looks next must not see what the last supervisor left
                 ready()
             while not (self._shutdown and (self._loop.settled or (self._shutdown == "now" and self._loop.over))):
                 self._loop.wait(min(self._poll_ms, self._sweep_ms))
@@ -133,9 +135,10 @@ class Supervisor:
             self._loop.tell(key, seen.Wanted(fleet.gone(self._loop.slots[key], self._shutdown)))
         self._version = self._store.version()
         self._loop.warm()
-        instances, queues = len(wanted), {q for name in self._config.agent for q in self._config.queues_of(name)}
-        text = f"supervising {instances} instances of {len(self._config.agent)} agents on {len(queues)} queues"
-        self._tell("supervisor", text + (f"; adopted {adopted} running sessions" if adopted else ""))
+        agents, queues = len(self._config.agent), {q for n in self._config.agent for q in self._config.queues_of(n)}
+        text = f"supervising {plural(len(wanted), 'instance')} of {plural(agents, 'agent')} on "
+        text += plural(len(queues), "queue") + (f"; adopted {plural(adopted, 'running session')}" if adopted else "")
+        self._tell("supervisor", text)
 
     def _adopt(self, wanted: dict[Key, Want], memos: dict[Key, Instance]) -> int:
         now, running = self._clock.now(), 0
@@ -296,8 +299,7 @@ class Supervisor:
         done = self._loop.counts["task"]
         if done != self._told:
             runs = sum(slot.run is not None and slot.takes_tasks for slot in self._loop.slots.values())
-            count = "1 task" if done == 1 else f"{done} tasks"
-            self._tell("progress", f"{count} done" + (f", {runs} running" if runs else ""))
+            self._tell("progress", f"{plural(done, 'task')} done" + (f", {runs} running" if runs else ""))
         self._told = done
 
     def _sweep(self, now_ms: int) -> None:
