@@ -23,9 +23,11 @@ from agentctl.supervisor.record import Recorder
 from agentctl.supervisor.reload import ConfigWatch
 from agentctl.supervisor.rules_wants import needs_restart
 from agentctl.supervisor.slot import Slot, fresh_probes
+from agentctl.supervisor.vital import vitals_of
 from agentctl_store.clock import Clock
 from agentctl_store.errors import AgentctlError, BadName, StoreCorrupt, StoreError, StoreTooNew
 from agentctl_store.ids import read_id
+from agentctl_store.read.vitals import write_vitals
 from agentctl_store.store import open_store
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from agentctl_store.domain.agent import Instance
 
 POLL_MS = 1_000  #: the safety look at the store
-HEAR_MS = 5_000  #: the safety look at the sessions' files
+HEAR_MS = 4_000  #: the safety look at the sessions' files, and how often vitals.json is written
 TIDY_MS = 60_000
 PROGRESS_MS = 10_000  #: how often finished tasks are told, in one line for all
 MAX_SPARES = 4  #: shims started ahead
@@ -279,6 +281,7 @@ class Supervisor:
             self._hear_ms = now_ms + HEAR_MS
             for live in list(self._hands.live.values()):
                 self._loop.hear(live)
+            write_vitals(self._store.directory, vitals_of(self._loop.slots, self._hands.live, self._clock.now()))
         if now_ms >= self._prune_ms:
             self._prune_ms = now_ms + TIDY_MS
             self._tidy()

@@ -11,6 +11,7 @@ from faults.fleet_kit import environ_of, fleet, lines
 from faults.session_kit import until
 
 from agentctl_store.ids import write_id
+from agentctl_store.read.vitals import read_vitals
 
 PYTHON = sys.executable
 CLAIMER = """
@@ -188,6 +189,18 @@ def test_a_stop_leaves_nothing_of_an_agent_that_hides_and_ignores(tmp_path):
         until(lambda: len(f.leftovers()) >= 4, "the tree stands")
         assert f.end() == 0
         assert not f.leftovers()
+
+
+def test_screens_see_memory_output_and_probes_of_what_runs(tmp_path):
+    probe = "[agent.w.probe.readiness]\nexec = ['true']\nperiod = '100ms'\n"
+    with fleet(tmp_path, worker("w", "while :; do echo x; sleep 0.1; done") + probe) as f:
+        f.up()
+
+        def seen() -> bool:
+            one = read_vitals(f.folder, time.time_ns() // 1_000_000).get("w/1")
+            return one is not None and bool(one.memory_bytes and one.output_ms) and one.probe == "ready"
+
+        until(seen, "vitals")
 
 
 def test_a_service_has_no_queue_and_knows_who_it_is(tmp_path):
