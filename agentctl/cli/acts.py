@@ -17,16 +17,26 @@ if TYPE_CHECKING:
 _SHOW_PROGRESS_FROM = 50
 
 
-def each(call: Call, targets: Sequence[str], act: Callable[[str], str], *, would: str) -> int:
+def each(
+    call: Call,
+    targets: Sequence[str],
+    act: Callable[[str], str],
+    *,
+    would: str,
+    look: Callable[[str], str] | None = None,
+) -> int:
     """Run `act` on each target and print the line it returns; with --dry-run only say what `would` be done.
 
-    An expected error of one target is told and does not stop the others.
+    `look` finds a target without touching it and returns its name. An expected error of one target is told and
+    does not stop the others.
     """
     code = 0
     if call.dry_run:
-        for target in targets:
-            output.say(f"would {would} {target}")
-        return code
+        seen = look or str
+
+        def act(target: str) -> str:
+            return f"would {would} {seen(target)}"
+
     with Progress(would.capitalize(), len(targets) if len(targets) >= _SHOW_PROGRESS_FROM else 0) as progress:
         for done, target in enumerate(targets, 1):
             try:

@@ -29,6 +29,8 @@ def counted(number: int, what: str) -> str:
 def report(error: BaseException) -> int:
     """Say what went wrong in one sentence and return the exit code that belongs to it."""
     if isinstance(error, SystemExit):
+        if isinstance(error.code, str):
+            narrate(error.code)
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED

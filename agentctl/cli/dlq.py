@@ -172,7 +172,7 @@ def requeue(
         ended = call.store.requeue(number, payload=edited, run_at_ms=run_at_ms, note=note, actor=actor())
         return f"{write_id(number)} {ended.state}"
 
-    return each(call, chosen, act, would="requeue")
+    return each(call, chosen, act, would="requeue", look=lambda text: _dead(call, text))
 
 
 @verb(
@@ -210,7 +210,7 @@ def discard(
         number = task_id(call.store, target)
         return f"{write_id(number)} {call.store.discard(number, reason=why, actor=actor()).state}"
 
-    return each(call, chosen, act, would="discard")
+    return each(call, chosen, act, would="discard", look=lambda text: _dead(call, text))
 
 
 @verb(
@@ -246,6 +246,13 @@ def export(
 
 def _letter(call: Call, target: str) -> dict[str, Any]:
     return task_row(call.store, task_id(call.store, target))
+
+
+def _dead(call: Call, text: str) -> str:
+    task = call.store.task(task_id(call.store, text))
+    if task.state != "dead":
+        raise Conflict(f"task {write_id(task.id)} is {task.state}, no dead letter", "Nothing would be done to it")
+    return write_id(task.id)
 
 
 def _selected(call: Call, tasks: tuple[str, ...], every: bool, narrowed: Filter) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import sys
 
 from agentctl_store.errors import BadInput
-from agentctl_store.ids import LENGTH, read_id
+from agentctl_store.ids import LENGTH, read_id, write_id
 from agentctl_store.jsontext import MAX_BYTES
 
 TYPE_CHECKING = False
@@ -63,6 +63,11 @@ def read_lines(path: str, limit: int) -> list[str]:
 def task_id(store: Store, text: str) -> int:
     """Return the task that `text` names: its id, or for people the beginning of it. NotFound, BadName."""
     return read_id(text) if len(text) == LENGTH else store.find_task(text)
+
+
+def task_name(store: Store, text: str) -> str:
+    """Return the whole id of the task that `text` names. NotFound, BadName."""
+    return write_id(store.task(task_id(store, text)).id)
 
 
 def _bounded(file: BinaryIO, what: str, limit: int) -> bytes:

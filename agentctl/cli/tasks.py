@@ -10,7 +10,7 @@ from agentctl_store.read.models import TASK_SORTS, Filter
 
 from .acts import each
 from .call import Call, actor
-from .given import task_id
+from .given import task_id, task_name
 from .table import Column
 from .times import read_span
 from .verb import arg, opt, verb
@@ -136,7 +136,7 @@ def cancel(call: Call, *, tasks: tuple[str, ...], reason: str = "cancelled") -> 
             return f"{write_id(number)} active (asked to end)"
         return _ended(number, ended)
 
-    return each(call, tasks, act, would="cancel")
+    return each(call, tasks, act, would="cancel", look=lambda text: task_name(call.store, text))
 
 
 @verb(
@@ -154,7 +154,7 @@ def retry(call: Call, *, tasks: tuple[str, ...]) -> int:
             return _ended(number, call.store.requeue(number, actor=actor()))
         return _ended(number, call.store.hasten(number, actor=actor()))
 
-    return each(call, tasks, act, would="retry")
+    return each(call, tasks, act, would="retry", look=lambda text: task_name(call.store, text))
 
 
 @verb(

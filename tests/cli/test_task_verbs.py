@@ -142,7 +142,8 @@ def test_one_bad_name_among_several_does_not_stop_the_others(fleet: Fleet) -> No
 
 def test_a_dry_run_changes_nothing(fleet: Fleet) -> None:
     task = fleet.ok("task", "add", "1")
-    assert fleet.ok("task", "cancel", task, "--dry-run") == f"would cancel {task}"
+    assert fleet.ok("task", "cancel", task[:12], "--dry-run") == f"would cancel {task}"
+    assert fleet.run("task", "cancel", "0000000000000", "--dry-run").code == 3
     assert json.loads(fleet.ok("task", "show", task, "--json", "state")) == {"state": "ready"}
 
 
