@@ -127,10 +127,11 @@ def _follow(
     while True:
         output.flush()
         for one, follower in list(followers.values()):
-            for line in follower.read(ended=one.ended_ms is not None):
+            found = follower.read(ended=one.ended_ms is not None)
+            for line in found:
                 if wanted.takes(line):
                     wanted.write(one, line, named=named)
-            if one.ended_ms is not None:
+            if one.ended_ms is not None and not found:
                 over.add(one.session)
                 del followers[one.session]
         time.sleep(FOLLOW_S)

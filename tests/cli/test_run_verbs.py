@@ -1,0 +1,82 @@
+"""A fleet run, watched and ended from the command line, with real agents."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cli.command_kit import Fleet, make_fleet
+
+AGENT = """#!/bin/sh
+read -r payload
+echo "got $payload"
+echo "no trouble" >&2
+printf '\\033]0;owned\\007\\033[31mred\\n'
+"""
+CONFIG = """
+[agent.worker]
+command = ["sh", "agent.sh"]
+queues = ["default"]
+"""
+
+
+def soon(what: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.03)
+
+
+@pytest.fixture
+def working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """A fleet of one shell script; whatever supervises it is ended."""
+    fleet = make_fleet(tmp_path, monkeypatch)
+    (tmp_path / "agent.sh").write_text(AGENT)
+    (tmp_path / "agentctl.toml").write_text(CONFIG)
+    yield fleet
+    fleet.run("down", "--now")
+
+
+def test_a_fleet_runs_until_idle_and_leaves_its_output_to_read(working: Fleet) -> None:
+    tasks = [working.ok("task", "add", json.dumps({"n": number})) for number in range(2)]
+    ran = working.spawn("run", "--until-idle")
+    out, err = ran.communicate(timeout=60)
+    assert ran.returncode == 0 and out == "" and "done" in err
+    assert "Traceback" not in err
+    working.ok("task", "wait", *tasks)
+    shown = working.ok("logs", "worker")
+    assert 'got {"n":0}' in shown and "! no trouble" in shown and "| red" in shown
+    assert "\x1b" not in shown and "\x07" not in shown
+    assert working.ok("logs", tasks[1], "-g", "^got").splitlines() == ['| got {"n":1}']
+    lines = [json.loads(line) for line in working.ok("logs", "--stream", "err", "-o", "jsonl").splitlines()]
+    assert {line["stream"] for line in lines} == {"err"} and {line["instance"] for line in lines} == {"worker/1"}
+    assert len(working.ok("logs", "-n", "1").splitlines()) == 1
+    assert working.ok("logs", "--since", "1h", tasks[0]) and not working.ok("logs", "--since", "2030-01-01", tasks[0])
+    assert working.run("logs", "nobody").code == 3
+
+
+def test_a_detached_fleet_obeys_the_agent_verbs_and_ends_with_down(working: Fleet) -> None:
+    assert working.run("down").code == 6
+    working.ok("run", "--detach")
+    refused = working.run("run")
+    assert refused.code == 4 and "supervised already" in refused.err
+    working.ok("agent", "stop", "worker", "--wait", "20s")
+    task = working.ok("task", "add", "1")
+    assert working.run("task", "wait", task, "--timeout", "300ms").code == 5, "a stopped agent must not work"
+    seen = working.folder / "followed"
+    follower = working.spawn("logs", "worker", "-f", stdout=seen.open("w"))
+    working.ok("agent", "start", "worker", "--wait", "20s")
+    working.ok("task", "wait", task, "--timeout", "20s")
+    soon(lambda: "got 1" in seen.read_text())
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
+    row = json.loads(working.ok("ps", "-o", "jsonl").splitlines()[0])
+    assert row["instance"] == "worker/1" and row["done"] == 1
+    ended = working.run("down")
+    assert ended.code == 0 and "has ended" in ended.err
+    assert working.run("agent", "restart", "worker").code == 6
+    assert working.ok("event", "verify", "--json", "intact") == '{"intact":true}'
