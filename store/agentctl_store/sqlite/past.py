@@ -8,7 +8,7 @@ from ..errors import AgentctlError, NotFound
 from ..ids import write_id
 from ..jsontext import dumps, loads
 from ..read.models import InstanceRow, TaskRow
-from ..replay_fleet import FLEET_KINDS, FleetFold
+from ..replay.fleet import FLEET_KINDS, FleetFold
 from .readfile import ReadFile
 from .rebuild import fleet_base, load_sql, of_kind, origin, parts
 
@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..replay import TaskFold
+    from ..replay.tasks import TaskFold
 
 _TITLE = 200
 

@@ -19,12 +19,12 @@ import shutil
 import time
 
 from ..domain.event import KINDS
+from ..domain.upkeep import Pruned
 from ..errors import BadInput, Conflict, StoreCorrupt
 from ..ids import write_id
 from ..jsontext import dumps
-from ..replay import CARRIED, PRUNED, SNAPSHOT, told
-from ..replay_fleet import SessionFold, packed
-from ..upkeep import Pruned
+from ..replay.fleet import SessionFold, packed
+from ..replay.tasks import CARRIED, PRUNED, SNAPSHOT, told
 from . import sqltext
 from .connection import Connection, digest
 from .past import fleet_at, seq_at
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..clock import Clock
-    from ..replay import Line, Row, TaskFold
+    from ..replay.tasks import Line, Row, TaskFold
     from .connection import Transaction
 
 STEP_S = 0.002  #: a step gives the store back after this long; its commit comes on top

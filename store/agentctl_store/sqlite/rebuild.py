@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..errors import AgentctlError
 from ..jsontext import dumps
-from ..replay import SNAPSHOT, TaskFold, told
-from ..replay_fleet import FleetFold
+from ..replay.fleet import FleetFold
+from ..replay.tasks import SNAPSHOT, TaskFold, told
 from . import sqltext
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..replay import Line, Row
+    from ..replay.tasks import Line, Row
     from .readfile import ReadFile
 
 TASKS_AT_ONCE = 1_000

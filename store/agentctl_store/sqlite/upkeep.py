@@ -9,10 +9,10 @@ import time
 from ..clock import Clock, Moment
 from ..domain.event import KINDS
 from ..domain.machine import STATES
+from ..domain.upkeep import Backup, Finding, StoreInfo
 from ..errors import AgentctlError, AlreadyRunning, Conflict, NotFound, StoreCorrupt, StoreFull
 from ..jsontext import dumps
 from ..read.presence import supervisor_row
-from ..upkeep import Backup, Finding, StoreInfo
 from . import gate, migrate
 from .connection import FILE, Connection
 from .explain import explain

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..ids import write_id
 from ..jsontext import dumps
 from ..record import record
-from ..replay import CARRIED, PRUNED, told
-from ..replay_fleet import FleetFold, SessionFold
+from ..replay.fleet import FleetFold, SessionFold
+from ..replay.tasks import CARRIED, PRUNED, told
 from .connection import digest, link
 from .readfile import ReadFile
 from .rebuild import EVENTS_AT_ONCE, SESSION_COLUMNS, UNREADABLE, fleet_base, load_sql, of_kind, origin, parts
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..replay import Row, TaskFold
+    from ..replay.tasks import Row, TaskFold
 
 FAULTS_NAMED = 100
 

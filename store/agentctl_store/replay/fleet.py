@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .domain.event import KINDS
-from .jsontext import dumps
-from .replay import told
+from ..domain.event import KINDS
+from ..jsontext import dumps
+from .tasks import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .replay import Line, Row
+    from .tasks import Line, Row
 
 _SESSION_DEFAULTS: Row = dict.fromkeys(
     ("task", "attempt", "pid", "started_ms", "ended_ms", "outcome", "exit_code", "signal", "detail")

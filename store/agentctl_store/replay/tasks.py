@@ -1,22 +1,18 @@
 """Folding the history back into the tables: what `events verify` compares, and what time travel shows.
 
-A fold takes events in order, as the tuples of LINE, and keeps rows as dicts of their columns. What cannot be rebuilt
-is named in VOLATILE, with the reason.
+A fold takes events in order, as the tuples of LINE, and keeps rows as dicts of their columns.
 """
 
 from __future__ import annotations
 
-from .domain.event import KINDS
-from .domain.retry import LATE
-from .jsontext import dumps, loads
+from ..domain.event import KINDS
+from ..domain.retry import LATE
+from ..jsontext import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
-
-    from .sqlite.past import Past
-    from .sqlite.verify import Verified
 
     Line = tuple[Any, ...]
     Row = dict[str, Any]
@@ -24,14 +20,6 @@ if TYPE_CHECKING:
 #: the fields of an event as a fold takes them; `actor` is a name
 LINE = ("seq", "at_ms", "kind", "task", "attempt", "actor", "session", "body", "data", "correlation")
 
-#: columns that the history does not tell, and why
-VOLATILE: dict[str, str] = {
-    "task.lease_until_boot_ms": "a heartbeat is no event: one per second and attempt would be most of the history",
-    "attempt.progress": "told by heartbeats",
-    "attempt.input_tokens, output_tokens, cost_microusd of an open attempt": "told by heartbeats; final ones count",
-    "instance.session, restarts, next_start_ms, memo": "the supervisor's notes between two changes of health",
-    "meta": "the clocks as last seen, and where the history begins",
-}
 MAX_DATA = 1 << 26  #: bytes of one event's data; carried tasks have long ones
 
 _TASK_DEFAULTS: Row = dict.fromkeys(
@@ -248,20 +236,3 @@ _STEPS: dict[int, Callable[[TaskFold, Line], None]] = {
     PRUNED: TaskFold._gone,
 }
 _FIRST = frozenset((KINDS["task.added"], PRUNED))
-
-
-def verify(directory: str, progress: Callable[[int, int], None] | None = None) -> Verified:
-    """Check that no event was changed or lost, and that replaying all of them gives the tables.
-
-    Reads in parts, with bounded memory, beside running work; `progress` hears (events read, events in all).
-    """
-    from .sqlite.verify import verify
-
-    return verify(directory, progress)
-
-
-def state_at(directory: str, moment_ms: int) -> Past:
-    """Open the store as it was at a wall time. NotFound when the history does not reach back that far."""
-    from .sqlite.past import Past
-
-    return Past(directory, moment_ms)
