@@ -8,7 +8,7 @@ from tui_source import REFUSED, Source, letter, task_id
 
 from agentctl_tui.screens.dead_letters import DeadLetterBoard
 from agentctl_tui.screens.letter import LetterView
-from agentctl_tui.widgets.entry import PayloadEditor
+from agentctl_tui.widgets.payload_editor import PayloadEditor
 from agentctl_tui.widgets.table import LiveTable
 
 

@@ -28,7 +28,6 @@ from agentctl_tui.palette import Commands
 from agentctl_tui.ports import Logs, Operator
 from agentctl_tui.screens.board import Board
 from agentctl_tui.screens.confirm import Confirm
-from agentctl_tui.screens.dead_letters import DeadLetterBoard
 from agentctl_tui.screens.fleet import Fleet
 from agentctl_tui.screens.listening import Listening
 from agentctl_tui.themes import COLORS, theme
@@ -41,6 +40,13 @@ def _wall_ms() -> int:
     return int(time() * 1000)
 
 
+def _dead_letters() -> Screen[Any]:
+    # Its editor takes a tenth of the start-up; the first screen does not wait for it.
+    from agentctl_tui.screens.dead_letters import DeadLetterBoard
+
+    return DeadLetterBoard()
+
+
 class Dashboard(App[None]):
     """The whole terminal UI over one store."""
 
@@ -48,7 +54,7 @@ class Dashboard(App[None]):
     TITLE = "agentctl"
     BINDINGS: ClassVar[list[BindingType]] = APP
     COMMANDS = {Commands}  # noqa: RUF012
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {"fleet": Fleet, "dead": DeadLetterBoard}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {"fleet": Fleet, "dead": _dead_letters}
     DEFAULT_MODE = "fleet"
     NOTIFICATION_TIMEOUT = 6
 
@@ -123,8 +129,7 @@ class Dashboard(App[None]):
         elif message.name == "ids":
             self.feed.drop("ids")
             for board in self._boards():
-                if isinstance(board, DeadLetterBoard):
-                    board.table.set_marks(set(message.value))  # type: ignore[call-overload]
+                board.mark(set(message.value))  # type: ignore[call-overload]
         else:
             for board in self._boards()[-1:]:
                 board.fresh(message.name, message.value)
@@ -172,10 +177,7 @@ class Dashboard(App[None]):
         board = self.screen
         if isinstance(board, Board):
             board.unfilter()
-        if isinstance(board, DeadLetterBoard):
             board.select(where)
-        elif isinstance(board, Fleet):
-            board.table.select_id(where)
 
     def toast(self, text: str, severity: str = "information", command: str = "") -> None:
         """Tell what happened, with the command line that does the same."""
@@ -199,8 +201,7 @@ class Dashboard(App[None]):
         for task in act.tasks:
             self.drafts.pop(task, None)
         for board in self._boards():
-            if isinstance(board, DeadLetterBoard):
-                board.forget_marks(act.tasks)
+            board.forget_marks(act.tasks)
         self.toast(" ".join(part for part in (act.told, receipt.note) if part), command=act.command)
 
     def agent_act(self, verb: str, agent: str, *, confirm: bool) -> None:

@@ -52,6 +52,9 @@ class Board(Listening):
     def narrowed(self, text: str) -> None:
         """The filter's text changed."""
 
+    def select(self, row_id: str) -> None:
+        """Go to a row by its id."""
+
     def copied(self) -> str:
         """What `y` copies."""
         return ""

@@ -19,8 +19,8 @@ from agentctl_tui.ports import LogLine
 from agentctl_tui.render import DEAD_LETTER_COLUMNS, GROUP_COLUMNS, reason
 from agentctl_tui.screens.board import Board
 from agentctl_tui.widgets.drawn import Panel
-from agentctl_tui.widgets.entry import PayloadEditor
 from agentctl_tui.widgets.letter_panel import LetterPanel
+from agentctl_tui.widgets.payload_editor import PayloadEditor
 from agentctl_tui.widgets.table import LiveTable
 from agentctl_tui.window import Window
 
@@ -81,11 +81,11 @@ class DeadLetterBoard(Board):
         for name in ("groups", "letters", "letter", "output"):
             self.dash.feed.drop(name)
 
-    def select(self, task: str) -> None:
+    def select(self, row_id: str) -> None:
         """Go to a dead letter by its id, whatever the filter hides."""
         self._narrow(Filter())
         self.query_one("#groups", LiveTable).action_edge(-1)
-        self.table.select_id(task)
+        self.table.select_id(row_id)
 
     def fresh(self, name: str, value: object) -> None:
         if name == "letters":
@@ -279,10 +279,12 @@ class DeadLetterBoard(Board):
             self.query_one("#groups", LiveTable).action_edge(-1)
             self._narrow(Filter(text=self._filter.text))
 
-    def forget_marks(self, tasks: Sequence[str]) -> None:
-        """These were acted on."""
-        if self.table.marks & set(tasks):
-            self.table.set_marks(self.table.marks - set(tasks))
+    def mark(self, ids: set[str]) -> None:
+        self.table.set_marks(ids)
+
+    def forget_marks(self, ids: Sequence[str]) -> None:
+        if self.table.marks & set(ids):
+            self.table.set_marks(self.table.marks - set(ids))
 
 
 def look_dot(board: Board) -> str:

@@ -123,7 +123,7 @@ class Fleet(Board):
         row, look = self.row, self.dash.look
         size = max(facts.size.width, 20)
         if row is None:
-            panel.border_title = None
+            panel.entitle("")
             facts.show(())
             return
         panel.entitle(row.instance)
@@ -156,6 +156,9 @@ class Fleet(Board):
         )
 
     # --- acts
+
+    def select(self, row_id: str) -> None:
+        self.table.select_id(row_id)
 
     def copied(self) -> str:
         return self.row.instance if self.row is not None else ""

@@ -13,8 +13,8 @@ from textual.screen import ModalScreen
 
 from agentctl_tui.bindings import APP, BOARD, key
 from agentctl_tui.cells import Line, fit, raw
-from agentctl_tui.widgets.entry import PayloadEditor
 from agentctl_tui.widgets.lines import Lines
+from agentctl_tui.widgets.payload_editor import PayloadEditor
 from agentctl_tui.widgets.table import LiveTable
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import ClassVar, cast
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.content import Content
 
 from agentctl_store.read.models import DeadLetter
 from agentctl_tui import header
@@ -16,9 +15,9 @@ from agentctl_tui.asks import LastOutput, Letter
 from agentctl_tui.bindings import key
 from agentctl_tui.ports import LogLine
 from agentctl_tui.screens.listening import Listening
-from agentctl_tui.widgets.entry import PayloadEditor
 from agentctl_tui.widgets.letter_panel import LetterPanel
 from agentctl_tui.widgets.lines import Lines
+from agentctl_tui.widgets.payload_editor import PayloadEditor
 
 
 class LetterView(Listening):
@@ -53,7 +52,7 @@ class LetterView(Listening):
         yield Lines(id="keys", ground="panel")
 
     def on_mount(self) -> None:
-        self.panel.border_title = Content(self._task_id)
+        self.panel.entitle(self._task_id)
 
     def ask(self) -> None:
         self.dash.feed.ask("letter", Letter(self._task_id))
@@ -69,7 +68,7 @@ class LetterView(Listening):
                 self.dismiss()
                 return
             self.panel.show(letter)
-            self.panel.border_title = Content(self._task_id)
+            self.panel.entitle(self._task_id)
             if letter is not None and letter.session is not None:
                 self.dash.feed.ask("output", LastOutput(letter.session, letter.ended_ms))
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from textual.screen import Screen
@@ -34,6 +35,12 @@ class Listening(Screen[None]):
 
     def frame(self) -> None:
         """Write what surrounds the data."""
+
+    def mark(self, ids: set[str]) -> None:
+        """Mark these rows, where rows can be marked."""
+
+    def forget_marks(self, ids: Sequence[str]) -> None:
+        """These were acted on."""
 
     def look_changed(self) -> None:
         """Draw everything again: theme or connection changed."""

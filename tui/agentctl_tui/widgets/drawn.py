@@ -82,6 +82,11 @@ class Drawn(ScrollView):
 class Panel(Vertical):
     """A titled border around one thing."""
 
+    _title = ""
+
     def entitle(self, title: str) -> None:
         """Set the title in the border; never markup."""
-        self.border_title = Content(clean(title))
+        # Setting it draws the whole border again, so only when it differs.
+        if title != self._title:
+            self._title = title
+            self.border_title = Content(clean(title)) if title else None

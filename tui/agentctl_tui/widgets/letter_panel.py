@@ -6,24 +6,23 @@ from collections.abc import Sequence
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Vertical
-from textual.content import Content
 from textual.message import Message
 
 from agentctl_store.read.models import DeadLetter
 from agentctl_tui import units
-from agentctl_tui.cells import Line, clean, fit, piece, raw, width
+from agentctl_tui.cells import Line, fit, piece, raw, width
 from agentctl_tui.detail import letter_facts
 from agentctl_tui.look import look_of
 from agentctl_tui.payload import pretty, problem
 from agentctl_tui.ports import LogLine
-from agentctl_tui.widgets.entry import PayloadEditor
+from agentctl_tui.widgets.drawn import Panel
 from agentctl_tui.widgets.lines import Lines
+from agentctl_tui.widgets.payload_editor import PayloadEditor
 
 MIN_EDITOR, MAX_EDITOR_SHARE = 4, 0.4  #: lines; share of the panel
 
 
-class LetterPanel(Vertical):
+class LetterPanel(Panel):
     """Shows a dead letter; keeps each edited payload as a draft until it is sent or reverted."""
 
     class Edited(Message):
@@ -59,7 +58,7 @@ class LetterPanel(Vertical):
             self.refresh_lines()  # someone else decided, but what was typed is still here
             return
         self.letter = letter
-        self.border_title = Content(clean(letter.row.task)) if letter is not None else None
+        self.entitle(letter.row.task if letter is not None else "")
         if other:
             self._output = None
             self.query_one("#letter-facts", Lines).scroll_home(animate=False)
