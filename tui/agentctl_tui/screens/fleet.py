@@ -51,7 +51,6 @@ class Fleet(Board):
                 ).add_class("-main")
             with Panel(id="detail", classes="panel"):
                 yield Lines(id="facts")
-                yield Lines(id="log", follow=True, scrolls=True)
 
     @property
     def table(self) -> LiveTable[InstanceRow]:
@@ -81,7 +80,7 @@ class Fleet(Board):
             self.set_class(shown == 0 and not self._filter.text, "-void")
         elif name == "log":
             self._log = cast("Sequence[LogLine]", value)
-            self._show_log()
+            self._detail()
 
     @on(LiveTable.Wanted)
     def _wanted(self) -> None:
@@ -100,7 +99,7 @@ class Fleet(Board):
         else:
             self.dash.feed.drop("log")
             self._log = ()
-            self._show_log()
+            self._detail()
 
     def tick(self) -> None:
         self.table.recheck()
@@ -109,7 +108,6 @@ class Fleet(Board):
     def on_resize(self) -> None:
         if self.ready:
             self.call_after_refresh(self._detail)
-            self.call_after_refresh(self._show_log)
 
     def narrowed(self, text: str) -> None:
         self._filter = Filter(text=text)
@@ -118,29 +116,20 @@ class Fleet(Board):
     # --- drawing
 
     def _detail(self) -> None:
-        panel = self.query_one("#detail", Panel)
-        facts = self.query_one("#facts", Lines)
+        """Facts, and below them as much of the log's end as there is room for: one widget, so that selecting
+        another row never lays the screen out anew."""
+        panel, facts = self.query_one("#detail", Panel), self.query_one("#facts", Lines)
         row, look = self.row, self.dash.look
-        size = max(facts.size.width, 20)
         if row is None:
             panel.entitle("")
             facts.show(())
             return
         panel.entitle(row.instance)
-        lines = [
-            *instance_facts(row, look.now_ms(), size, look.glyphs),
-            rule("log", size, look.glyphs),
-        ]
-        facts.styles.height = len(lines)
-        facts.show(lines)
-
-    def _show_log(self) -> None:
-        log = self.query_one("#log", Lines)
-        look = self.dash.look
-        lines = log_lines(self._log, max(log.size.width, 20), look.glyphs)
-        if not lines and self.row is not None:
-            lines = [(raw(" It has not written anything yet.", "dim"),)]
-        log.show(lines)
+        size = max(facts.size.width, 20)
+        lines = [*instance_facts(row, look.now_ms(), size, look.glyphs), rule("log", size, look.glyphs)]
+        room = max(facts.size.height - len(lines), 0)
+        tail = log_lines(self._log[-room:], size, look.glyphs) if room else []
+        facts.show([*lines, *(tail or [(raw(" It has not written anything yet.", "dim"),)])])
 
     def _empty(self) -> Sequence[Line]:
         if self._filter.text:
