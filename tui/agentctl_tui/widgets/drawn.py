@@ -83,10 +83,20 @@ class Panel(Vertical):
     """A titled border around one thing."""
 
     _title = ""
+    _entitling = False
 
     def entitle(self, title: str) -> None:
         """Set the title in the border; never markup."""
-        # Setting it draws the whole border again, so only when it differs.
         if title != self._title:
-            self._title = title
+            self._title, self._entitling = title, True
             self.border_title = Content(clean(title)) if title else None
+            self._entitling = False
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False, **more: Any
+    ) -> Self:
+        if self._entitling and not regions:
+            # A new title changes one line; Textual would draw the panel and all its ground again.
+            x, y = self.content_offset
+            regions = (Region(-x, -y, self.outer_size.width, 1),)
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose, **more)
