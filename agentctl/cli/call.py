@@ -147,6 +147,9 @@ def needed(value: str | None, what: str, variable: str) -> str:
     return value
 
 
+_kept: list[Call] = []
+
+
 def run(verb: Verb, values: dict[str, Any]) -> int:
     """Run the handler of `verb` with parsed values: both the fast path and typer end here."""
     for param in verb.params:
@@ -158,4 +161,7 @@ def run(verb: Verb, values: dict[str, Any]) -> int:
                 if "\0" in text or not (text.isascii() or _is_text(param, text)):
                     raise BadInput(f"{param.spelled} {text[:40]!a} is not text", "Use UTF-8 characters, without NUL")
     own = {name: value for name, value in values.items() if name not in COMMON}
-    return verb.run(Call(verb, values), **own)
+    # Kept past the return: the last one to close a store folds its log back, two fsyncs that no command has to wait
+    # for. The process ends without closing, and whoever opens the store next finds every commit in the log.
+    _kept[:] = [Call(verb, values)]
+    return verb.run(_kept[0], **own)
