@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
+	@echo "Installing agentctl and what it needs into $(VENV); this happens once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@

@@ -100,7 +100,10 @@ def _configuration(call: Call) -> Iterator[Finding]:
 
 
 def _store(call: Call) -> Iterator[Finding]:
-    directory, may_make = call.place()
+    try:
+        directory, may_make = call.place()
+    except NotFound:
+        return  # outside a fleet, which the configuration's check has told: the machine is still worth a look
     if may_make and not os.path.isdir(directory):
         yield "ok", "no store yet; the first task or run makes it", ""
         return
@@ -150,7 +153,10 @@ def _supervisor(call: Call) -> Iterator[Finding]:
 
 
 def _fleet(call: Call) -> Iterator[Finding]:
-    directory, _ = call.place()
+    try:
+        directory, _ = call.place()
+    except NotFound:
+        return
     if not os.path.isdir(directory):
         return
     for one in call.store.instances():

@@ -121,6 +121,12 @@ def test_ps_and_doctor_say_what_is_wrong(declared: Fleet) -> None:
     assert "reviewer/1 is latched" in found and "no agent serves" in found
 
 
+def test_doctor_looks_at_a_machine_that_has_no_fleet_yet(fleet: Fleet) -> None:
+    (fleet.folder / "agentctl.toml").unlink()
+    found = {row["check"]: row["verdict"] for row in rows(fleet.ok("doctor", "-o", "jsonl"))}
+    assert found["config"] == "warn" and "python" in found and "fail" not in found.values()
+
+
 def test_the_history_can_be_narrowed_and_read_from_any_place(fleet: Fleet) -> None:
     first = fleet.ok("task", "add", "1")
     fleet.ok("task", "add", "2")
