@@ -12,10 +12,13 @@ from agentctl.supervisor.slot import Slot, Want, signals_of
 from agentctl_store.domain.agent import Instance
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agentctl.config import Config
     from agentctl.supervisor.sessions import Key
     from agentctl_store.clock import Moment
     from agentctl_store.domain.agent import Agent
+    from agentctl_store.read.models import QueueRow
 
 
 def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int) -> dict[Key, Want]:
@@ -89,3 +92,13 @@ def replace_since(row: Instance) -> Instance:
     from agentctl_store.record import replace as replaced
 
     return replaced(row, since_ms=0)
+
+
+def unserved(queues: Iterable[QueueRow], config: Config) -> str:
+    """Say which ready tasks no agent of the configuration will ever take; empty when there are none."""
+    served = {queue for name in config.agent for queue in config.queues_of(name)}
+    left = [(row.ready, row.queue) for row in queues if row.ready and row.queue not in served]
+    if not left:
+        return ""
+    told = ", ".join(f"{ready:,} in queue {queue}" for ready, queue in left[:5])
+    return f"idle, but tasks wait that no agent serves: {told}. Name the queue under an agent's queues"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from agentctl.config import Config, load_config
@@ -27,6 +28,7 @@ from agentctl.supervisor.vital import vitals_of
 from agentctl_store.clock import Clock
 from agentctl_store.errors import AgentctlError, BadName, StoreCorrupt, StoreError, StoreTooNew
 from agentctl_store.ids import read_id
+from agentctl_store.read import open_reader
 from agentctl_store.read.vitals import write_vitals
 from agentctl_store.store import open_store
 
@@ -347,7 +349,9 @@ class Supervisor:
             return
         self._idle = True
         self._progress()
-        self._tell("supervisor", "idle: no task is left to do")
+        with closing(open_reader(self._store.directory)) as reader:
+            forgotten = fleet.unserved(reader.queues(), self._config)
+        self._tell("supervisor", forgotten or "idle: no task is left to do")
         self.end("drain")
 
     # --- what is wanted ---------------------------------------------------------------------------------------
