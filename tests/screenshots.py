@@ -26,6 +26,7 @@ from agentctl.cli.dashboard import FleetOperator, SessionLogs
 from agentctl.cli.verb import Verb
 from agentctl_store.read import open_reader
 from agentctl_tui.app import Dashboard
+from agentctl_tui.widgets.table import LiveTable
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "screenshots")
 FLEET = "review"  #: the folder the demo works in, so the name that the dashboard shows
@@ -83,9 +84,11 @@ async def picture(store: str, view: View, ready: Callable[[Dashboard], bool]) ->
 
 async def busiest(store: str, view: View, until: int) -> str:
     """Watch the fleet until `until` tasks are ready; return the moment with most instances at work and a log."""
-    best, svg = 1, ""
+    best, svg = 0, ""
     async with seated(store, view) as (app, pilot):
         deadline = time.monotonic() + SEEN_WITHIN_S
+        while not app.summary or not app.screen.query_one("LiveTable.-main", LiveTable).total:
+            await pilot.pause(LOOK_S)
         for key in view.keys:
             await pilot.press(key)
         while time.monotonic() < deadline:
@@ -98,7 +101,7 @@ async def busiest(store: str, view: View, until: int) -> str:
             text = "\n".join(
                 "".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips()
             )
-            worth = 2 * text.count(AT_WORK) + 3 * ("findings:" in text)
+            worth = 3 * text.count(AT_WORK) + 4 * ("findings:" in text) + text.count("healthy")
             if worth > best:
                 best, svg = worth, taken(app)
     if not svg:
