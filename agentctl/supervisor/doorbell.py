@@ -50,11 +50,11 @@ class Doorbell:
 
     def close(self) -> None:
         self._socket.close()
-        os.close(self._folder)
         try:
-            os.unlink(self.path)
+            os.unlink(SOCKET, dir_fd=self._folder)  # ours, whatever is at the path by now
         except OSError:
             pass
+        os.close(self._folder)
 
 
 class SignalPipe:

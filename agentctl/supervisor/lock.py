@@ -32,7 +32,7 @@ class SupervisorLock:
 
     def __init__(self, store: str, *, root: str, since_ms: int) -> None:
         """Take the lock. Raises AlreadyRunning naming the holder."""
-        path = os.path.join(store, LOCK)
+        self._path = path = os.path.join(store, LOCK)
         # CLOEXEC: an agent that inherited the descriptor would keep the store locked after our death.
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _take(self._fd, store):
@@ -47,6 +47,17 @@ class SupervisorLock:
         told = {"pid": pid, "start": start_of(pid) or 0, "boot": boot_id(), "since": since_ms, "root": root}
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps(told).encode(), 0)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the file that is locked is not the store's any more: the store was deleted, moved or replaced."""
+        try:
+            now = os.stat(self._path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # cannot be told now
+        return not os.path.samestat(now, os.fstat(self._fd))
 
     def release(self) -> None:
         """Let another supervisor in."""

@@ -45,6 +45,7 @@ class Loop:
         self.slots: dict[Key, Slot] = {}
         self.saved: dict[Key, Instance] = {}
         self.counts: Counter[str] = Counter()
+        self.storeless = False  #: the store is gone, nothing can be recorded any more
         self._recorder = recorder
         self._pool = pool
         self._clock = clock
@@ -191,7 +192,10 @@ class Loop:
             return []
         recorded = self._recorder.record(key, run, action.end, live.folder, self.slots[key].want.lease_ms)
         if recorded is None:
-            self.narrate("failure", f"{live.key[0]}/{live.key[1]}: the store takes no writes now; its result is kept")
+            if not self.storeless:
+                self.narrate(
+                    "failure", f"{live.key[0]}/{live.key[1]}: the store takes no writes now; its result is kept"
+                )
             return []
         self._close(live)
         return [recorded]

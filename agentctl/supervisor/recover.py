@@ -139,6 +139,14 @@ def _keeper(session_dir: str, record: ShimRecord | None) -> _Keeper | None:
     return _Keeper(int(pid), int(start), boot, tag)
 
 
+def never_begun(session_dir: str) -> bool:
+    """Whether nothing was ever started for the directory; once true, nothing will be. Its shim must be gone."""
+    try:
+        return read_shim(session_dir) is None and _keeper(session_dir, None) is None
+    except OSError:  # the folder is gone, or takes no link
+        return False
+
+
 def stop(session_dir: str, grace_s: float, reason: str, shim: Shim | None = None) -> bool:
     """Ask a session to end within `grace_s` seconds (0: now); False when its shim is gone.
 

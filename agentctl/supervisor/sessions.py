@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentctl.policy.outcome import SessionFacts
-from agentctl.supervisor import observe, recover
+from agentctl.supervisor import observe, recover, session_dir
 from agentctl.supervisor.facts import Exited, Fact, Started
 from agentctl.supervisor.session_files import FactsReader, ShimRecord, read_exit, read_shim
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agentctl_store.clock import Moment
 
 Key = tuple[str, int]
+KEEPER_RETRY_MS = 2_000  #: before the next start, when a keeper was killed before it began
 
 
 @dataclass(slots=True)
@@ -48,7 +49,17 @@ class Live:
         record = read_exit(self.folder)
         if record is not None:
             return Exited(observe.session_end(self.folder, record, retry_after_ms))
+        if recover.never_begun(self.folder):
+            return Exited(never_began(session_dir.stop_reason(self.folder)))
         return vanished(self.folder, self.nonce, read_shim(self.folder))
+
+
+def never_began(stop_reason: str) -> SessionFacts:
+    """Say how a session ended whose keeper was gone before it began: no attempt was made, nobody's try is burnt."""
+    if stop_reason:
+        return SessionFacts(spawn_error="stopped before it was started", never=True, stop_reason=stop_reason)
+    why = "its keeper process was killed before it began"
+    return SessionFacts(spawn_error=why, never=True, hold_ms=KEEPER_RETRY_MS)
 
 
 def vanished(folder: str, nonce: str, record: ShimRecord | None) -> Exited:

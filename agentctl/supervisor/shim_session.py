@@ -24,6 +24,8 @@ else:
 CHUNK_BYTES = 65_536
 LEFTOVER_S = 1.0
 """After the agent's own end: how long its descendants may still hold the output pipes."""
+KILLED_LEFTOVER_S = 0.05
+"""The same when the agent was killed: nothing it left is worth waiting for, and its task waits for us."""
 KILL_WITHIN_S = 5.0
 """A process that survives SIGKILL this long hangs in the kernel; the exit record counts it."""
 RECORD_RETRY_S = 1.0
@@ -250,7 +252,8 @@ class Session:
             if pid == self.child:
                 self.status = status
                 self.max_rss_kb = usage.ru_maxrss if proctree.LINUX else usage.ru_maxrss // 1024
-                self.drain_until = time.monotonic() + LEFTOVER_S
+                left_s = KILLED_LEFTOVER_S if posix.WIFSIGNALED(status) else LEFTOVER_S
+                self.drain_until = time.monotonic() + left_s
 
     # -- end -----------------------------------------------------------------------------------
 

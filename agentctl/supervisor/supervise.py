@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentctl.config import Config, load_config
@@ -113,6 +114,8 @@ class Supervisor:
                     self._poll(now_ms)
                 elif self._until_idle:
                     self._end_when_idle()
+            if self._loop.storeless:
+                return 1
             self._loop.flush()
             self._progress()
             self._note("supervisor.stopped")
@@ -259,6 +262,9 @@ class Supervisor:
 
     # --- what is looked at ------------------------------------------------------------------------------------
     def _poll(self, now_ms: int) -> None:
+        self._poll_ms = now_ms + POLL_MS
+        if self._store_is_gone():
+            return
         try:
             version = self._store.version()
             if version != self._version:
@@ -292,7 +298,17 @@ class Supervisor:
             self._progress()
         if self._until_idle:
             self._end_when_idle()
-        self._poll_ms = now_ms + POLL_MS
+
+    def _store_is_gone(self) -> bool:
+        """Notice that the store was deleted or moved: its agents end, for nothing they do could be recorded."""
+        if not self._loop.storeless and self._lock.lost:
+            self._loop.storeless = True
+            self._shutdown = "now"
+            gone = f"the store at {self._store.directory} was deleted or moved: its agents are ended, and so is this"
+            self._tell("supervisor", gone)
+            for key, slot in list(self._loop.slots.items()):
+                self._loop.tell(key, seen.Wanted(replace(slot.want, shutdown="now")))
+        return self._loop.storeless
 
     def _tidy(self) -> None:
         session_dir.prune(self._store.directory, self._hands.live)

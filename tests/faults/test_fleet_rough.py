@@ -1,0 +1,63 @@
+"""What people and machines do to a running fleet: delete its store, restart in haste, kill an agent with children."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from faults.fleet_kit import fleet, lines
+from faults.session_kit import until
+
+from agentctl.supervisor import proctree
+
+SLEEPERS = """
+[agent.t]
+command = ['/bin/sh', '-c', 'echo $$ >> pids; sleep 60 & wait']
+retry = {base = "0ms", cap = "0ms", max_attempts = 5}
+[agent.w]
+mode = "worker"
+command = ['/bin/sh', '-c', 'echo $$ >> workers; exec sleep 60']
+"""
+
+
+def test_a_deleted_store_ends_its_supervisor_and_agents_and_says_so(tmp_path):
+    with fleet(tmp_path, SLEEPERS) as f:
+        f.add("t")
+        process = f.up()
+        until(lambda: lines(tmp_path / "pids") and lines(tmp_path / "workers"), "both run")
+        pids = [int(pid) for pid in lines(tmp_path / "pids") + lines(tmp_path / "workers")]
+        os.rename(f.folder, tmp_path / "elsewhere")
+        assert process.wait(15) == 1, f.said()
+        assert "was deleted or moved" in f.said()
+        assert [pid for pid in pids if proctree.start_of(pid) is not None] == []
+
+
+def test_restarts_in_haste_are_no_failures(tmp_path):
+    with fleet(tmp_path, SLEEPERS) as f:
+        f.up()
+        f.shows("w/1", lambda row: row.phase == "busy", "runs")
+        for _ in range(25):  # many of them hit a keeper that has not begun
+            f.store.restart_agent("w", actor="test")
+            time.sleep(0.03)
+        count = len(lines(tmp_path / "workers"))
+        f.store.restart_agent("w", actor="test")
+        until(lambda: len(lines(tmp_path / "workers")) > count, "it runs again")
+        row = f.shows("w/1", lambda row: row.phase == "busy", "runs again")
+        assert not row.latched and "keeper process was killed" not in f.said(), f.said()
+
+
+def test_the_task_of_a_killed_agent_is_claimable_within_250_ms_whatever_children_it_leaves(tmp_path):
+    with fleet(tmp_path, SLEEPERS) as f:
+        task = f.add("t")
+        f.up()
+        took = []
+        for n in range(1, 4):
+            pid = int(until(lambda n=n: len(lines(tmp_path / "pids")) == n and lines(tmp_path / "pids"), "runs")[-1])
+            until(lambda pid=pid: proctree.children(pid), "its child runs")
+            killed_ms = time.time_ns() // 1_000_000
+            os.kill(pid, signal.SIGKILL)
+            ended = until(lambda n=n: [a for a in f.attempts(task) if a.n == n and a.ended_ms], "the attempt ended")
+            took.append((ended[0].ended_ms or 0) - killed_ms)
+        print("given back after", took, "ms")
+        assert sorted(took)[1] <= 250, took
