@@ -5,7 +5,10 @@ Tasks that went well are told together, now and then: a night of work must not b
 
 from __future__ import annotations
 
+import os
+import queue
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +16,9 @@ from dataclasses import dataclass
 from agentctl_store.text import one_line
 
 MAX_LINE = 400
+MOST_WAITING = 1_000  #: lines that wait for a terminal
+LAST_WORDS_S = 1.0  #: how long the end waits for lines that are not written yet
+LOOK_S = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +37,56 @@ class Happening:
 OnEvent = Callable[[Happening], None]
 
 
+class Voice:
+    """Writes lines to stderr in a thread of its own.
+
+    A terminal held with Ctrl-S, or a pipe that nobody reads, takes no line for hours: the fleet must not wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._lines: queue.Queue[str] = queue.Queue(MOST_WAITING)
+        self._dropped = 0
+        self._thread: threading.Thread | None = None
+
+    def say(self, line: str) -> None:
+        """Have the line written soon; when too many wait already, only their number is told later."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="narration", daemon=True)
+            self._thread.start()
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self._dropped += 1
+
+    def flush(self, within_s: float = LAST_WORDS_S) -> None:
+        """Wait until all is written, but not for ever."""
+        deadline = time.monotonic() + within_s
+        while self._lines.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            dropped, self._dropped = self._dropped, 0
+            try:
+                # Not through sys.stderr: its lock, held by a write that blocks, would keep the process from ending.
+                os.write(sys.stderr.fileno(), line.encode(errors="replace"))
+                if dropped:
+                    os.write(sys.stderr.fileno(), f"          … {dropped} lines were left out\n".encode())
+            except (OSError, ValueError, AttributeError):
+                pass  # a terminal that has gone away is no reason to stop
+            self._lines.task_done()
+
+
+VOICE = Voice()
+
+
 def to_stderr(happening: Happening) -> None:
-    """Write the line to stderr; a terminal that has gone away is no reason to stop."""
+    """Have the line written to stderr."""
     if happening.kind == "task":
         return
     at = time.strftime("%H:%M:%S", time.localtime(happening.at_ms / 1000))
-    try:
-        sys.stderr.write(f"{at}  {one_line(happening.text, MAX_LINE)}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        pass
+    VOICE.say(f"{at}  {one_line(happening.text, MAX_LINE)}\n")
 
 
 def plural(number: int, word: str) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from agentctl.supervisor import lock, proctree
-from agentctl.supervisor.narrate import OnEvent, to_stderr
+from agentctl.supervisor.narrate import VOICE, OnEvent, to_stderr
 from agentctl.supervisor.perform import no_step
 from agentctl_store.clock import Clock
 from agentctl_store.errors import AgentctlError, NoSupervisor, TimedOut
@@ -49,7 +49,10 @@ def run_fleet(
     from agentctl.supervisor.supervise import Supervisor
 
     supervisor = Supervisor(config_path, folder, until_idle=until_idle, on_event=on_event, step=step, clock=clock)
-    return supervisor.run(ready)
+    try:
+        return supervisor.run(ready)
+    finally:
+        VOICE.flush()
 
 
 def down(store: str, *, now: bool = False, timeout_s: float = 60.0) -> lock.Holder:

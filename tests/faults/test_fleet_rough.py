@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import termios
 import time
 
 from faults.fleet_kit import fleet, lines
 from faults.session_kit import until
 
-from agentctl.supervisor import proctree
+from agentctl.supervisor import lock, proctree
+from agentctl_store.domain.retry import RetryPolicy
 
 SLEEPERS = """
 [agent.t]
@@ -61,3 +65,18 @@ def test_the_task_of_a_killed_agent_is_claimable_within_250_ms_whatever_children
             took.append((ended[0].ended_ms or 0) - killed_ms)
         print("given back after", took, "ms")
         assert sorted(took)[1] <= 250, took
+
+
+def test_a_terminal_that_is_held_holds_nothing_else(tmp_path):
+    with fleet(tmp_path, "[agent.q]\ncommand = 'cat'\n[agent.bad]\ncommand = 'false'\n") as f:
+        master, slave = os.openpty()
+        words = [sys.executable, "-m", "agentctl", "run"]
+        f.process = subprocess.Popen(words, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave)
+        until(lambda: lock.running(f.folder), "it runs")
+        termios.tcflow(slave, termios.TCOOFF)  # Ctrl-S
+        for _ in range(5):
+            f.state(f.add("bad", retry=RetryPolicy(max_attempts=1)), "dead")
+        assert f.state(f.add("q", "7"), "done").result == "7"
+        assert f.end() == 0
+        os.close(slave)
+        os.close(master)
