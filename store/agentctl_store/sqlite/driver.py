@@ -45,7 +45,7 @@ class SqliteDriver:
         now: Moment,
     ) -> list[Claim]:
         from .claiming import claim
-        from .sweeping import clocks
+        from .clocks import clocks
 
         with self.conn.write(now) as tx:
             clocks(tx, self.conn)

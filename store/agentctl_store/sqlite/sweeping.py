@@ -1,10 +1,11 @@
-"""What time does to tasks: due ones become ready, lost ones come back, overdue ones are buried. And clocks jump."""
+"""What time does to tasks: due ones become ready, lost ones come back, overdue ones are buried."""
 
 from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..domain.task import Swept
 from ..jsontext import dumps
+from .clocks import clocks
 from .ending import bury, end_late, lost
 
 TYPE_CHECKING = False
@@ -13,45 +14,8 @@ if TYPE_CHECKING:
 
     from .connection import Connection, Transaction
 
-_GAP, _PROMOTED = KINDS["clock.gap"], KINDS["task.promoted"]
-SLEPT_MS = 1_000  #: a difference of boot and awake clocks that grew by more means the machine slept
-JUMP_MS = 2_000  #: a wall clock that moved by more against the boot clock was set, not slewed
-GRACE_MS = 10_000  #: what each lease gets on top of the time slept
+_PROMOTED = KINDS["task.promoted"]
 _GOLDEN = 0.6180339887498949
-
-
-def clocks(tx: Transaction, conn: Connection) -> int:
-    """Notice reboot, suspend and wall clock jumps since the last write; return the grace given to leases, in ms.
-
-    After a reboot no process of before lives, so every lease is void. After a suspend every holder slept as well, so
-    every lease is extended by the gap. After a wall clock jump, backoffs move with the clock.
-    """
-    now = tx.now
-    slept, offset = now.boot_ms - now.awake_ms, now.wall_ms - now.boot_ms
-    seen = conn.clock_seen
-    if seen is not None and slept - seen[0] <= SLEPT_MS and abs(offset - seen[1]) <= JUMP_MS:
-        return 0
-    rows = tx.execute("SELECT key, value FROM meta WHERE key IN ('boot_id', 'slept_ms', 'wall_offset_ms')")
-    known = dict(rows.fetchall())
-    conn.clock_seen = (slept, offset)
-    grace = shift = 0
-    rebooted = known.get("boot_id") not in (None, now.boot_id)
-    if rebooted:
-        tx.execute(conn.sql["void_all"])
-    elif known and slept - known["slept_ms"] > SLEPT_MS:
-        grace = slept - known["slept_ms"] + GRACE_MS
-        tx.execute(conn.sql["extend_all"], (grace,))
-    if known and not rebooted and abs(offset - known["wall_offset_ms"]) > JUMP_MS:
-        shift = offset - known["wall_offset_ms"]
-        tx.execute(conn.sql["shift_backoffs"], (shift,))
-    if not known or rebooted or grace or shift:
-        values = [("boot_id", now.boot_id), ("slept_ms", slept), ("wall_offset_ms", offset)]
-        for pair in values:
-            tx.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", pair)
-    if rebooted or grace or shift:
-        told = {"rebooted": int(rebooted), "grace": grace, "shift": shift}
-        tx.event(_GAP, data=dumps({name: value for name, value in told.items() if value}))
-    return grace
 
 
 def promote(tx: Transaction, sql: dict[str, str], queue: int, limit: int) -> int:
