@@ -1,7 +1,8 @@
 """Runs what the README shows: `python tests/readme.py` writes the real output into it, tests compare with it.
 
 A block begun by ```console holds commands after `$ ` (`> ` goes on) and what they print. A block that follows a line
-`<!-- file: NAME -->` is written to that file. All of them run in order, in one shell, in an empty folder.
+`<!-- file: NAME -->` is written to that file, after `<!-- add: NAME -->` it is added to its end. All of them run in
+order, in one shell, in an empty folder.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 README = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "README.md")
 WITHIN_S = 60.0  #: for the whole README
 _END = "\x1e"
-_FILE = re.compile(r"<!-- file: (\S+) -->")
+_FILE = re.compile(r"<!-- (file|add): (\S+) -->")
 _ID = r"\b(?=[a-z]*[0-9])[0-9a-hjkmnp-tv-z]{13}\b"
 #: what differs from one run to the next, and what stands for it
 _MASKS = (
@@ -50,6 +51,7 @@ class File:
 
     name: str
     text: str
+    added: bool
 
 
 def steps(lines: list[str]) -> Iterator[Command | File]:
@@ -61,7 +63,7 @@ def steps(lines: list[str]) -> Iterator[Command | File]:
             begin = at + 2 if name else at + 1
             end = lines.index("```", begin)
             if name:
-                yield File(name[1], "\n".join(lines[begin:end]) + "\n")
+                yield File(name[2], "\n".join(lines[begin:end]) + "\n", name[1] == "add")
             else:
                 yield from _commands(lines, begin, end)
             at = end
@@ -144,7 +146,7 @@ def play(lines: list[str], folder: str) -> Iterator[tuple[Command, str, list[str
     try:
         for step in steps(lines):
             if isinstance(step, File):
-                shell.run(f"cat > {step.name} <<'END OF FILE'\n{step.text}END OF FILE")
+                shell.run(f"cat {'>>' if step.added else '>'} {step.name} <<'END OF FILE'\n{step.text}END OF FILE")
                 continue
             text = re.sub(_ID, lambda match: known.get(match[0], match[0]), step.text)
             printed = shell.run(text)
