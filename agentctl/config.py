@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     model_validator,
 )
@@ -29,7 +30,7 @@ from agentctl_store.errors import BadConfig, BadInput, BadName, NotFound
 from agentctl_store.ids import check_name
 
 from .config_problems import BadConfigs, explain, syntax_problem
-from .quantities import read_duration_ms, read_size_bytes, show_duration
+from .quantities import read_duration_ms, read_size_bytes, show_duration, write_duration, write_size
 
 FILE_NAME = "agentctl.toml"
 MAX_FILE_BYTES = 1 << 20
@@ -86,11 +87,19 @@ def _at_least(least_ms: int) -> Callable[[int], int]:
 Command = Annotated[tuple[str, ...], BeforeValidator(_words, json_schema_input_type=str | list[str])]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts, json_schema_input_type=list[str])]
 Queues = Annotated[tuple[str, ...], BeforeValidator(_names, json_schema_input_type=list[str])]
-Duration = Annotated[int, BeforeValidator(read_duration_ms, json_schema_input_type=str | int | float)]
+Duration = Annotated[
+    int,
+    BeforeValidator(read_duration_ms, json_schema_input_type=str | int | float),
+    PlainSerializer(write_duration, when_used="json"),
+]
 ShortDuration = Annotated[Duration, AfterValidator(_at_least(100))]
 CpuDuration = Annotated[Duration, AfterValidator(_at_least(1_000))]
 LeaseDuration = Annotated[Duration, AfterValidator(_at_least(2_000))]
-Size = Annotated[int, BeforeValidator(read_size_bytes, json_schema_input_type=str | int)]
+Size = Annotated[
+    int,
+    BeforeValidator(read_size_bytes, json_schema_input_type=str | int),
+    PlainSerializer(write_size, when_used="json"),
+]
 
 
 class Section(BaseModel):

@@ -48,6 +48,23 @@ def read_size_bytes(value: object) -> int:
     return int(total)
 
 
+def write_duration(duration_ms: int) -> str:
+    """Return the text that `read_duration_ms` reads as this: "90s", "5m", "250ms"."""
+    for unit in ("d", "h", "m", "s"):
+        if duration_ms and duration_ms % _DURATION_UNITS[unit] == 0:
+            return f"{duration_ms // _DURATION_UNITS[unit]}{unit}"
+    return f"{duration_ms}ms" if duration_ms else "0s"
+
+
+def write_size(size_bytes: int) -> str:
+    """Return the text that `read_size_bytes` reads as this: "512MB", "2GiB", "100B"."""
+    for unit in ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB"):
+        factor = _SIZE_UNITS[unit.lower()]
+        if size_bytes and size_bytes % factor == 0:
+            return f"{size_bytes // factor}{unit}"
+    return f"{size_bytes}B"
+
+
 def show_duration(duration_ms: float) -> str:
     """Write a duration for a person, in its two largest units: "2h13m", "38 s", "250 ms"."""
     if duration_ms < 1_000:

@@ -48,7 +48,7 @@ def check(call: Call, *, file: str | None = None) -> int:
 
 @verb(
     "config show",
-    summary="Show agentctl.toml as it is understood, defaults included.",
+    summary="Show agentctl.toml as it is understood, defaults included, in JSON.",
     store=False,
     file=arg(_FILE, "FILE"),
     agent=opt("-a", help="Only this agent.", metavar="AGENT"),
@@ -60,7 +60,7 @@ def show(call: Call, *, file: str | None = None, agent: str | None = None) -> in
     from agentctl.config import load_config
 
     config = load_config(_path(file))
-    document: dict[str, Any] = config.model_dump(mode="json", by_alias=False)
+    document: dict[str, Any] = config.model_dump(mode="json", by_alias=True)
     for name, section in document.get("agent", {}).items():
         section["queues"] = list(config.queues_of(name))
         # Values of the environment may be secrets; their names tell enough.

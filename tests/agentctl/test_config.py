@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agentctl.config import find_config, json_schema, load_config, parse_config
+from agentctl.config import Config, find_config, json_schema, load_config, parse_config
 from agentctl.config_problems import BadConfigs, lines_of
-from agentctl.quantities import read_duration_ms, read_size_bytes, show_duration
+from agentctl.quantities import read_duration_ms, read_size_bytes, show_duration, write_duration, write_size
 from agentctl_store.errors import BadConfig, NotFound
 
 TEN_LINES = """\
@@ -163,3 +165,16 @@ def test_durations_read_well():
     assert [show_duration(ms) for ms in (250, 1500, 38_000, 90_000, 8_000_000)] == [
         "250 ms", "1.5 s", "38 s", "1m30s", "2h13m",
     ]  # fmt: skip
+
+
+@given(st.integers(0, 366 * 86_400_000), st.integers(0, 1 << 50))
+def test_what_is_written_is_read_as_the_same(duration_ms, size_bytes):
+    assert read_duration_ms(write_duration(duration_ms)) == duration_ms
+    assert read_size_bytes(write_size(size_bytes)) == size_bytes
+
+
+def test_a_configuration_that_is_shown_could_stand_in_the_file():
+    config = parse_config(TEN_LINES + 'timeout = "90s"\nlimits = { memory = "2GiB" }\n')
+    shown = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert shown["agent"]["mailer"]["timeout"] == "90s" and shown["agent"]["mailer"]["limits"] == {"memory": "2GiB"}
+    assert Config.model_validate(shown) == config
