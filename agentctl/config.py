@@ -55,6 +55,12 @@ def _words(value: object) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _folder(value: str) -> str:
+    if not value or "\0" in value:
+        raise ValueError("is not a folder; write its path, or leave the key out")
+    return value
+
+
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError('is not a list of texts; write ["one", "two"]')
@@ -205,7 +211,7 @@ class AgentSection(Section):
     mode: Literal["task", "worker", "service"] = "task"
     queues: Queues | None = None
     instances: int = Field(1, ge=0, le=MAX_INSTANCES)
-    cwd: str = "."
+    cwd: Annotated[str, AfterValidator(_folder)] = "."
     env: dict[str, str] = {}
     pass_env: Texts = ()
     timeout_ms: ShortDuration | None = Field(None, alias="timeout")
@@ -316,8 +322,11 @@ def _check_names(document: dict[str, Any], text: str, file: str) -> list[BadConf
             errors.append({"type": "name", "loc": ("agent", name), "msg": str(error)})
         env = section.get("env") if isinstance(section, dict) else None
         for key, value in env.items() if isinstance(env, dict) else ():
-            if not key or "=" in key or "\0" in key or (isinstance(value, str) and "\0" in value):
+            if not key or "=" in key or "\0" in key:
                 message = "is not an environment variable; its name needs a letter and neither = nor NUL"
+                errors.append({"type": "name", "loc": ("agent", name, "env", key), "msg": message})
+            elif isinstance(value, str) and "\0" in value:
+                message = "holds a NUL character, which no environment variable can. Leave it out"
                 errors.append({"type": "name", "loc": ("agent", name, "env", key), "msg": message})
     return explain(errors, Config, text, file)
 

@@ -91,6 +91,8 @@ MISTAKES = [
     ),
     ("[agent.a]\ncommand='x'\n[agent.a.probe.liveness]\nlog='('", 3, "agent.a.probe.liveness", "regular"),
     ("[agent.a]\ncommand = 'x'\nlease = '1s'", 3, "agent.a.lease", "least is 2 s"),
+    ("[agent.a]\ncommand = 'x'\ncwd = \"a\\u0000b\"", 3, "agent.a.cwd", "not a folder"),
+    ("[agent.a]\ncommand = 'x'\n[agent.a.env]\nA = \"x\\u0000\"", 4, "agent.a.env.A", "NUL"),
     ("[agent.a\ncommand = 'x'", 1, "", "is not TOML"),
     ("agent = 3", 1, "agent", "not a table"),
 ]
