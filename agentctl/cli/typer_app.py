@@ -122,7 +122,7 @@ def _parameter(param: Param) -> inspect.Parameter:
     if default is None or default == ():
         kind, default = Optional[kind], None  # noqa: UP045 - made at run time
     help = param.help + (f" [env: {param.env}]" if param.env else "")
-    settings: dict[str, Any] = {"help": help, "metavar": param.metavar or None}
+    settings: dict[str, Any] = {"help": help, "metavar": param.metavar or _placeholder(param)}
     if param.complete:
         settings["autocompletion"] = _completer(param.complete)
     if param.choices:
@@ -137,6 +137,13 @@ def _parameter(param: Param) -> inspect.Parameter:
     return inspect.Parameter(
         param.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, made]
     )
+
+
+def _placeholder(param: Param) -> str | None:
+    """Return what stands for an option's value in help when its declaration does not say: QUEUE, N."""
+    if not param.flags or param.kind == "bool":
+        return None
+    return "N" if param.kind in ("int", "float") else param.name.upper()
 
 
 def _one_of(param: Param) -> Callable[[str], str]:
