@@ -37,6 +37,7 @@ BEAT_S = 0.05  #: reviews are short, so the feed looks more often than for a per
 LOOK_S = 0.02
 MAX_BYTES = 400_000
 
+_BEHIND = re.compile(r"\btask +waiting for a task")  #: the detail tells of the moment before
 _FACES = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 _NOTE = re.compile(r"\s*<!--.*?-->", re.DOTALL)
 _MONO = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, 'Liberation Mono', monospace"
@@ -101,7 +102,8 @@ async def busiest(store: str, view: View, until: int) -> str:
             text = "\n".join(
                 "".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips()
             )
-            worth = 3 * text.count(AT_WORK) + 4 * ("findings:" in text) + text.count("healthy")
+            worth = 3 * text.count(AT_WORK) + 4 * ("to review" in text) + text.count("healthy")
+            worth -= 9 * bool(_BEHIND.search(text))
             if worth > best:
                 best, svg = worth, taken(app)
     if not svg:

@@ -100,6 +100,8 @@ def main():
     path = json.load(sys.stdin)["path"]
     with open(path, "rb") as file:
         source = file.read()
+    # The result goes to a file here, so what is printed is only log: `agentctl logs -f reviewer`.
+    print(f"{len(source):,} bytes to review: {path}", flush=True)
     try:
         result = review(path, source)
     except (SyntaxError, ValueError, RecursionError) as error:
@@ -108,8 +110,7 @@ def main():
         return 65  # permanent: straight to the dead letters, with this text as the reason
     with open(os.environ["AGENTCTL_RESULT_FILE"], "w", encoding="utf-8") as file:
         json.dump(result, file)
-    # The result is in its file, so what is printed is only log.
-    print(f"{path}: {result['lines']:,} lines, findings: {sum(result['counts'].values())}")
+    print(f"findings: {sum(result['counts'].values())} in {result['lines']:,} lines")
     return 0
 
 
