@@ -148,15 +148,19 @@ def test_daemon_in_its_own_session_is_killed_with_its_agent(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("resist", "swept"),
     [
-        ("signal.signal(15, signal.SIG_IGN)", 1),
-        ("os.kill(os.getpid(), 19)", 0),  # TERM and CONT end it without KILL
-        ("signal.signal(15, signal.SIG_IGN); os.kill(os.getpid(), 19)", 1),
+        ("signal.signal(15, signal.SIG_IGN); deaf()", 1),
+        ("deaf(); os.kill(os.getpid(), 19)", 0),  # TERM and CONT end it without KILL
+        ("signal.signal(15, signal.SIG_IGN); deaf(); os.kill(os.getpid(), 19)", 1),
     ],
 )
 def test_stop_ends_daemons_that_resist(tmp_path: Path, resist: str, swept: int) -> None:
-    code = f"import os, signal, time\n{DAEMON.replace('time.sleep(600)', resist + '; time.sleep(600)')}\n"
-    with session(tmp_path, python(code + "signal.signal(15, signal.SIG_IGN)\ntime.sleep(600)")) as one:
-        one.prints(b"ready")
+    deaf = tmp_path / "deaf"
+    code = f"import os, signal, time\ndef deaf(): open({str(deaf)!r}, 'w').close()\n"
+    code += DAEMON.replace("time.sleep(600)", resist + "; time.sleep(600)")
+    code += "signal.signal(15, signal.SIG_IGN)\nprint('deaf too', flush=True)\ntime.sleep(600)"
+    with session(tmp_path, python(code)) as one:
+        one.prints(b"deaf too")
+        until(deaf.exists, "the daemon resists")
         until(lambda: len(one.remains()) == 2, "agent and daemon")
         assert stop(one.spec.session_dir, 0.05, "test")
         record = one.ended()
