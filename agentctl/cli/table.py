@@ -110,7 +110,7 @@ class Form:
                 for column in self.columns
             )
             lines.append([_csv_text(column, value) for column, value in values])
-        return "".join(",".join(_csv_cell(cell) for cell in line) + "\r\n" for line in lines)
+        return "".join(",".join(_csv_cell(cell) for cell in line) + "\n" for line in lines)
 
     def _entries(self, rows: Iterable[Mapping[str, Any]]) -> str:
         now_ms = time.time_ns() // 1_000_000

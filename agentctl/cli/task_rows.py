@@ -67,7 +67,7 @@ def task_row(store: Store, number: int) -> dict[str, Any]:
         "finished_at": task.finished_ms,
         "deadline_at": task.deadline_ms,
         "timeout_ms": task.timeout_ms,
-        "tries": task.burnt,
+        "burnt": task.burnt,
         "key": task.key,
         "correlation": task.correlation,
         "creator": None if task.creator is None else write_id(task.creator),

@@ -46,7 +46,7 @@ TASK = (
     Column("finished_at", "time", title="finished"),
     Column("deadline_at", "time", title="deadline", wide=True),
     Column("timeout_ms", "span", wide=True),
-    Column("tries", "number"),
+    Column("burnt", "number"),
     Column("key", wide=True),
     Column("correlation"),
     Column("creator", wide=True),

@@ -30,7 +30,7 @@ class Holder:
 class SupervisorLock:
     """Held from `__init__` to `release`, or to the end of the process."""
 
-    def __init__(self, store: str, *, root: str, since_ms: int) -> None:
+    def __init__(self, store: str, *, root: str, since_ms: int, fleet: str = "") -> None:
         """Take the lock. Raises AlreadyRunning naming the holder."""
         self._path = path = os.path.join(store, LOCK)
         # CLOEXEC: an agent that inherited the descriptor would keep the store locked after our death.
@@ -44,7 +44,15 @@ class SupervisorLock:
                 "Use that one (agentctl ps, agentctl tui), or end it with: agentctl down",
             )
         pid = os.getpid()
-        told = {"pid": pid, "start": start_of(pid) or 0, "boot": boot_id(), "since": since_ms, "root": root}
+        told: dict[str, object] = {
+            "pid": pid,
+            "start": start_of(pid) or 0,
+            "boot": boot_id(),
+            "since": since_ms,
+            "root": root,
+        }
+        if fleet:
+            told["fleet"] = fleet  # how screens name it, also when no supervisor runs
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps(told).encode(), 0)
 

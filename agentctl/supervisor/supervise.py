@@ -70,7 +70,8 @@ class Supervisor:
         self._idle = False
         self._trouble = False  #: the store could not be used at the last look
         os.makedirs(store, mode=0o700, exist_ok=True)
-        self._lock = SupervisorLock(store, root=self._root, since_ms=self._clock.now().wall_ms)
+        since_ms = self._clock.now().wall_ms
+        self._lock = SupervisorLock(store, root=self._root, since_ms=since_ms, fleet=self._config.fleet.name)
         try:
             self._store = open_store(store, create=True, clock=self._clock)
         except BaseException:
@@ -86,8 +87,7 @@ class Supervisor:
         )
         self._recorder = Recorder(self._store, self._clock, step)
         self._loop = Loop(self._hands, self._recorder, self._pool, self._clock, on_event)
-        self._version = -1
-        self._events_seen = 0
+        self._version, self._events_seen = -1, 0
         self._sweep_ms = 0
         self._poll_ms = self._hear_ms = self._prune_ms = 0
         self._progress_ms = self._clock.now().boot_ms + PROGRESS_MS

@@ -92,14 +92,14 @@ def declared(fleet: Fleet) -> Fleet:
 
 
 def test_acts_that_nobody_could_obey_are_exit_code_6(declared: Fleet) -> None:
-    for verb in ("start", "restart", "drain"):
-        ran = declared.run("agent", verb, "reviewer")
+    for words in (("start", "--wait", "1s"), ("restart",), ("drain",)):
+        ran = declared.run("agent", words[0], "reviewer", *words[1:])
         assert ran.code == 6 and "agentctl run" in ran.err
     assert json.loads(declared.ok("agent", "show", "reviewer", "-o", "json"))["desired"] == "running"
 
 
 def test_a_wish_is_kept_for_the_next_run(declared: Fleet) -> None:
-    for verb, desired in (("pause", "paused"), ("stop", "stopped"), ("resume", "running")):
+    for verb, desired in (("pause", "paused"), ("stop", "stopped"), ("resume", "running"), ("start", "running")):
         ran = declared.run("agent", verb, "reviewer")
         assert ran.code == 0 and "next `agentctl run`" in ran.err
         assert rows(declared.ok("agent", "list", "-o", "jsonl"))[0]["desired"] == desired
@@ -108,7 +108,7 @@ def test_a_wish_is_kept_for_the_next_run(declared: Fleet) -> None:
     declared.ok("agent", "scale", "reviewer", "--reset")
     assert rows(declared.ok("agent", "list", "-o", "jsonl"))[0]["instances"] == 2
     assert declared.run("agent", "scale", "reviewer").code == 2
-    assert declared.run("agent", "stop", "nobody").code == 3
+    assert declared.run("agent", "start", "nobody").code == declared.run("agent", "stop", "nobody").code == 3
     assert declared.run("agent", "stop").code == 2
     assert declared.ok("agent", "stop", "--all", "--dry-run") == "would stop reviewer"
 

@@ -33,10 +33,10 @@ FORMS = {
         "漢字       -      -  no   -          -     -\n"
     ),
     "csv": (
-        "task,count,wait_ms,at,ok,payload,tags,parts,note\r\n"
+        "task,count,wait_ms,at,ok,payload,tags,parts,note\n"
         'a1,12345,90000,1970-01-01T00:00:00.000Z,true,"{""k"":[1]}",x y,"[{""name"":""p"",""size"":1}]",'
-        '"say ""hi"",\nthere"\r\n'
-        "漢字,,,,false,,,[],\r\n"
+        '"say ""hi"",\nthere"\n'
+        "漢字,,,,false,,,[],\n"
     ),
     "jsonl": (
         '{"task":"a1","count":12345,"wait_ms":90000,"at":"1970-01-01T00:00:00.000Z","ok":true,"payload":{"k":[1]},'
@@ -60,14 +60,14 @@ def test_json_is_the_lines_as_one_list_and_one_record_is_an_object() -> None:
 
 def test_fields_are_chosen_in_the_order_that_was_asked_for() -> None:
     assert Form(COLUMNS, "table", "ok, task").render(ROWS) == '[{"ok":true,"task":"a1"},{"ok":false,"task":"漢字"}]\n'
-    assert Form(COLUMNS, "csv", "ok").render(ROWS) == "ok\r\ntrue\r\nfalse\r\n"
+    assert Form(COLUMNS, "csv", "ok").render(ROWS) == "ok\ntrue\nfalse\n"
     with pytest.raises(BadInput, match=r"'nope'.*The fields are task, count"):
         Form(COLUMNS, "json", "task,nope")
 
 
 def test_nothing_is_an_empty_table_an_empty_list_and_a_header() -> None:
     made = [Form(PARTS, form, None).render([]) for form in ("table", "json", "jsonl", "csv")]
-    assert made == ["", "[]\n", "", "name,size\r\n"]
+    assert made == ["", "[]\n", "", "name,size\n"]
 
 
 def test_times_are_iso_for_machines_and_relative_for_people() -> None:

@@ -220,6 +220,7 @@ class SupervisorRow:
     running: bool
     pid: int | None = None
     since_ms: int | None = None  #: running: since when; else: when it was last seen
+    fleet: str = ""  #: the name agentctl.toml gave the fleet; empty when it gave none
 
 
 @record

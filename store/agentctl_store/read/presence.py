@@ -28,11 +28,12 @@ def supervisor_row(directory: str, last_seen_ms: int | None = None) -> Superviso
     try:
         told = loads(text, LOCK)
         pid, start, since = told["pid"], told.get("start"), told.get("since")
+        fleet = str(told.get("fleet") or "")
     except (AgentctlError, KeyError, TypeError, AttributeError):
         return SupervisorRow(False, None, last_seen_ms)
     if not isinstance(pid, int) or not _runs(pid, start, told.get("boot")):
-        return SupervisorRow(False, None, last_seen_ms)
-    return SupervisorRow(True, pid, since if isinstance(since, int) else None)
+        return SupervisorRow(False, None, last_seen_ms, fleet)
+    return SupervisorRow(True, pid, since if isinstance(since, int) else None, fleet)
 
 
 def _runs(pid: int, start: object, boot: object) -> bool:

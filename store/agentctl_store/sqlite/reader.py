@@ -91,7 +91,7 @@ class SqliteReader:
             supervisor = supervisor_row(self.directory, self._last_seen())
         return FleetSummary(
             now_ms,
-            os.path.basename(os.path.dirname(os.path.abspath(self.directory))),
+            supervisor.fleet or os.path.basename(os.path.dirname(os.path.abspath(self.directory))),
             supervisor,
             tuple((health, healths[health]) for health in HEALTH_ORDER if healths.get(health)),
             tuple((state, states[state]) for state in STATES if states.get(state)),
