@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1  #: PRAGMA user_version this code reads and writes
 BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
+LOG_BYTES = 16 << 20  #: a write-ahead log that outgrew this is begun anew, though readers come and go all the time
+FOLD_MS = 400  #: how long that waits for them
+FOLD_EVERY_MS = 250
 FILE = "store.db"
 GENESIS = bytes(16)
 _HEAD = "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
@@ -89,6 +92,7 @@ class Connection:
         self._good_for = b"*" if synchronous in ("FULL", "EXTRA") else _boot()
         self._files: tuple[Any, Any] = (None, None)
         self._checked_ms = -1  #: boot time of the last look at the files
+        self._log_bytes = self._folded_ms = 0
         self._synchronous, self._prepared = synchronous, False
         self.db = self._open()
         self._check_version()
@@ -153,6 +157,7 @@ class Connection:
             wal = os.stat(self.path + "-wal")
         except OSError:
             return (main.st_ino, main.st_dev), None
+        self._log_bytes = wal.st_size
         return (main.st_ino, main.st_dev), (wal.st_ino, wal.st_dev)
 
     def _check_files(self, boot_ms: int) -> None:
@@ -168,6 +173,19 @@ class Connection:
             return
         what = FILE if now[0] != self._files[0] else FILE + "-wal"
         raise self._damaged(f"{what} was moved, replaced or deleted while it was open; nothing was written")
+
+    def _fold_log(self, boot_ms: int) -> None:
+        """Wait a moment for a gap between readers and begin the log anew; checkpoints alone never find one."""
+        if boot_ms - self._folded_ms < FOLD_EVERY_MS:
+            return
+        self._folded_ms, self._log_bytes = boot_ms, 0
+        try:
+            self.db.execute(f"PRAGMA busy_timeout={FOLD_MS}")
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except self.library.Error:
+            pass  # a reader that stays, or no space: the next commit tries again
+        finally:
+            self.db.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
 
     def _damaged(self, why: str) -> StoreCorrupt:
         from .explain import RESTORE
@@ -271,6 +289,8 @@ class Transaction:
                 if self._head is not None:
                     conn.tail = self._head
                     conn._lock.mark(self._head[0], conn._good_for)
+                if conn._log_bytes > LOG_BYTES:
+                    conn._fold_log(self.now.boot_ms)
                 return
         except conn.library.Error as failed:
             self._roll_back()
