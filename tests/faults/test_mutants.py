@@ -269,13 +269,13 @@ def owns_by_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = ending.judge
-    monkeypatch.setattr(ending, "judge", lambda failure, policy, b, t, _: judge(failure, policy, b, t, 0.999))
+    judge = retry.judge
+    monkeypatch.setattr(retry, "judge", lambda failure, policy, b, t, _: judge(failure, policy, b, t, 0.999))
 
 
 def one_try_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = ending.judge
-    monkeypatch.setattr(ending, "judge", lambda f, policy, burnt, t, j: judge(f, policy, burnt - 1, t, j))
+    judge = retry.judge
+    monkeypatch.setattr(retry, "judge", lambda f, policy, burnt, t, j: judge(f, policy, burnt - 1, t, j))
 
 
 def keys_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

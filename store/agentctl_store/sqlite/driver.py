@@ -54,7 +54,7 @@ class SqliteDriver:
     def heartbeat(
         self, task: int, n: int, *, lease_ms: int, progress: str | None, usage: Usage | None, now: Moment
     ) -> Lease:
-        from .ending import heartbeat
+        from .holding import heartbeat
 
         with self.conn.write(now) as tx:
             return heartbeat(tx, self.sql, task, n, lease_ms, progress, usage)

@@ -1,14 +1,12 @@
-"""How an attempt goes on and ends, each write guarded by state and fence, and what that means for children."""
+"""How an attempt ends, each write guarded by state and fence, and what that means for children."""
 
 from __future__ import annotations
 
 from ..domain.event import KINDS
-from ..domain.retry import LATE, Failure, RetryPolicy, judge
-from ..domain.task import Ended, Lease
-from ..errors import NotFound, StaleAttempt
-from ..ids import write_attempt, write_id
+from ..domain.task import Ended
+from ..ids import write_id
 from ..jsontext import dumps
-from .rows import policy_from
+from .holding import Held, used_columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,10 +14,10 @@ if TYPE_CHECKING:
 
     from ..domain.agent import SessionEnd
     from ..domain.machine import State
+    from ..domain.retry import Failure
     from ..domain.task import Outcome, Usage
     from .connection import Transaction
-
-    Used = tuple[int | None, int | None, int | None]  #: tokens in, tokens out, millionths of a dollar
+    from .holding import Used
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
@@ -28,78 +26,11 @@ _SESSION_ENDED = KINDS["session.ended"]
 FREED_NAMED = 100
 
 
-class Held:
-    """A task and its attempt `n`, read inside the transaction that is to end it."""
-
-    __slots__ = (
-        "agent_retry",
-        "attempts",
-        "burnt",
-        "cancel_asked",
-        "n",
-        "outcome",
-        "retry",
-        "state",
-        "task",
-        "throttled",
-    )
-
-    def __init__(self, tx: Transaction, sql: dict[str, str], task: int, n: int) -> None:
-        row = tx.execute(sql["held"], (n, task)).fetchone()
-        if row is None:
-            raise NotFound(f"there is no task {write_id(task)}", "Look for it with: agentctl task list")
-        self.task, self.n = task, n
-        (
-            self.state, self.attempts, self.burnt, self.throttled,
-            self.retry, self.cancel_asked, self.agent_retry, self.outcome,
-        ) = row  # fmt: skip
-
-    @property
-    def owns(self) -> bool:
-        """Whether this attempt owns its task now."""
-        return bool(self.state == "active" and self.attempts == self.n)
-
-    def policy(self) -> RetryPolicy:
-        """Return the task's retry policy, else its agent's, else the default."""
-        return policy_from(self.retry) or policy_from(self.agent_retry) or RetryPolicy()
-
-    def stale(self, verb: str) -> StaleAttempt:
-        """Return the refusal, saying who owns the task now."""
-        if self.n > self.attempts:
-            why = f"the task was claimed {self.attempts} times" if self.attempts else "the task was never claimed"
-        elif self.n < self.attempts:
-            why = f"it was claimed again as attempt {write_attempt(self.task, self.attempts)}"
-        else:
-            why = f"the task is {self.state}"
-        return StaleAttempt(
-            f"attempt {write_attempt(self.task, self.n)} cannot {verb}: {why}",
-            "Drop this work: its lease ran out, or the task ended without it",
-        )
-
-
 def _said_before(tx: Transaction, held: Held, end_session: SessionEnd | None) -> Ended:
     """The attempt has ended this way already, by its agent's own word or its lease: only its session is left to end."""
     if end_session is not None:
         write_session_end(tx, end_session)
     return Ended(held.state)
-
-
-def heartbeat(
-    tx: Transaction,
-    sql: dict[str, str],
-    task: int,
-    n: int,
-    lease_ms: int,
-    progress: str | None,
-    usage: Usage | None,
-) -> Lease:
-    """Extend the lease; leave progress and usage on the attempt's row."""
-    row = tx.execute(sql["heartbeat"], (tx.now.boot_ms + lease_ms, task, n)).fetchone()
-    if row is None:
-        raise Held(tx, sql, task, n).stale("extend its lease")
-    if progress is not None or usage is not None:
-        tx.execute(sql["report"], (progress, *_used(usage), task, n))
-    return Lease(row[0], bool(row[1]))
 
 
 def complete(
@@ -165,6 +96,8 @@ def after_failure(
     used: Used,
 ) -> Ended:
     """Write what `judge` decides."""
+    from ..domain.retry import judge
+
     verdict = judge(failure, held.policy(), held.burnt, held.throttled, jitter)
     told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
     _tell(told, used, failure.exit_code)
@@ -363,13 +296,9 @@ def _end_attempt(
 ) -> Used:
     """Close an attempt's row and return what it used in all, heartbeats included."""
     kind, message = (None, None) if failure is None else (failure.kind, failure.message)
-    values = (tx.now.wall_ms, outcome, kind, message, exit_code, *_used(usage), task, n)
+    values = (tx.now.wall_ms, outcome, kind, message, exit_code, *used_columns(usage), task, n)
     row: Used = tx.execute(sql["end_attempt"], values).fetchone()
     return row
-
-
-def _used(usage: Usage | None) -> Used:
-    return (None,) * 3 if usage is None else (usage.input_tokens, usage.output_tokens, usage.cost_microusd)
 
 
 def _tell(told: dict[str, Any], used: Used, exit_code: int | None) -> None:
@@ -381,6 +310,8 @@ def _tell(told: dict[str, Any], used: Used, exit_code: int | None) -> None:
 
 def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float) -> Ended:
     """An attempt's lease ran out."""
+    from ..domain.retry import Failure
+
     failure = Failure("lost", "the lease ran out without a heartbeat")
     held = Held(tx, sql, task, n)
     if held.cancel_asked:
@@ -395,5 +326,7 @@ def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[st
     Burying the task is the caller's.
     """
     told: dict[str, Any] = {}
+    from ..domain.retry import LATE
+
     _tell(told, _end_attempt(tx, sql, task, n, "failed", LATE, None, None), None)
     return told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..domain.retry import RetryPolicy
 from ..domain.task import Attempt, Task, Usage
 from ..jsontext import loads
 
@@ -10,10 +9,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..domain.retry import RetryPolicy
+
 
 def policy_from(text: str | None) -> RetryPolicy | None:
     """Read a retry policy stored as JSON text."""
-    return None if text is None else RetryPolicy(**loads(text, "retry policy"))
+    if text is None:
+        return None
+    from ..domain.retry import RetryPolicy
+
+    return RetryPolicy(**loads(text, "retry policy"))
 
 
 def task_from(row: Any) -> Task:

@@ -1,0 +1,90 @@
+"""What an attempt holds: the reading that guards its end, and the heartbeat that extends it."""
+
+from __future__ import annotations
+
+from ..domain.task import Lease
+from ..errors import NotFound, StaleAttempt
+from ..ids import write_attempt, write_id
+from .rows import policy_from
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..domain.retry import RetryPolicy
+    from ..domain.task import Usage
+    from .connection import Transaction
+
+    Used = tuple[int | None, int | None, int | None]  #: tokens in, tokens out, millionths of a dollar
+
+
+class Held:
+    """A task and its attempt `n`, read inside the transaction that is to end it."""
+
+    __slots__ = (
+        "agent_retry",
+        "attempts",
+        "burnt",
+        "cancel_asked",
+        "n",
+        "outcome",
+        "retry",
+        "state",
+        "task",
+        "throttled",
+    )
+
+    def __init__(self, tx: Transaction, sql: dict[str, str], task: int, n: int) -> None:
+        row = tx.execute(sql["held"], (n, task)).fetchone()
+        if row is None:
+            raise NotFound(f"there is no task {write_id(task)}", "Look for it with: agentctl task list")
+        self.task, self.n = task, n
+        (
+            self.state, self.attempts, self.burnt, self.throttled,
+            self.retry, self.cancel_asked, self.agent_retry, self.outcome,
+        ) = row  # fmt: skip
+
+    @property
+    def owns(self) -> bool:
+        """Whether this attempt owns its task now."""
+        return bool(self.state == "active" and self.attempts == self.n)
+
+    def policy(self) -> RetryPolicy:
+        """Return the task's retry policy, else its agent's, else the default."""
+        from ..domain.retry import RetryPolicy
+
+        return policy_from(self.retry) or policy_from(self.agent_retry) or RetryPolicy()
+
+    def stale(self, verb: str) -> StaleAttempt:
+        """Return the refusal, saying who owns the task now."""
+        if self.n > self.attempts:
+            why = f"the task was claimed {self.attempts} times" if self.attempts else "the task was never claimed"
+        elif self.n < self.attempts:
+            why = f"it was claimed again as attempt {write_attempt(self.task, self.attempts)}"
+        else:
+            why = f"the task is {self.state}"
+        return StaleAttempt(
+            f"attempt {write_attempt(self.task, self.n)} cannot {verb}: {why}",
+            "Drop this work: its lease ran out, or the task ended without it",
+        )
+
+
+def heartbeat(
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int,
+    lease_ms: int,
+    progress: str | None,
+    usage: Usage | None,
+) -> Lease:
+    """Extend the lease; leave progress and usage on the attempt's row."""
+    row = tx.execute(sql["heartbeat"], (tx.now.boot_ms + lease_ms, task, n)).fetchone()
+    if row is None:
+        raise Held(tx, sql, task, n).stale("extend its lease")
+    if progress is not None or usage is not None:
+        tx.execute(sql["report"], (progress, *used_columns(usage), task, n))
+    return Lease(row[0], bool(row[1]))
+
+
+def used_columns(usage: Usage | None) -> Used:
+    """Return usage as its three columns, empty where nothing was said."""
+    return (None,) * 3 if usage is None else (usage.input_tokens, usage.output_tokens, usage.cost_microusd)
