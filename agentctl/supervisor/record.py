@@ -110,14 +110,15 @@ class Recorder:
                 outcome = Failed(Failure("permanent", str(error), end.code))
         closing = session_end(run.session, end)
         try:
-            return self._write(run, outcome, result, end, closing)
+            try:
+                return self._write(run, outcome, result, end, closing)
+            except BadInput as error:
+                refused = Failed(Failure("permanent", f"the result is refused: {error.message}", end.code))
+                return self._write(run, refused, None, end, closing)
         except (Conflict, NotFound) as error:
             # Another attempt owns the task by now: this one's end is told, its result is not taken.
             self._store.end_session(closing)
             return f"{write_attempt(run.task, run.n)} ended without effect: {error.message}"
-        except BadInput as error:
-            refused = Failed(Failure("permanent", f"the result is refused: {error.message}", end.code))
-            return self._write(run, refused, None, end, closing)
 
     def _write(self, run: Run, outcome: Outcome, result: str | None, end: SessionFacts, closing: SessionEnd) -> str:
         task, n = run.task or 0, run.n or 0

@@ -119,8 +119,11 @@ def result(folder: str) -> str | None:
     if size > MAX_RESULT_BYTES:
         raise BadResult(f"the result file has {size:,} bytes; the limit is {MAX_RESULT_BYTES:,}")
     if size:
-        with open(path, "rb") as file:
-            return _as_json(file.read())
+        try:
+            with open(path, "rb") as file:
+                return _as_json(file.read(MAX_RESULT_BYTES))
+        except OSError as error:  # an agent may leave anything there: a folder, a file nobody may read
+            raise BadResult(f"the result file cannot be read: {error.strerror}") from None
     return _from_output(folder)
 
 
