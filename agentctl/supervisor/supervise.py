@@ -164,15 +164,17 @@ class Supervisor:
             found.live.key = key
             want = wanted.get(key) or fleet.stray_want(self._config)
             slot = fleet.new_slot(key, want, memos.get(key))
+            # Only an `agent restart` that came after its start is still to be obeyed.
+            run = replace(found.run, restart_seq=slot.history.restart_seq)
             slot = Slot(
                 slot.agent,
                 slot.number,
                 want,
-                phase="stopping" if found.run.stop else "starting",
+                phase="stopping" if run.stop else "starting",
                 since_ms=now.boot_ms,
                 history=slot.history,
-                run=found.run,
-                why=found.run.stop,
+                run=run,
+                why=run.stop,
             )
             self._loop.slots[key] = fresh_probes(slot, now.boot_ms)
             self._hands.live[session.id] = found.live

@@ -46,6 +46,21 @@ def test_a_task_goes_on_through_kill_9_and_its_result_is_kept(tmp_path):
         assert lines(tmp_path / "ran") == [write_attempt(task, 1)]
 
 
+def test_a_restart_that_was_obeyed_long_ago_is_not_repeated_on_adoption(tmp_path):
+    with fleet(tmp_path, "[agent.s]\nmode = 'service'\ncommand = ['/bin/sh', '-c', 'echo $$ >> ran; sleep 60']") as f:
+        f.up()
+        until(lambda: len(lines(tmp_path / "ran")) == 1, "the first life")
+        f.store.restart_agent("s", actor="test")
+        until(lambda: len(lines(tmp_path / "ran")) == 2, "the second life")
+        session = f.store.open_sessions()[-1].id
+        f.shows("s/1", lambda row: row.phase == "busy" and row.session == session, "its row is written")
+        f.kill()
+        f.up()
+        assert f.end() == 0, f.said()
+        assert "stopped: drain" in (f.store.session(session).detail or ""), f.said()
+        assert len(lines(tmp_path / "ran")) == 2
+
+
 def test_a_result_that_came_while_nobody_supervised_is_taken(tmp_path):
     with fleet(tmp_path, TASK) as f:
         (tmp_path / "wait").touch()
