@@ -102,6 +102,21 @@ def test_after_a_reboot_every_lease_is_void_at_once(tmp_path: Path, clock: SetCl
         worker.heartbeat(won.task.id, won.n)
 
 
+def test_what_is_kept_first_after_a_reboot_is_kept(tmp_path: Path, clock: SetClock) -> None:
+    """A supervisor keeps the tasks whose results wait on disk before it or anybody claims."""
+    before, after = two(tmp_path, clock)
+    before.add([TaskRequest("q"), TaskRequest("q"), TaskRequest("q")])
+    first, second, gone = before.claim(["q"], agent="before", lease_ms=24 * 3_600_000, limit=3)
+    clock.boot, clock.boot_ms, clock.awake_ms = "boot-2", 20_000, 20_000
+    for won in (first, second):
+        lease = after.heartbeat(won.task.id, won.n, lease_ms=LEASE_MS)
+        assert lease.until_ms == clock.boot_ms + LEASE_MS, "a lease of the boot before says nothing"
+    after.complete(first.task.id, first.n, result='"one"')
+    assert [(won.task.id, won.n) for won in after.claim(["q"], agent="after", limit=3)] == [(gone.task.id, 2)]
+    assert after.complete(second.task.id, second.n, result='"two"').state == "done"
+    assert_whole(tmp_path / ".agentctl")
+
+
 def test_a_backoff_lasts_as_long_as_it_should_whatever_the_wall_clock_does(tmp_path: Path, clock: SetClock) -> None:
     worker, _ = two(tmp_path, clock)
     worker.add([TaskRequest("q", retry=RetryPolicy(60_000, 1.0, 60_000, 5))])

@@ -54,9 +54,12 @@ class SqliteDriver:
     def heartbeat(
         self, task: int, n: int, *, lease_ms: int, progress: str | None, usage: Usage | None, now: Moment
     ) -> Lease:
+        from .clocks import clocks
         from .holding import heartbeat
 
         with self.conn.write(now) as tx:
+            # After a reboot the old leases go before this one is given: who keeps its task here keeps it for good.
+            clocks(tx, self.conn)
             return heartbeat(tx, self.sql, task, n, lease_ms, progress, usage)
 
     def complete(
