@@ -19,6 +19,7 @@ STORE_FOLDER = ".agentctl"
 LOG = "supervisor.log"
 READY_WITHIN_S = 30.0
 LOOK_S = 0.02
+INSIST_S = 0.25
 
 
 def store_of(config_path: str) -> str:
@@ -64,8 +65,11 @@ def down(store: str, *, now: bool = False, timeout_s: float = 60.0) -> lock.Hold
     for number in (signal.SIGINT, signal.SIGINT) if now else (signal.SIGTERM,):
         proctree.signal_exact(process, number)
         time.sleep(LOOK_S)
-    deadline = time.monotonic() + timeout_s
+    deadline, again = time.monotonic() + timeout_s, time.monotonic() + INSIST_S
     while lock.running(store) is not None:
+        if now and time.monotonic() > again:  # one that could not look between the two has heard one
+            proctree.signal_exact(process, signal.SIGINT)
+            again = time.monotonic() + INSIST_S
         if time.monotonic() > deadline:
             raise TimedOut(
                 f"supervisor {holder.pid} has not ended within {timeout_s:g} s",

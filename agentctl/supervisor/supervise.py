@@ -185,7 +185,6 @@ class Supervisor:
         return running
 
     def _close(self, signals: SignalPipe, watch: ConfigWatch) -> None:
-        signals.close()
         watch.close()
         self._loop.close()
         self._prober.close()
@@ -193,6 +192,7 @@ class Supervisor:
         self._doorbell.close()
         self._store.close()
         self._lock.release()
+        signals.close()  # last: who asks once more must not interrupt the end
 
     # --- what comes in ----------------------------------------------------------------------------------------
     def _rung(self) -> None:
@@ -255,11 +255,8 @@ class Supervisor:
         self._shutdown = how
         grace = show_duration(self._config.fleet.grace_ms)
         if not self._idle:
-            text = {
-                "drain": f"draining: current tasks may finish within {grace} (again to end now)",
-                "now": "ending now",
-            }[how]
-            self._tell("supervisor", text)
+            drain = f"draining: current tasks may finish within {grace} (again to end now)"
+            self._tell("supervisor", drain if how == "drain" else "ending now")
         self._want()
 
     # --- what is looked at ------------------------------------------------------------------------------------

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
 
 import pytest
 from faults.fleet_kit import fleet
 from faults.session_kit import until
 
+from agentctl.supervisor.run import down
 from agentctl_store.ids import write_id
 
 FAST = 'retry = {base = "10ms", cap = "20ms", max_attempts = 2}\n'
@@ -149,6 +151,22 @@ def test_a_second_interrupt_ends_at_once(tmp_path):
         begun = time.monotonic()
         assert f.end(signal.SIGINT) == 0
         assert time.monotonic() - begun < 1.5
+        assert f.task(task).state == "ready" and not f.leftovers()
+
+
+def test_down_now_ends_at_once_also_where_both_its_signals_arrive_as_one(tmp_path):
+    """A process that is stopped, or in a long write to the disk, keeps only one signal of a kind."""
+    with fleet(tmp_path, shell("deaf", "trap '' TERM; touch running; sleep 60 & wait; sleep 60")) as f:
+        task = f.add("deaf")
+        process = f.up()
+        until((tmp_path / "running").exists, "running")
+        process.send_signal(signal.SIGSTOP)
+        wake = threading.Timer(0.2, process.send_signal, (signal.SIGCONT,))
+        wake.start()
+        begun = time.monotonic()
+        down(f.folder, now=True, timeout_s=10)
+        assert time.monotonic() - begun < 1.9, "the drain of two seconds was not waited for"
+        assert process.wait(5) == 0, f.said()
         assert f.task(task).state == "ready" and not f.leftovers()
 
 
