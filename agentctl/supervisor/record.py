@@ -54,6 +54,7 @@ class Recorder:
         self._clock = clock
         self._step = step
         self._hurried_ms = 0
+        self.moved = False  #: a task became claimable, or will, since somebody last set this back
         self.due: dict[int, Due] = {}
 
     def record(self, key: Key, run: Run, end: SessionFacts, folder: str, lease_ms: int) -> Recorded | None:
@@ -125,11 +126,14 @@ class Recorder:
         name, ran = write_id(task), show_duration(end.ran_ms)
         if isinstance(outcome, Done):
             code, usage = end.code, usage_of(run)
-            self._store.complete(task, n, result=result, usage=usage, exit_code=code, end_session=closing)
+            after = self._store.complete(task, n, result=result, usage=usage, exit_code=code, end_session=closing)
+            self.moved |= bool(after.freed)
             return f"{name} done in {ran}"
         if isinstance(outcome, Cancelled):
-            self._store.cancelled(task, n, end_session=closing, usage=usage_of(run))
+            after = self._store.cancelled(task, n, end_session=closing, usage=usage_of(run))
+            self.moved |= bool(after.freed)
             return f"{name} cancelled after {ran}"
+        self.moved = True
         if isinstance(outcome, Released):
             after = self._store.release(task, n, reason=outcome.reason, end_session=closing)
             return f"{name} goes back ({after.state}): {one_line(outcome.reason, MAX_DETAIL)}"
@@ -141,6 +145,7 @@ class Recorder:
         told = []
         ordered = end.stop_reason in ORDERED or end.orphaned or end.spawn_error is not None
         for task, n in self._store.held_tasks(run.session):
+            self.moved = True
             try:
                 if ordered:
                     self._store.release(task, n, reason=f"its worker was stopped ({end.stop_reason or 'orphaned'})")

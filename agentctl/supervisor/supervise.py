@@ -266,8 +266,8 @@ class Supervisor:
             return
         try:
             version = self._store.version()
-            if version != self._version:
-                self._version = version
+            if version != self._version or self._recorder.moved:  # the version is not changed by our own writes
+                self._version, self._recorder.moved = version, False
                 self._want()
                 self._cancels()
                 self._sweep_ms = now_ms

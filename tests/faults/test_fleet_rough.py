@@ -67,6 +67,24 @@ def test_the_task_of_a_killed_agent_is_claimable_within_250_ms_whatever_children
         assert sorted(took)[1] <= 250, took
 
 
+def test_what_the_supervisor_wrote_itself_is_found_without_a_wake_up(tmp_path):
+    """Its socket takes few datagrams; where the shims have filled it, its own wake-up is lost."""
+    agents = """
+[agent.first]
+command = ['/bin/sh', '-c', 'test -e tried || { touch tried; exit 1; }']
+retry = {base = "300ms", cap = "300ms"}
+[agent.second]
+command = ['true']
+"""
+    with fleet(tmp_path, agents) as f:
+        f.up()
+        os.unlink(os.path.join(f.folder, "wake.sock"))
+        parent = f.add("first")
+        child = f.add("second", after=(parent,))
+        f.state(parent, "done", within_s=8)
+        f.state(child, "done", within_s=8)
+
+
 def test_a_terminal_that_is_held_holds_nothing_else(tmp_path):
     with fleet(tmp_path, "[agent.q]\ncommand = 'cat'\n[agent.bad]\ncommand = 'false'\n") as f:
         master, slave = os.openpty()
