@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FLEET_FILE = "agentctl.toml"
 STORE_FOLDER = ".agentctl"
+MOST = 10**15  #: of any number that is given: what the store can hold, with room for adding up
 
 
 class Call:
@@ -156,6 +157,8 @@ def run(verb: Verb, values: dict[str, Any]) -> int:
         value = values[param.name]
         if param.env and value is None:
             value = values[param.name] = os.environ.get(param.env) or None
+        if param.kind == "int" and value is not None and abs(value) > MOST:
+            raise BadInput(f"{param.spelled} is out of range", f"Use at most {MOST:,}")
         if param.kind == "str" and value:
             for text in value if param.many else (value,):
                 if "\0" in text or not (text.isascii() or _is_text(param, text)):
