@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from agentctl_store.domain.agent import Agent
     from agentctl_store.read.models import QueueRow
 
+BESIDE = 10_000  #: added to the number of a slot for a second life of it; the store has no row for such a slot
+
 
 def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int) -> dict[Key, Want]:
     """Return what is wanted of every slot there should be."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from agentctl.supervisor import actions as do
 from agentctl.supervisor import facts as seen
 from agentctl.supervisor.decide import decide
-from agentctl.supervisor.fleet import instance_of, same_row
+from agentctl.supervisor.fleet import BESIDE, instance_of, same_row
 from agentctl.supervisor.narrate import Happening, OnEvent
 from agentctl.supervisor.slot import next_due_ms
 from agentctl.supervisor.snapshot import Snapshot
@@ -257,7 +257,8 @@ class Loop:
             if live is not None and not live.noted:
                 live.noted = self.hands.note_start(session, pid)
         self._starts.clear()
-        rows = {key: instance_of(self.slots[key], now) for key in self._dirty if key in self.slots}
+        shown = [key for key in self._dirty if key in self.slots and key[1] < BESIDE]
+        rows = {key: instance_of(self.slots[key], now) for key in shown}
         changed = {key: row for key, row in rows.items() if not same_row(row, self.saved.get(key))}
         self._dirty.clear()
         if not changed:

@@ -160,7 +160,7 @@ class Supervisor:
             found = adopt(self._store, session, now)
             key = found.live.key
             while key in self._loop.slots:  # two lives of one slot: the second is brought to its end beside it
-                key = (key[0], key[1] + 10_000)
+                key = (key[0], key[1] + fleet.BESIDE)
             found.live.key = key
             want = wanted.get(key) or fleet.stray_want(self._config)
             slot = fleet.new_slot(key, want, memos.get(key))

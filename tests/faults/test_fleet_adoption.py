@@ -61,6 +61,25 @@ def test_a_restart_that_was_obeyed_long_ago_is_not_repeated_on_adoption(tmp_path
         assert len(lines(tmp_path / "ran")) == 2
 
 
+def test_a_second_life_of_a_slot_does_not_keep_the_rows_of_the_others_from_being_written(tmp_path):
+    agents = """
+[agent.s]
+mode = "service"
+instances = 2
+grace = "20s"
+command = ['/bin/sh', '-c', 'trap "" TERM; echo $$ >> ran; while :; do sleep 0.1; done']
+"""
+    with fleet(tmp_path, agents) as f:
+        f.up()
+        until(lambda: len(lines(tmp_path / "ran")) == 2, "both run")
+        f.kill()
+        beside = f.store.open_sessions()[-1]
+        f.store.driver.conn.rows("UPDATE session SET slot = 1 WHERE slot = 2")  # as no supervisor of ours leaves it
+        f.up()
+        f.shows("s/2", lambda row: row.phase == "busy" and row.session != beside.id, "its row is written", within_s=8)
+        assert beside.id in [one.id for one in f.store.open_sessions()], "the other was still being stopped"
+
+
 def test_a_result_that_came_while_nobody_supervised_is_taken(tmp_path):
     with fleet(tmp_path, TASK) as f:
         (tmp_path / "wait").touch()
