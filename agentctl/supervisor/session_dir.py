@@ -26,6 +26,7 @@ BASE_ENV = (
 MAX_RESULT_BYTES = jsontext.MAX_BYTES
 RESULT_TAIL_BYTES = 64 << 10  #: kept of an output too large to be a result
 STDERR_TAIL_BYTES = 4 << 10
+PRUNED_AT_ONCE = 200  #: folders removed in one go: a few tens of milliseconds
 KEPT_SESSIONS = 2_000  #: folders of ended sessions that stay for their logs
 
 
@@ -177,7 +178,7 @@ def stop_reason(folder: str) -> str:
     return reason if isinstance(reason, str) else ""
 
 
-def prune(store: str, open_sessions: Iterable[int], keep: int = KEPT_SESSIONS, at_most: int = 200) -> int:
+def prune(store: str, open_sessions: Iterable[int], keep: int = KEPT_SESSIONS, at_most: int = PRUNED_AT_ONCE) -> int:
     """Remove the oldest folders of ended sessions beyond `keep`, at most so many at once; return how many."""
     folder = os.path.join(store, "sessions")
     running = {write_id(session) for session in open_sessions}

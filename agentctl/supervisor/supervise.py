@@ -290,8 +290,7 @@ class Supervisor:
                 self._loop.hear(live)
             write_vitals(self._store.directory, vitals_of(self._loop.slots, self._hands.live, self._clock.now()))
         if now_ms >= self._prune_ms:
-            self._prune_ms = now_ms + TIDY_MS
-            self._tidy()
+            self._prune_ms = now_ms + (0 if self._tidy() else TIDY_MS)
         if now_ms >= self._progress_ms:
             self._progress_ms = now_ms + PROGRESS_MS
             self._progress()
@@ -309,11 +308,13 @@ class Supervisor:
                 self._loop.tell(key, seen.Wanted(replace(slot.want, shutdown="now")))
         return self._loop.storeless
 
-    def _tidy(self) -> None:
-        session_dir.prune(self._store.directory, self._hands.live)
+    def _tidy(self) -> bool:
+        """Remove old session folders, some at a time; whether there are more."""
+        removed = session_dir.prune(self._store.directory, self._hands.live)
         if not self._prober.busy:  # the pool waits for its own children
             shims = [live.shim.pid for live in self._hands.live.values() if live.shim is not None]
             recover.reap_orphans(shims)
+        return removed >= session_dir.PRUNED_AT_ONCE
 
     def _progress(self) -> None:
         done = self._loop.counts["task"]

@@ -13,7 +13,9 @@ from faults.fleet_kit import fleet, lines
 from faults.session_kit import until
 
 from agentctl.supervisor import lock, proctree
+from agentctl.supervisor.session_dir import KEPT_SESSIONS, PRUNED_AT_ONCE
 from agentctl_store.domain.retry import RetryPolicy
+from agentctl_store.ids import write_id
 
 SLEEPERS = """
 [agent.t]
@@ -83,6 +85,18 @@ command = ['true']
         child = f.add("second", after=(parent,))
         f.state(parent, "done", within_s=8)
         f.state(child, "done", within_s=8)
+
+
+def test_folders_of_ended_sessions_go_as_fast_as_short_tasks_make_new_ones(tmp_path):
+    with fleet(tmp_path, "[agent.t]\ncommand = ['true']") as f:
+        folder = tmp_path / ".agentctl" / "sessions"
+        folder.mkdir(mode=0o700)
+        for number in range(KEPT_SESSIONS + 2 * PRUNED_AT_ONCE + 1):
+            (folder / write_id(number)).mkdir()
+        f.up()
+        until(lambda: len(os.listdir(folder)) <= KEPT_SESSIONS, "the oldest are gone")
+        assert sorted(os.listdir(folder))[0] == write_id(2 * PRUNED_AT_ONCE + 1)
+        assert f.end() == 0
 
 
 def test_a_terminal_that_is_held_holds_nothing_else(tmp_path):
