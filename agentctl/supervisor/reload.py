@@ -11,10 +11,13 @@ from agentctl.config import Config, load_config
 from agentctl_store.errors import AgentctlError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agentctl.supervisor.doorbell import Bell
 
 SETTLE_MS = 150  #: an editor writes a file in several steps
 STOP_WITHIN_S = 2.0
+LOOK_S = 1.0  #: between two looks at the file where it cannot be watched
 
 
 class ConfigWatch:
@@ -25,16 +28,25 @@ class ConfigWatch:
         self._bell = bell
         self._found: queue.SimpleQueue[Config | AgentctlError] = queue.SimpleQueue()
         self._stop = threading.Event()
+        self._last = _content(self._path)
         self._thread = threading.Thread(target=self._watch, name="config-watch", daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
+        try:
+            for _ in self._changes():
+                self._look()
+        except (OSError, RuntimeError):
+            # The system gives no watch (others use up its inotify instances): look now and then.
+            while not self._stop.wait(LOOK_S):
+                self._look()
+
+    def _changes(self) -> Iterator[object]:
         from watchfiles import watch
 
-        folder, own = os.path.dirname(self._path), self._path
-        last = _content(own)
-        for changes in watch(
-            folder,
+        own = self._path
+        return watch(
+            os.path.dirname(own),
             watch_filter=lambda _change, path: path == own,
             debounce=SETTLE_MS,
             step=50,
@@ -42,16 +54,18 @@ class ConfigWatch:
             stop_event=self._stop,
             rust_timeout=60_000,
             raise_interrupt=False,
-        ):
-            content = _content(own)
-            if not changes or content == last:
-                continue
-            last = content
-            try:
-                self._found.put(load_config(own))
-            except AgentctlError as error:
-                self._found.put(error)
-            self._bell.ring()
+        )
+
+    def _look(self) -> None:
+        content = _content(self._path)
+        if content == self._last:
+            return
+        self._last = content
+        try:
+            self._found.put(load_config(self._path))
+        except AgentctlError as error:
+            self._found.put(error)
+        self._bell.ring()
 
     def news(self) -> list[Config | AgentctlError]:
         """Return what was read since the last time: a configuration, or what is wrong with the file."""

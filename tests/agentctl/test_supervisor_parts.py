@@ -12,13 +12,14 @@ import time
 import pytest
 from faults.session_kit import until
 
-from agentctl.config import parse_config
+from agentctl.config import Config, parse_config
 from agentctl.supervisor import session_dir
 from agentctl.supervisor.doorbell import Bell
 from agentctl.supervisor.jsonlines import read_line
 from agentctl.supervisor.lock import SupervisorLock, read_holder, running
 from agentctl.supervisor.notify import read_notify
 from agentctl.supervisor.probes import Job, Prober, check
+from agentctl.supervisor.reload import ConfigWatch
 from agentctl_store.errors import AlreadyRunning
 from agentctl_store.ids import write_id
 
@@ -190,3 +191,21 @@ def test_the_doorbell_rings_through_a_path_longer_than_a_socket_address(tmp_path
     assert bell.words() == {"task", "agent"} and bell.words() == set()
     bell.close()
     assert not poke(str(deep))
+
+
+def test_a_configuration_that_cannot_be_watched_is_looked_at_now_and_then(tmp_path):
+    """As where others have used up the system's watches: here its folder comes later."""
+    folder = tmp_path / "later"
+    watch = ConfigWatch(str(folder / "agentctl.toml"), Bell())
+    try:
+        time.sleep(0.05)
+        folder.mkdir()
+        (folder / "agentctl.toml").write_text("[agent.x]\ncommand = ['true']\n")
+        (found,) = until(watch.news, "it is read")
+        assert isinstance(found, Config) and list(found.agent) == ["x"]
+        (folder / "agentctl.toml").write_text("[agent.x]\ncomand = ['true']\n")
+        (found,) = until(watch.news, "and what is wrong with it")
+        assert "comand" in str(found)
+    finally:
+        watch.close()
+    assert not watch._thread.is_alive()
