@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from faults.store_kit import assert_whole
 
+from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.errors import StoreError, StoreFull
 from agentctl_store.store import Store, TaskRequest, open_store
 
@@ -115,9 +116,11 @@ def test_a_read_only_disk_can_be_read(small_disk: Path) -> None:
     directory = small_disk / ".agentctl"
     with open_store(str(directory), create=True) as store:
         told = store.add([TaskRequest("q", '"kept"')])[0].id
+        store.declare_agents([AgentSpec("a", "task", ("q",), 1)], actor="test")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with open_store(str(directory)) as store:
         assert store.task(told).payload == '"kept"'
+        assert [agent.name for agent in store.agents()] == ["a"] and store.instances() == []
         with pytest.raises(StoreFull) as refused:
             store.add([TaskRequest("q")])
         assert_clear(refused.value)

@@ -209,7 +209,7 @@ class SqliteDriver:
     def agents(self) -> list[Agent]:
         from .fleet import agents
 
-        return agents(self.conn.db.execute)
+        return agents(self.conn)
 
     def save_instances(self, changed: Sequence[Instance], *, now: Moment) -> None:
         from .fleet import save_instances

@@ -52,7 +52,7 @@ def resume_queue(tx: Transaction, queue: str, actor: str) -> bool:
 
 def declare_agents(tx: Transaction, specs: Sequence[AgentSpec], actor: str) -> None:
     """Make the declared agents these."""
-    known = {agent.name: agent for agent in agents(tx.execute)}
+    known = {agent.name: agent for agent in agents(tx.conn)}
     for spec in specs:
         number = tx.number("agent", spec.name)
         stored = tx.execute("SELECT mode, queues, instances, retry, declared FROM agent WHERE id = ?", (number,))
@@ -121,9 +121,9 @@ def _agent_from(row: Any) -> Agent:
     return Agent(*values)
 
 
-def agents(execute: Any) -> list[Agent]:
+def agents(conn: Connection) -> list[Agent]:
     """Return every agent by name."""
-    return [_agent_from(row) for row in execute(f"{_AGENT} ORDER BY name").fetchall()]
+    return [_agent_from(row) for row in conn.rows(f"{_AGENT} ORDER BY name")]
 
 
 def save_instances(tx: Transaction, changed: Sequence[Instance]) -> None:
