@@ -346,8 +346,8 @@ class Session:
             try:
                 shim_text.write_whole(self.dir + "/exit.json", text, durable=True, reserved=True)
                 break
-            except FileNotFoundError:  # the session directory was removed: nobody wants to know
-                return
+            except (FileNotFoundError, IsADirectoryError):
+                return  # the agent removed the session directory, or put a folder in the way: no wait mends that
             except OSError:
                 time.sleep(RECORD_RETRY_S)
         if spawn_error is not None:

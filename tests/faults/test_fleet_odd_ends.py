@@ -9,6 +9,9 @@ from faults.fleet_kit import fleet
 AGENTS = f"""
 [agent.folder]
 command = ['/bin/sh', '-c', 'mkdir "$AGENTCTL_RESULT_FILE"']
+[agent.way]
+command = ['/bin/sh', '-c', 'mkdir "${{AGENTCTL_RESULT_FILE%/*}}/exit.json"']
+retry = {{max_attempts = 1}}
 [agent.twice]
 command = ['{sys.executable}', '-c', '''
 import os, subprocess
@@ -35,3 +38,11 @@ def test_a_refused_result_of_a_task_that_has_ended_already_changes_nothing(tmp_p
         assert f.finish() == 0, f.said()
         assert (f.task(task).state, f.task(task).result) == ("done", '"its own word"'), f.said()
         assert f.store.open_sessions() == []
+
+
+def test_a_folder_in_the_way_of_the_exit_record_holds_no_slot_for_ever(tmp_path):
+    with fleet(tmp_path, AGENTS) as f:
+        task = f.add("way")
+        assert f.finish(within_s=10) == 0, f.said()
+        dead = f.state(task, "dead")
+        assert dead.error_class == "lost" and f.store.open_sessions() == []
