@@ -53,10 +53,10 @@ class View:
     theme: str = "dark"
 
 
-WORKING = (View("fleet", (160, 44), ("end",)), View("fleet-80x24", (80, 24)))
+WORKING = (View("fleet", (140, 28), ("end",)), View("fleet-80x24", (80, 24)))
 AFTERWARDS = (
-    View("dead-letters", (160, 44), ("3",)),
-    View("dead-letters-light", (160, 44), ("3",), "light"),
+    View("dead-letters", (140, 28), ("3",)),
+    View("dead-letters-light", (140, 28), ("3",), "light"),
 )
 
 
