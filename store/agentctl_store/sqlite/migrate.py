@@ -25,7 +25,7 @@ def create_store(directory: str) -> None:
     library = gate.load()
     check_place(directory)
     try:
-        os.makedirs(directory, mode=PRIVATE_FOLDER, exist_ok=True)
+        make_folder(directory)
         os.chmod(directory, PRIVATE_FOLDER)  # a folder that was there, or an odd umask
         with locked(directory):
             path = os.path.join(directory, "store.db")
@@ -55,6 +55,21 @@ def create_store(directory: str) -> None:
         raise StoreError(
             f"cannot create a store at {directory}: {error}", "Check the folder's permissions and free space"
         ) from None
+
+
+def make_folder(directory: str) -> None:
+    """Make a store's folder and those above it, so that a power cut does not take them away with all they hold."""
+    above = os.path.dirname(os.path.abspath(directory))
+    grown = [above]
+    while not os.path.exists(above):
+        above = os.path.dirname(above)
+        grown.append(above)
+    os.makedirs(directory, mode=PRIVATE_FOLDER, exist_ok=True)
+    for folder in grown:
+        try:
+            _sync_folder(folder)
+        except PermissionError:
+            pass  # one that may be written, but not read, cannot be synced
 
 
 class locked:
