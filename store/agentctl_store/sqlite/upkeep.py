@@ -271,7 +271,7 @@ def restore(directory: str, path: str, clock: Clock, actor: str) -> str:
     check_place(directory)
     _refuse_while_used(directory)
     _verified(directory, path)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    migrate.make_folder(directory)
     store = os.path.join(directory, FILE)
     building = store + ".new"
     source = ReadFile(directory, path)
@@ -284,8 +284,9 @@ def restore(directory: str, path: str, clock: Clock, actor: str) -> str:
     with migrate.locked(directory):
         _refuse_while_used(directory)
         aside = _lay_aside(store, now)
-        os.rename(building, store)
+        _sync(directory)  # the mark is given up once nobody can find the old store without its log
         forget_mark(directory)  # the history ends earlier than it did, and is meant to
+        os.rename(building, store)
         _sync(directory)
     _note(directory, "store.restored", clock, actor, {"from": os.path.abspath(path), "aside": aside})
     return aside

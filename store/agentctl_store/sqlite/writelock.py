@@ -117,8 +117,16 @@ def _read(text: bytes) -> tuple[int, bytes]:
 
 
 def forget_mark(directory: str) -> None:
-    """Forget how far the history had got: for whoever puts an older store in place on purpose, lock in hand."""
+    """Forget how far the history had got: for whoever puts an older store in place on purpose, lock in hand.
+
+    Durable before this returns: the old mark coming back after a power cut would condemn the store put in place.
+    """
     try:
-        os.truncate(os.path.join(directory, NAME), 0)
+        descriptor = os.open(os.path.join(directory, NAME), os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        pass
+        return
+    try:
+        os.ftruncate(descriptor, 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
