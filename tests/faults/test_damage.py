@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def test_a_file_that_changed_hands_while_open_is_not_written(tmp_path: Path, how
         (directory / "store.db-wal").unlink()
     else:
         os.rename(directory, tmp_path / "elsewhere")
+    time.sleep(0.002)  # the files are looked at once a millisecond, and the last add has just done so
     for _ in range(2):
         with pytest.raises(StoreCorrupt, match="was moved, replaced or deleted while it was open; nothing was written"):
             store.add([TaskRequest("q")])
