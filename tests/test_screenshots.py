@@ -46,7 +46,7 @@ def test_pictures_show_the_fleet_at_work_and_the_dead_letter_with_its_reason():
     assert "healthy" in words("fleet") and "working" in words("fleet")
     for name in ("dead-letters", "dead-letters-light"):
         assert "permanent" in words(name) and '"path"' in words(name)
-        assert "cannot be parsed as Python" in re.sub(r"\s+", " ", words(name))
+        assert "parsed as Python: invalid character" in re.sub(r"\s+", " ", words(name))
 
 
 def test_fonts_from_the_network_are_taken_out():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from agentctl.policy.health import assess
 from agentctl.policy.restart import History
 from agentctl.supervisor.slot import Slot, Want, signals_of
 from agentctl_store.domain.agent import Instance
+from agentctl_store.errors import StoreError
+from agentctl_store.read import open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from agentctl_store.clock import Moment
     from agentctl_store.domain.agent import Agent
     from agentctl_store.read.models import QueueRow
+    from agentctl_store.store import Store
 
 BESIDE = 10_000  #: added to the number of a slot for a second life of it; the store has no row for such a slot
 
@@ -94,6 +98,23 @@ def replace_since(row: Instance) -> Instance:
     from agentctl_store.record import replace as replaced
 
     return replaced(row, since_ms=0)
+
+
+def unfinished(store: Store, queues: set[str]) -> bool:
+    """Whether tasks of these queues could still run; a store in trouble says nothing of an end."""
+    try:
+        return bool(queues) and store.unfinished(sorted(queues))
+    except StoreError:
+        return True
+
+
+def forgotten(store: Store, config: Config) -> str:
+    """Say which ready tasks no agent will ever take; empty when there are none, or when it cannot be told now."""
+    try:
+        with closing(open_reader(store.directory)) as reader:
+            return unserved(reader.queues(), config)
+    except StoreError:
+        return ""
 
 
 def unserved(queues: Iterable[QueueRow], config: Config) -> str:

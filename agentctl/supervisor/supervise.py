@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,14 +28,13 @@ from agentctl.supervisor.vital import vitals_of
 from agentctl_store.clock import Clock
 from agentctl_store.errors import AgentctlError, BadName, StoreCorrupt, StoreError, StoreTooNew
 from agentctl_store.ids import read_id
-from agentctl_store.read import open_reader
 from agentctl_store.read.vitals import write_vitals
 from agentctl_store.store import open_store
 
 if TYPE_CHECKING:
     from agentctl.supervisor.sessions import Key
     from agentctl.supervisor.slot import Want
-    from agentctl_store.domain.agent import Instance
+    from agentctl_store.domain.agent import Agent, Instance
 
 POLL_MS = 1_000  #: the safety look at the store
 HEAR_MS = 4_000  #: the safety look at the sessions' files, and how often vitals.json is written
@@ -88,6 +86,7 @@ class Supervisor:
         self._recorder = Recorder(self._store, self._clock, step)
         self._loop = Loop(self._hands, self._recorder, self._pool, self._clock, on_event)
         self._version, self._events_seen = -1, 0
+        self._agents: dict[str, Agent] = {}
         self._sweep_ms = 0
         self._poll_ms = self._hear_ms = self._prune_ms = 0
         self._progress_ms = self._clock.now().boot_ms + PROGRESS_MS
@@ -361,19 +360,20 @@ class Supervisor:
             return
         serving = {slot.agent for slot in slots if slot.phase not in ("failed", "stopped")}
         queues = {queue for name in serving if name in self._config.agent for queue in self._config.queues_of(name)}
-        if queues and self._store.unfinished(sorted(queues)):
+        if fleet.unfinished(self._store, queues):
             return
         self._idle = True
         self._progress()
-        with closing(open_reader(self._store.directory)) as reader:
-            forgotten = fleet.unserved(reader.queues(), self._config)
-        self._tell("supervisor", forgotten or "idle: no task is left to do")
+        self._tell("supervisor", fleet.forgotten(self._store, self._config) or "idle: no task is left to do")
         self.end("drain")
 
     # --- what is wanted ---------------------------------------------------------------------------------------
     def _wants(self) -> dict[Key, Want]:
-        agents = {row.name: row for row in self._store.agents()}
-        return fleet.wants(self._config, agents, self._shutdown, self._config.fleet.grace_ms)
+        try:
+            self._agents = {row.name: row for row in self._store.agents()}
+        except StoreError:
+            pass  # as last seen: a store in trouble stops nobody, and the next look tells
+        return fleet.wants(self._config, self._agents, self._shutdown, self._config.fleet.grace_ms)
 
     def _want(self) -> None:
         """Tell every slot what is wanted of it, where that has changed."""
