@@ -20,7 +20,7 @@ from .place import PRIVATE_FILE, check_place, open_to_others
 from .readfile import ReadFile
 from .tail import Tail
 from .verify import verify_file
-from .writelock import forget_mark
+from .writelock import forget_mark, keep_mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -283,6 +283,7 @@ def restore(directory: str, path: str, clock: Clock, actor: str) -> str:
     now = clock.now()
     with migrate.locked(directory):
         _refuse_while_used(directory)
+        keep_mark(directory)  # it tells, should the power go when the log alone is laid aside
         aside = _lay_aside(store, now)
         _sync(directory)  # the mark is given up once nobody can find the old store without its log
         forget_mark(directory)  # the history ends earlier than it did, and is meant to

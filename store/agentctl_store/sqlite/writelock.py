@@ -116,17 +116,27 @@ def _read(text: bytes) -> tuple[int, bytes]:
         return 0, b""
 
 
+def keep_mark(directory: str) -> None:
+    """Make the mark durable. Each write leaves that to the system: one that is behind only proves less."""
+    _settle(directory, forget=False)
+
+
 def forget_mark(directory: str) -> None:
     """Forget how far the history had got: for whoever puts an older store in place on purpose, lock in hand.
 
     Durable before this returns: the old mark coming back after a power cut would condemn the store put in place.
     """
+    _settle(directory, forget=True)
+
+
+def _settle(directory: str, forget: bool) -> None:
     try:
         descriptor = os.open(os.path.join(directory, NAME), os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        os.ftruncate(descriptor, 0)
+        if forget:
+            os.ftruncate(descriptor, 0)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
