@@ -108,6 +108,8 @@ def back(worker: Worker, folder: str) -> None:
     kept = os.path.join(folder, "kept.db")
     backup(worker.directory, kept, Clock(), "me")
     worker.say("backup")
+    worker.add(dice)
+    worker.say("add")
     worker.store.close()
     child = os.fork()
     if not child:  # one that is killed leaves its log behind
