@@ -168,7 +168,7 @@ def test_a_power_cut_leaves_a_restored_store_usable(tmp_path: Path, request: pyt
     put = next(at for at, call in enumerate(run.calls) if call.name == "rename" and call.path.endswith("/store.db"))
     target, count = tmp_path / "left", max(40, CUTS // 4)
     moments = [dice.randrange(begun, put) for _ in range(count // 4)]
-    moments += [dice.randrange(put, put + 10) for _ in range(count // 2)]
+    moments += [dice.randrange(put, put + 10) for _ in range(count * 2)]
     moments += [dice.randrange(put, len(run.calls) + 1) for _ in range(count // 2)]
     directory = target / "home" / ".agentctl"
     half = 0
