@@ -47,8 +47,6 @@ def main() -> NoReturn:
         sys.exit("agentctl: Windows is not supported (no file locks, process groups or signals). Run it in WSL 2.")
     gc.disable()  # importing makes much and drops nothing; whoever works for longer switches it on again
     try:
-        if os.name == "nt":
-            sys.exit("agentctl: Windows is not supported: it needs signals, file locks and Unix sockets. Use WSL.")
         code = dispatch(sys.argv[1:])
     except BaseException as error:
         from .cli.diagnostics import report
