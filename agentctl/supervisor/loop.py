@@ -56,6 +56,7 @@ class Loop:
         self._dirty: set[Key] = set()
         self._starts: dict[int, int] = {}  #: pids of sessions whose start is to be written at the next flush
         self._flush_ms = 0
+        self._urgent = False
         self._fill_ms = 0
         now = clock.now()
         self._slept_ms = now.boot_ms - now.awake_ms
@@ -144,6 +145,8 @@ class Loop:
         slot = self.slots[key]
         match action:
             case do.Become():
+                # What counts towards a start limit is written at once: a supervisor killed meanwhile forgets it.
+                self._urgent |= action.slot.history != slot.history
                 self.slots[key] = action.slot
             case do.Claim():
                 return self._claim(key, slot)
@@ -245,8 +248,9 @@ class Loop:
             self._due.pop(key, None)
         else:
             self._due[key] = due
-        if not self._dirty:
-            self._flush_ms = self._clock.now().boot_ms + FLUSH_MS
+        if self._urgent or not self._dirty:
+            self._flush_ms = self._clock.now().boot_ms + (0 if self._urgent else FLUSH_MS)
+            self._urgent = False
         self._dirty.add(key)
 
     def flush(self) -> None:
