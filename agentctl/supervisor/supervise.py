@@ -277,7 +277,8 @@ class Supervisor:
                 self._trouble = False
                 self._tell("note", "the store takes writes again")
         except (StoreCorrupt, StoreTooNew):
-            raise
+            if not self._store_is_gone():  # moved in the middle of this look
+                raise
         except StoreError as error:
             if not self._trouble:
                 self._trouble = True
@@ -299,8 +300,7 @@ class Supervisor:
     def _store_is_gone(self) -> bool:
         """Notice that the store was deleted or moved: its agents end, for nothing they do could be recorded."""
         if not self._loop.storeless and self._lock.lost:
-            self._loop.storeless = True
-            self._shutdown = "now"
+            self._loop.storeless, self._shutdown = True, "now"
             gone = f"the store at {self._store.directory} was deleted or moved: its agents are ended, and so is this"
             self._tell("supervisor", gone)
             for key, slot in list(self._loop.slots.items()):
