@@ -5,7 +5,9 @@ from __future__ import annotations
 import _thread
 import os
 
+from ..domain.event import WAKES
 from ..errors import NotFound, StoreBusy, StoreCorrupt, StoreError, StoreTooNew
+from ..wake import tell
 from . import gate
 from .transaction import GENESIS, HEAD, Group, Step, Transaction
 from .writelock import WriteLock
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..clock import Moment
+    from ..wake import Waiter
 
 SCHEMA_VERSION = 1  #: PRAGMA user_version this code reads and writes
 BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
@@ -42,6 +45,7 @@ class Connection:
         self.survey: dict[int, str] = {}  #: its block `survey` by the number of queues; sqlite/claiming.py
         self.tail: tuple[int, bytes] | None = None  #: the last event this connection wrote: number and hash
         self.clock_seen: tuple[int, int] | None = None  #: last seen (slept, wall offset); sqlite/clocks.py
+        self.waiter: Waiter | None = None  #: this connection's own, once it has waited; sqlite/waiting.py
         self.group: Group | None = None  #: the one that is open; sqlite/transaction.py
         self._pid = os.getpid()
         self._turn = _thread.allocate_lock()
@@ -192,6 +196,10 @@ class Connection:
         """Return the context of one write transaction at `now`, or of the next step of the group that is open."""
         return Transaction(self, now) if self.group is None else Step(self.group)
 
+    def together(self, now: Moment) -> Group:
+        """Return the context of many verbs in one commit: until it is left, `write` gives its steps."""
+        return Group(self, now)
+
     def head(self, execute: Any) -> tuple[tuple[int, bytes], bool]:
         """Return the last event, number and hash, and whether that is a guess. In a transaction, turn in hand."""
         seq, boot = self._lock.marked()
@@ -211,6 +219,11 @@ class Connection:
             self._lock.mark(head[0], self._good_for)
         if self._log_bytes > LOG_BYTES:
             self._fold_log(boot_ms)
+
+    def wake(self, told: list[tuple[int, int | None]]) -> None:
+        """Wake whoever waits for what was just committed."""
+        but = "" if self.waiter is None else self.waiter.name
+        tell(self.directory, {WAKES[kind] for kind, _ in told if kind in WAKES}, but)
 
     def forget(self) -> None:
         """Forget what was learned in a transaction that is undone: numbers given to new names are gone with it."""
@@ -239,5 +252,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the file. The last one out folds the WAL back."""
+        if self.waiter is not None:
+            self.waiter.close()
         self.db.close()
         self._lock.close()

@@ -60,7 +60,7 @@ class Transaction:
         self.conn = conn
         self.now = now
         self.execute = conn.db.execute
-        self.told: list[tuple[int, int | None]] | None = None  #: (kind, task) of each event, where somebody asks
+        self.told: list[tuple[int, int | None]] = []  #: kind and task of each event so far
         self._head: tuple[int, bytes] | None = None
         self._guessed = False
 
@@ -90,6 +90,8 @@ class Transaction:
                 raise conn.explained(failed, at_commit=True) from None
             finally:
                 conn.unlock()
+            if self.told:
+                conn.wake(self.told)
             return
         try:
             self._roll_back()
@@ -138,8 +140,7 @@ class Transaction:
             self.execute(_APPEND, (seq, *values[1:10], linked))
         self._guessed = False
         self._head = (seq, linked)
-        if self.told is not None:
-            self.told.append((kind, task))
+        self.told.append((kind, task))
         return seq
 
     def number(self, table: str, name: str) -> int:
@@ -173,14 +174,15 @@ class Group(Transaction):
 
     __slots__ = ()
 
-    def __init__(self, conn: Connection, now: Moment) -> None:
-        super().__init__(conn, now)
-        self.told = []
-
     def __enter__(self) -> Group:
         super().__enter__()
         self.conn.group = self
         return self
+
+    @property
+    def last(self) -> int:
+        """The number of the last event so far; 0 when none was written."""
+        return 0 if self._head is None else self._head[0]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -196,7 +198,6 @@ class Step:
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        assert group.told is not None
         self._before = (group._head, len(group.told))
 
     def __enter__(self) -> Transaction:
@@ -219,7 +220,6 @@ class Step:
             return
         conn.forget()
         group._head = self._before[0]
-        assert group.told is not None
         del group.told[self._before[1] :]
         if conn.db.in_transaction:
             group.execute("ROLLBACK TO step")

@@ -182,3 +182,11 @@ CREATE INDEX event_rare ON event (kind) WHERE kind >= 7;
 CREATE TRIGGER event_is_append_only BEFORE UPDATE ON event BEGIN
     SELECT raise(ABORT, 'the history is append-only');
 END;
+
+-- What each client of the broker was answered last: one whose connection broke asks, instead of saying it again.
+CREATE TABLE receipt (
+    client   INTEGER PRIMARY KEY,
+    request  INTEGER NOT NULL,
+    awake_ms INTEGER NOT NULL,
+    answer   TEXT NOT NULL
+) STRICT;
