@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agentctl_store.store import Store
 
 MEMORY_FRESH_MS = 250  #: free memory is read at most this often
+FENCE_FRESH_MS = 1_000  #: the machine's mounts are read at most this often, for sandboxes
 STORE_RETRY_MS = 1_000
 PREPARE_RETRY_MS = 2_000  #: after the supervisor itself could not start a session (disk full, no processes)
 
@@ -67,6 +68,7 @@ class Hands:
         self._step = step
         self._bin = os.path.dirname(sys.executable)
         self._memory: tuple[int, int | None] = (-MEMORY_FRESH_MS, None)
+        self._fence: tuple[int, sandbox.Fence] | None = None
         self._starts_ms: tuple[int, ...] = ()
 
     # --- starting ---------------------------------------------------------------------------------------------
@@ -119,7 +121,7 @@ class Hands:
         failed: list[Fact] = []
         boxed = slot.want.section.sandbox != "none"
         try:
-            if boxed and (why := sandbox.refusal(self.cwd(slot), self.store.directory, self._config_path)):
+            if boxed and (why := self._fenced().refusal(self.cwd(slot))):
                 raise sandbox.SandboxError(why)
             session_dir.make(folder, won, self.store.parents(won.task.id) if won else (), sandboxed=boxed)
             self._step("folder")
@@ -163,14 +165,20 @@ class Hands:
         if slot.want.section.sandbox == "none":
             return None
         own = None if folder is None else session_dir.own(folder)
-        return sandbox.box(own, self.cwd(slot), env, self.store.directory, self._config_path)
+        return self._fenced().box(own, self.cwd(slot), env)
+
+    def _fenced(self) -> sandbox.Fence:
+        boot_ms = self._clock.now().boot_ms
+        if self._fence is None or boot_ms - self._fence[0] >= FENCE_FRESH_MS:
+            self._fence = boot_ms, sandbox.Fence(self.store.directory, self._config_path)
+        return self._fence[1]
 
     def environment(self, slot: Slot, session: int, folder: str, won: Won | None) -> dict[str, str]:
         """Return the environment of one of the slot's sessions."""
         who = session_dir.Identity(self.store.directory, slot.agent, slot.number, session)
         env = session_dir.environment(who, folder, slot.want.section, os.environ, self._bin, won)
         own = session_dir.own(folder)
-        if own is not None and sandbox.temporary(env, self.store.directory, self._config_path):
+        if own is not None and self._fenced().temporary(env):
             env["TMPDIR"] = session_dir.temporary(own)
         return env
 

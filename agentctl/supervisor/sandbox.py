@@ -9,14 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from agentctl.supervisor import shim_sandbox
 from agentctl.supervisor.shim_sandbox import ABI_NEEDED, SandboxError
 
-__all__ = ["SandboxError", "abi", "box", "inside", "refusal", "temporary", "why_not"]
+if TYPE_CHECKING:
+    from agentctl.config import Config
+
+__all__ = ["Fence", "SandboxError", "abi", "inside", "refusals", "why_not"]
 
 _Made = TypeVar("_Made")
 TEMPORARY = "/tmp"
@@ -62,45 +65,55 @@ def _errno() -> int:
     return ctypes.get_errno()
 
 
-def refusal(cwd: str, store: str, config_path: str) -> str:
-    """Say why an agent that works in `cwd` cannot be sandboxed, and what would help, or nothing."""
-    if why := why_not():
-        return f'sandbox = "landlock": {why}'
-    folder = os.path.realpath(cwd)
-    closed = _names(store)
-    if shim_sandbox.lies_in(folder, closed):
-        return f'sandbox = "landlock": its folder {cwd} lies in the store, which it closes; set another cwd'
-    for what, places in (("agentctl.toml", _names(config_path)), ("the store", closed)):
-        if any(shim_sandbox.lies_in(place, [folder]) for place in places):
-            return (
-                f'sandbox = "landlock" closes the folders above agentctl.toml and the store, and its folder {cwd} '
-                f'holds {what}; give it a folder of its own, such as cwd = "work"'
-            )
-    return ""
+class Fence:
+    """What is closed to the sandboxed agents of one fleet, under every name that leads there now."""
+
+    def __init__(self, store: str, config_path: str) -> None:
+        mounts = shim_sandbox.mounts()
+        self._hide, self._read = (_places(path) for path in (store, config_path))
+        self._store, self._config = (
+            [name for path in paths for name in shim_sandbox.names_of(path, mounts)]
+            for paths in (self._hide, self._read)
+        )
+
+    def refusal(self, cwd: str) -> str:
+        """Say why an agent that works in `cwd` cannot be sandboxed, and what would help, or nothing."""
+        if why := why_not():
+            return f'sandbox = "landlock": {why}'
+        folder = os.path.realpath(cwd)
+        if shim_sandbox.lies_in(folder, self._store):
+            return f'sandbox = "landlock": its folder {cwd} lies in the store, which it closes; set another cwd'
+        for what, names in (("agentctl.toml", self._config), ("the store", self._store)):
+            if any(shim_sandbox.lies_in(name, [folder]) for name in names):
+                return (
+                    f'sandbox = "landlock" would close its folder {os.path.normpath(cwd)}, which holds {what}; '
+                    'give it a folder of its own, such as cwd = "work"'
+                )
+        return ""
+
+    def temporary(self, env: Mapping[str, str]) -> bool:
+        """Whether an agent's folder for temporary files lies above what is closed, and it needs one of its own."""
+        folder = os.path.realpath(env.get("TMPDIR") or TEMPORARY)
+        return any(shim_sandbox.lies_in(name, [folder]) for name in (*self._store, *self._config))
+
+    def box(self, own: str | None, cwd: str, env: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return what shim_sandbox.inside wants to know. `own` is the part of the store that stays open, if any."""
+        wanted = [os.path.realpath(path) for path in (cwd, env.get("HOME"), env.get("TMPDIR") or TEMPORARY) if path]
+        granted = [path for path in wanted if not shim_sandbox.lies_in(path, self._store)]
+        if own is not None:
+            granted.append(os.path.realpath(own))
+        return {"hide": self._hide, "read": self._read, "open": granted}
 
 
-def temporary(env: Mapping[str, str], store: str, config_path: str) -> bool:
-    """Whether an agent's folder for temporary files lies above what is closed, and it needs one of its own."""
-    folder = os.path.realpath(env.get("TMPDIR") or TEMPORARY)
-    return any(shim_sandbox.lies_in(place, [folder]) for place in (*_names(store), *_names(config_path)))
-
-
-def box(own: str | None, cwd: str, env: Mapping[str, str], store: str, config_path: str) -> dict[str, list[str]]:
-    """Return what shim_sandbox.inside wants to know. `own` is the part of the store that stays open, if any."""
-    wanted = [os.path.realpath(path) for path in (cwd, env.get("HOME"), env.get("TMPDIR") or TEMPORARY) if path]
-    closed = _names(store)
-    granted = [path for path in wanted if not shim_sandbox.lies_in(path, closed)]
-    if own is not None:
-        granted.append(os.path.realpath(own))
-    hide, read = ({os.path.realpath(path), _unlinked(path)} for path in (store, config_path))
-    return {"hide": sorted(hide), "read": sorted(read), "open": granted}
-
-
-def _names(path: str) -> list[str]:
-    return [*shim_sandbox.names_of(os.path.realpath(path)), _unlinked(path)]
-
-
-def _unlinked(path: str) -> str:
-    """Where the name itself stands, be it a link: nobody may put another file there either."""
+def _places(path: str) -> list[str]:
+    """Where a path leads, and where its name stands, be it a link: nobody may put another one there either."""
     folder, name = os.path.split(os.path.abspath(path))
-    return os.path.join(os.path.realpath(folder), name)
+    return sorted({os.path.realpath(path), os.path.join(os.path.realpath(folder), name)})
+
+
+def refusals(config: Config, config_path: str, store: str) -> Iterator[tuple[str, str]]:
+    """Yield (agent, why) for each agent of a configuration that asks for a sandbox it cannot have."""
+    root, fence = os.path.dirname(os.path.abspath(config_path)), Fence(store, config_path)
+    for name, section in config.agent.items():
+        if section.sandbox != "none" and (why := fence.refusal(os.path.join(root, section.cwd))):
+            yield name, why

@@ -38,6 +38,7 @@ MOST_ENTRIES = 20_000
 """Of one folder above the store: each is a system call or two at every start."""
 
 Rule = tuple[str, int]
+Mount = tuple[str, str, str]
 
 
 class SandboxError(Exception):
@@ -79,9 +80,9 @@ def inside(box: "dict[str, list[str]]", do: "Callable[[], object]") -> object:
 
 def rules(hide: "Iterable[str]", read: "Iterable[str]", granted: "Iterable[str]") -> "list[Rule]":
     """(path, rights) of everything that is left to a sandbox. Raises SandboxError."""
-    mounts = _mounts()
-    hidden = {one for path in hide for one in names_of(path, mounts)}
-    kept = {one for path in read for one in names_of(path, mounts)}
+    now = mounts()
+    hidden = {one for path in hide for one in names_of(path, now)}
+    kept = {one for path in read for one in names_of(path, now)}
     above = {folder for path in hidden | kept for folder in folders_above(path) if not lies_in(folder, hidden)}
     found: list[Rule] = [(path, READ_FILE) for path in kept]
     found += [(path, ALL) for path in granted if path not in above]
@@ -116,18 +117,16 @@ def lies_in(path: str, folders: "Iterable[str]") -> bool:
     return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
-def names_of(path: str, mounts: "list[tuple[str, str, str]] | None" = None) -> "list[str]":
+def names_of(path: str, known: "list[Mount]") -> "list[str]":
     """Every path that leads to the same place: the given one, and those through bind mounts of its file system."""
-    if mounts is None:
-        mounts = _mounts()
     found = [path]
-    over = [one for one in reversed(mounts) if lies_in(path, [one[2]])]  # of two at one point the later one counts
+    over = [one for one in reversed(known) if lies_in(path, [one[2]])]  # of two at one point the later one counts
     home = max(over, key=lambda one: len(one[2]), default=None)
     if home is None:
         return found
     device, root, point = home
     inner = root.rstrip("/") + path[len(point.rstrip("/")) :]  # the place's path within its file system
-    for other, root, point in mounts:
+    for other, root, point in known:
         if other != device:
             continue
         if lies_in(inner, [root]):
@@ -141,7 +140,7 @@ def names_of(path: str, mounts: "list[tuple[str, str, str]] | None" = None) -> "
     return found
 
 
-def _mounts() -> "list[tuple[str, str, str]]":
+def mounts() -> "list[Mount]":
     """(device, root within it, mount point) of each mount (proc_pid_mountinfo(5))."""
     try:
         fd = posix.open("/proc/self/mountinfo", posix.O_RDONLY | posix.O_CLOEXEC)
