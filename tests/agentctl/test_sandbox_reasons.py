@@ -108,3 +108,11 @@ def test_a_configuration_inside_the_store_opens_nothing_else_of_it(tmp_path):
         (store / name).touch()
     found = dict(shim_sandbox.rules([str(store)], [str(store / "agentctl.toml")], []))
     assert {path for path in found if path.startswith(str(store))} == {str(store / "agentctl.toml")}
+
+
+def test_a_keeper_on_an_older_kernel_starts_nothing(monkeypatch):
+    monkeypatch.setattr(shim_sandbox, "abi", lambda: 5)
+    started: list[int] = []
+    with pytest.raises(shim_sandbox.SandboxError, match="Landlock ABI 5, the sandbox needs 6"):
+        shim_sandbox.inside({"hide": [], "read": [], "open": []}, lambda: started.append(1))
+    assert not started
