@@ -81,7 +81,7 @@ class Supervisor:
         spares = min(MAX_SPARES, sum(one.instances for one in self._config.agent.values() if one.mode == "task"))
         self._pool = WarmPool(spares, os.path.join(store, "supervisor.log"))
         self._hands = Hands(
-            self._store, self._config, self._root, self._clock, self._pool, self._prober, self._doorbell.path, step
+            self._store, self._config, self._path, self._clock, self._pool, self._prober, self._doorbell.path, step
         )
         self._recorder = Recorder(self._store, self._clock, step)
         self._loop = Loop(self._hands, self._recorder, self._pool, self._clock, on_event)
