@@ -54,6 +54,7 @@ class Hands:
         pool: WarmPool,
         prober: Prober,
         wake: str,
+        token: Callable[[str, int, int], str],
         step: Callable[[str], None] = no_step,
     ) -> None:
         self.store = store
@@ -65,6 +66,7 @@ class Hands:
         self._pool = pool
         self._prober = prober
         self._wake = wake
+        self._token = token
         self._step = step
         self._bin = os.path.dirname(sys.executable)
         self._memory: tuple[int, int | None] = (-MEMORY_FRESH_MS, None)
@@ -177,6 +179,8 @@ class Hands:
         """Return the environment of one of the slot's sessions."""
         who = session_dir.Identity(self.store.directory, slot.agent, slot.number, session)
         env = session_dir.environment(who, folder, slot.want.section, os.environ, self._bin, won)
+        if session:
+            env["AGENTCTL_TOKEN"] = self._token(slot.agent, slot.number, session)
         own = session_dir.own(folder)
         if own is not None and self._fenced().temporary(env):
             env["TMPDIR"] = session_dir.temporary(own)

@@ -10,7 +10,7 @@ import _thread
 import os
 import time
 
-from ..errors import NoSupervisor, StoreError
+from ..errors import AgentctlError, NoSupervisor, StoreError
 from .calls import CLAIMS, ONCE, ORDER, READS
 from .link import Link, Lost
 from .wire import MAX_CALL, SOCKET, Malformed, frame, read_answer
@@ -61,6 +61,11 @@ class Caller:
                 return link.call(data, wait_ms)
             except Lost:
                 return self._after_loss(verb, given, now, data, wait_ms)
+            except AgentctlError:
+                raise
+            except BaseException:
+                self._drop()  # interrupted: the answer that is still to come must not answer the next call
+                raise
 
     # --- who owns the store -----------------------------------------------------------------------------------
     def _owner(self) -> Link | None:

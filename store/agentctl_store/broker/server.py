@@ -265,7 +265,9 @@ class Broker:
                 f"the caller speaks version {str(version)[:20]} of the broker's protocol, the supervisor {VERSION}",
                 "Use the same agentctl for both: restart the supervisor with the newer one",
             )
-        peer.identity = self._identify(peer.pid, token if type(token) is str else None)
+        who = peer.identity = self._identify(peer.pid, token if type(token) is str else None)
+        if who is not None and self._desk.driver.session(who.session).ended_ms is not None:
+            raise Refused(f"the session of {who.instance} has ended", "Its token is good for nothing any more")
         for other in [one for one in self._peers.values() if one.client == client and one is not peer]:
             self._drop(other)  # its caller is here now: what is left there is not to be done any more
         peer.client, peer.greeted = client, True
