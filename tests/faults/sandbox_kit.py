@@ -58,7 +58,7 @@ def stream(path):
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
         client.sendall(b"hello")
-        return client.recv(100).decode()
+        return client.recv(500).decode(errors='replace')
 
 def datagram(name, text=b"STATUS=hello"):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ from agentctl.supervisor import proctree, shim_sandbox
 from agentctl.supervisor.session_files import read_shim
 from agentctl_store.store import sessions_folder
 
-SECRET = "not for agents"
+SECRET = "not for agents, whoever they are"  # as long as a key must be
+ANSWER = "larger than the limit"  #: what the broker says to `hello`, which is no frame
 AGENTS = f"""
 [agent.t]
 sandbox = "landlock"
@@ -101,30 +100,18 @@ os.rename(file.name, os.environ["AGENTCTL_RESULT_FILE"])
 """
 
 
-def serve(path: str) -> socket.socket:
-    """A stand-in for the broker: answers each client with the words it said."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
-
-    def work() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client:
-                client.sendall(b"you said " + client.recv(100))
-
-    threading.Thread(target=work, daemon=True).start()
-    return listener
+def plant(f: Fleet) -> None:
+    """Put a key into the store that a test can recognize."""
+    key = Path(f.folder) / "token.key"
+    key.touch(0o600)
+    key.write_text(SECRET)
 
 
 def prepare(f: Fleet, code: str, **given: Any) -> None:
     """Put the agent's program and what it may know into its folder, and a key into the store."""
     work = f.root / "work"
     (work / "try.py").write_text(TRY + code)
-    (Path(f.folder) / "token.key").write_text(SECRET)
+    plant(f)
     (work / "given.json").write_text(json.dumps({"store": f.folder, "config": str(f.config), **given}))
 
 
@@ -142,8 +129,7 @@ def tried() -> Iterator[dict[str, Any]]:
             sibling_notify=environ_of(record.child_pid)["NOTIFY_SOCKET"], supervisor=supervisor.pid,
             outsider=os.getpid(),
         )  # fmt: skip
-        with serve(f.folder + "/broker.sock"):
-            task = f.state(f.add("t", '"do all"'), "done", "dead")
+        task = f.state(f.add("t", '"do all"'), "done", "dead")
         assert task.state == "done" and task.result, f.said()
         found = json.loads(task.result)
         found["after"] = {
@@ -198,9 +184,9 @@ def test_it_cannot_pose_as_a_sibling(tried):
 
 
 def test_it_reaches_the_broker_and_its_own_keeper(tried):
-    assert (tried["broker"], tried["status"]) == ("you said hello", "ok")
+    assert ANSWER in tried["broker"] and tried["status"] == "ok"
 
-
+    assert ANSWER in tried["broker"] and tried["status"] == "ok"
 def test_it_does_its_work(tried):
     assert (tried["payload"], tried["stdin"], tried["parents"]) == ('"do all"', '"do all"', "")
     assert (tried["checkpoint"], tried["work"]) == ("ok", [])
@@ -245,12 +231,12 @@ def test_children_of_all_kinds_are_inside_too_and_end_with_it():
     with place() as root, fleet(root, AGENTS.partition("[agent.s]")[0]) as f:
         supervisor = f.up()
         prepare(f, SPREAD, supervisor=supervisor.pid)
-        with serve(f.folder + "/broker.sock"):
-            task = f.state(f.add("t"), "done", "dead")
+        task = f.state(f.add("t"), "done", "dead")
         for who in ("self", "child", "grandchild", "away"):
             found = json.loads((root / "work" / f"found.{who}").read_text())
-            said = [found[f"{who} {what}"] for what in ("reads", "signals", "broker")]
-            assert said == ["PermissionError", "PermissionError", "you said hello"], who
+            said = [found[f"{who} {what}"] for what in ("reads", "signals")]
+            assert said == ["PermissionError", "PermissionError"], who
+            assert ANSWER in found[f"{who} broker"], who
         assert "Permission denied" in (task.result or ""), "a program it turned into is inside too"
         assert f.leftovers() == []
         assert f.end() == 0
@@ -473,7 +459,7 @@ def test_what_it_does_not_close_is_known():
 
 def test_an_unsandboxed_agent_is_started_as_ever(tmp_path):
     with fleet(tmp_path, "[agent.t]\ncommand = ['sh', '-c', 'cat .agentctl/token.key']\n") as f:
-        (Path(f.folder) / "token.key").write_text(SECRET)
+        plant(f)
         task = f.add("t")
         assert f.finish() == 0
         assert f.task(task).result == f'"{SECRET}"'
