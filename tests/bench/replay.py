@@ -29,6 +29,10 @@ class Recorder:
         self.seen.append((sql, values))
         return self.db.execute(sql, values)
 
+    def executemany(self, sql: str, rows: Any) -> Any:
+        self.seen += [(sql, values) for values in rows]
+        return self.db.executemany(sql, rows)
+
 
 def bare(path: str, synchronous: str) -> Any:
     """A connection as the store sets it up, and nothing around it."""

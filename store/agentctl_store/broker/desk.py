@@ -136,7 +136,7 @@ class Desk:
 
     def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> None:
         """Give work that this transaction brought to the claims that wait for it."""
-        if not self._claims or not any(WAKES.get(kind) == b"task" for kind, _ in group.told):
+        if not self._claims or not any(WAKES.get(one[0]) == b"task" for one in group.told):
             return
         for queues in list(self._claims):
             self._feed_one(queues, group, now, answers)
@@ -191,7 +191,7 @@ class Desk:
         """Answer those who wait for news of what was just committed."""
         if not self._watches or not group.told:
             return
-        tasks, last = {task for _, task in group.told}, group.last
+        tasks, last = {one[1] for one in group.told}, self.driver.conn.last
         waiting = []
         for call in self._watches:
             wanted = call.arguments["task"]

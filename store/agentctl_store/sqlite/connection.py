@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..clock import Moment
     from ..wake import Waiter
+    from .transaction import Telling
 
 SCHEMA_VERSION = 1  #: PRAGMA user_version this code reads and writes
 BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
@@ -220,10 +221,15 @@ class Connection:
         if self._log_bytes > LOG_BYTES:
             self._fold_log(boot_ms)
 
-    def wake(self, told: list[tuple[int, int | None]]) -> None:
+    def wake(self, told: list[Telling]) -> None:
         """Wake whoever waits for what was just committed."""
         but = "" if self.waiter is None else self.waiter.name
-        tell(self.directory, {WAKES[kind] for kind, _ in told if kind in WAKES}, but)
+        tell(self.directory, {WAKES[one[0]] for one in told if one[0] in WAKES}, but)
+
+    @property
+    def last(self) -> int:
+        """The number of the last event that this connection wrote; 0 before it wrote any."""
+        return 0 if self.tail is None else self.tail[0]
 
     def forget(self) -> None:
         """Forget what was learned in a transaction that is undone: numbers given to new names are gone with it."""

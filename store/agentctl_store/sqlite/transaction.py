@@ -9,9 +9,12 @@ from ..jsontext import dumps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Any
 
     from ..clock import Moment
     from .connection import Connection
+
+    Telling = tuple[int, int | None, int | None, int | None, int | None, int | None, str | None, bytes | None, bytes]
 
 GENESIS = bytes(16)
 HEAD = "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
@@ -54,15 +57,14 @@ def link(
 class Transaction:
     """One BEGIN IMMEDIATE … COMMIT with the moment it happens at. Leaving by an exception rolls back."""
 
-    __slots__ = ("_guessed", "_head", "conn", "execute", "now", "told")
+    __slots__ = ("conn", "execute", "now", "told")
 
     def __init__(self, conn: Connection, now: Moment) -> None:
         self.conn = conn
         self.now = now
         self.execute = conn.db.execute
-        self.told: list[tuple[int, int | None]] = []  #: kind and task of each event so far
-        self._head: tuple[int, bytes] | None = None
-        self._guessed = False
+        #: the events so far, as they will be written at the end: (kind, task, …, digest of the body)
+        self.told: list[Telling] = []
 
     def __enter__(self) -> Transaction:
         conn = self.conn
@@ -82,16 +84,7 @@ class Transaction:
     ) -> None:
         conn = self.conn
         if kind is None:
-            try:
-                self.execute("COMMIT")
-                conn.committed(self._head, self.now.boot_ms)
-            except conn.library.Error as failed:
-                self._roll_back()
-                raise conn.explained(failed, at_commit=True) from None
-            finally:
-                conn.unlock()
-            if self.told:
-                conn.wake(self.told)
+            self._commit()
             return
         try:
             self._roll_back()
@@ -99,6 +92,24 @@ class Transaction:
             conn.unlock()
         if isinstance(error, conn.library.Error):
             raise conn.explained(error) from None
+
+    def _commit(self) -> None:
+        conn = self.conn
+        at_commit = False
+        try:
+            head = self._write_events() if self.told else None
+            at_commit = True
+            self.execute("COMMIT")
+            conn.committed(head, self.now.boot_ms)
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, conn.library.Error):
+                raise conn.explained(error, at_commit) from None
+            raise
+        finally:
+            conn.unlock()
+        if head is not None:
+            conn.wake(self.told)
 
     def _roll_back(self) -> None:
         self.conn.forget()
@@ -120,28 +131,37 @@ class Transaction:
         body: int | None = None,
         body_digest: bytes = b"",
         correlation: bytes | None = None,
-    ) -> int:
-        """Append one event and return its sequence number. `body` is the payload or result it brought."""
+    ) -> None:
+        """Append one event. `body` is the payload or result it brought."""
         who = None if actor is None else self.number("actor", actor)
-        head = self._head
-        if head is None:
-            head, self._guessed = self.conn.head(self.execute)
-        seq, at = head[0] + 1, self.now.wall_ms
-        linked = link(head[1], seq, at, kind, task, attempt, who, session, body, data, correlation, body_digest)
-        values = (seq, at, kind, task, attempt, who, session, body, data, correlation, linked)
+        self.told.append((kind, task, attempt, who, session, body, data, correlation, body_digest))
+
+    def _write_events(self) -> tuple[int, bytes]:
+        """Number, chain and write what was told; return the last event's number and hash."""
+        head, guessed = self.conn.head(self.execute)
+        rows = self._chained(head)
         try:
-            self.execute(_APPEND, values)
+            if len(rows) == 1:
+                self.execute(_APPEND, rows[0])
+            else:
+                self.conn.db.executemany(_APPEND, rows)
         except self.conn.library.IntegrityError:
-            if not self._guessed:
+            if not guessed:
                 raise
-            seq, hashed = self.execute(HEAD).fetchone()
+            rows = self._chained(self.execute(HEAD).fetchone())
+            self.conn.db.executemany(_APPEND, rows)
+        return rows[-1][0], rows[-1][-1]
+
+    def _chained(self, head: tuple[int, bytes]) -> list[Any]:
+        seq, previous = head
+        at, rows = self.now.wall_ms, []
+        for kind, task, attempt, who, session, body, data, correlation, body_digest in self.told:
             seq += 1
-            linked = link(hashed, seq, *values[1:10], body_digest)
-            self.execute(_APPEND, (seq, *values[1:10], linked))
-        self._guessed = False
-        self._head = (seq, linked)
-        self.told.append((kind, task))
-        return seq
+            previous = link(
+                previous, seq, at, kind, task, attempt, who, session, body, data, correlation, body_digest
+            )  # fmt: skip
+            rows.append((seq, at, kind, task, attempt, who, session, body, data, correlation, previous))
+        return rows
 
     def number(self, table: str, name: str) -> int:
         """Return the number of a queue, agent or actor, making it known if it is new."""
@@ -179,11 +199,6 @@ class Group(Transaction):
         self.conn.group = self
         return self
 
-    @property
-    def last(self) -> int:
-        """The number of the last event so far; 0 when none was written."""
-        return 0 if self._head is None else self._head[0]
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -198,7 +213,7 @@ class Step:
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        self._before = (group._head, len(group.told))
+        self._before = len(group.told)
 
     def __enter__(self) -> Transaction:
         group = self._group
@@ -219,8 +234,7 @@ class Step:
                 raise conn.explained(failed) from None
             return
         conn.forget()
-        group._head = self._before[0]
-        del group.told[self._before[1] :]
+        del group.told[self._before :]
         if conn.db.in_transaction:
             group.execute("ROLLBACK TO step")
             group.execute("RELEASE step")
