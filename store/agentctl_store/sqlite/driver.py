@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from ..domain.event import KINDS
+from ..domain.task import ParentResult, Turn
 from ..errors import NotFound
 from ..ids import write_id
+from ..later import later
 from . import sqltext
 from .connection import Connection
 
@@ -15,8 +18,12 @@ if TYPE_CHECKING:
     from ..domain.agent import Agent, AgentSpec, Desired, Instance, NewSession, Session, SessionEnd
     from ..domain.event import Event
     from ..domain.retry import Failure
-    from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Turn, Usage
+    from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, Swept, Task, Usage
+    from . import adding, claiming, clocks, deciding, ending, fleet, history, holding, rows, sweeping, waiting
     from .transaction import Transaction
+else:
+    rooms = ("adding", "claiming", "clocks", "deciding", "ending", "fleet", "history", "holding", "rows")
+    later(globals(), __package__, *rooms, "sweeping", "waiting")
 
 
 class SqliteDriver:
@@ -28,10 +35,8 @@ class SqliteDriver:
 
     # --- tasks ------------------------------------------------------------------------------------------------
     def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:
-        from .adding import add
-
         with self.conn.write(now) as tx:
-            return add(tx, self.sql, tasks, actor)
+            return adding.add(tx, self.sql, tasks, actor)
 
     def claim(
         self,
@@ -46,23 +51,17 @@ class SqliteDriver:
         wait_ms: int,
         now: Moment,
     ) -> list[Claim]:
-        from .claiming import claim
-        from .clocks import clocks
-
         with self.conn.write(now) as tx:
-            clocks(tx, self.conn)
-            return claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit)
+            clocks.clocks(tx, self.conn)
+            return claiming.claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit)
 
     def heartbeat(
         self, task: int, n: int, *, lease_ms: int, progress: str | None, usage: Usage | None, now: Moment
     ) -> Lease:
-        from .clocks import clocks
-        from .holding import heartbeat
-
         with self.conn.write(now) as tx:
             # After a reboot the old leases go before this one is given: who keeps its task here keeps it for good.
-            clocks(tx, self.conn)
-            return heartbeat(tx, self.sql, task, n, lease_ms, progress, usage)
+            clocks.clocks(tx, self.conn)
+            return holding.heartbeat(tx, self.sql, task, n, lease_ms, progress, usage)
 
     def complete(
         self,
@@ -75,10 +74,8 @@ class SqliteDriver:
         end_session: SessionEnd | None,
         now: Moment,
     ) -> Ended:
-        from .ending import complete
-
         with self.conn.write(now) as tx:
-            return complete(tx, self.sql, task, n, result, usage, exit_code, end_session)
+            return ending.complete(tx, self.sql, task, n, result, usage, exit_code, end_session)
 
     def complete_and_claim(
         self,
@@ -94,15 +91,10 @@ class SqliteDriver:
         lease_ms: int,
         now: Moment,
     ) -> Turn:
-        from ..domain.task import Turn
-        from .claiming import claim
-        from .clocks import clocks
-        from .ending import complete
-
         with self.conn.write(now) as tx:
-            clocks(tx, self.conn)
-            ended = complete(tx, self.sql, task, n, result, usage, None, None)
-            won = claim(tx, self.conn, queues, agent, slot, session, None, lease_ms, 1)
+            clocks.clocks(tx, self.conn)
+            ended = ending.complete(tx, self.sql, task, n, result, usage, None, None)
+            won = claiming.claim(tx, self.conn, queues, agent, slot, session, None, lease_ms, 1)
         return Turn(ended, won[0] if won else None)
 
     def fail(
@@ -116,173 +108,121 @@ class SqliteDriver:
         end_session: SessionEnd | None,
         now: Moment,
     ) -> Ended:
-        from .ending import fail
-
         with self.conn.write(now) as tx:
-            return fail(tx, self.sql, task, n, failure, usage, jitter, end_session)
+            return ending.fail(tx, self.sql, task, n, failure, usage, jitter, end_session)
 
     def release(self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, now: Moment) -> Ended:
-        from .ending import release
-
         with self.conn.write(now) as tx:
-            return release(tx, self.sql, task, n, reason, end_session)
+            return ending.release(tx, self.sql, task, n, reason, end_session)
 
     def cancel(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:
-        from .deciding import cancel
-
         with self.conn.write(now) as tx:
-            return cancel(tx, self.conn, task, reason, actor)
+            return deciding.cancel(tx, self.conn, task, reason, actor)
 
     def cancelled(
         self, task: int, n: int, *, end_session: SessionEnd | None, usage: Usage | None, now: Moment
     ) -> Ended:
-        from .ending import cancelled
-
         with self.conn.write(now) as tx:
-            return cancelled(tx, self.sql, task, n, end_session, usage)
+            return ending.cancelled(tx, self.sql, task, n, end_session, usage)
 
     def hasten(self, task: int, *, actor: str, now: Moment) -> Ended:
-        from .deciding import hasten
-
         with self.conn.write(now) as tx:
-            return hasten(tx, self.conn, task, actor)
+            return deciding.hasten(tx, self.conn, task, actor)
 
     def requeue(
         self, task: int, *, payload: str | None, run_at_ms: int | None, note: str, actor: str, now: Moment
     ) -> Ended:
-        from .deciding import requeue
-
         with self.conn.write(now) as tx:
-            return requeue(tx, self.conn, task, payload, run_at_ms, note, actor)
+            return deciding.requeue(tx, self.conn, task, payload, run_at_ms, note, actor)
 
     def discard(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:
-        from .deciding import discard
-
         with self.conn.write(now) as tx:
-            return discard(tx, self.conn, task, reason, actor)
+            return deciding.discard(tx, self.conn, task, reason, actor)
 
     def sweep(self, *, limit: int, jitter: float, now: Moment) -> Swept:
-        from .sweeping import sweep
-
         with self.conn.write(now) as tx:
-            return sweep(tx, self.conn, limit, jitter)
+            return sweeping.sweep(tx, self.conn, limit, jitter)
 
     def task(self, task: int) -> Task:
-        from .rows import task_from
-
-        rows = self.conn.rows(self.sql["one"], (task,))
-        if not rows:
+        found = self.conn.rows(self.sql["one"], (task,))
+        if not found:
             raise NotFound(f"there is no task {write_id(task)}", "Look for it with: agentctl task list")
-        return task_from(rows[0])
+        return rows.task_from(found[0])
 
     def find_tasks(self, low: int, high: int, limit: int) -> list[int]:
         return [row[0] for row in self.conn.rows(self.sql["between"], (low, high, limit))]
 
     def task_by_key(self, key: str) -> int | None:
-        rows = self.conn.rows(self.sql["parent_by_key"], (key,))
-        return rows[0][0] if rows else None
+        found = self.conn.rows(self.sql["parent_by_key"], (key,))
+        return found[0][0] if found else None
 
     def attempts(self, task: int) -> list[Attempt]:
-        from .rows import attempt_from
-
-        return [attempt_from(row) for row in self.conn.rows(self.sql["attempts"], (task,))]
+        return [rows.attempt_from(row) for row in self.conn.rows(self.sql["attempts"], (task,))]
 
     def unfinished(self, queues: Sequence[str]) -> bool:
         return any(self.conn.rows(self.sql["unfinished"], (queue,))[0][0] for queue in queues)
 
     def parents(self, task: int) -> list[ParentResult]:
-        from ..domain.task import ParentResult
-
         return [ParentResult(*row) for row in self.conn.rows(self.sql["parents"], (task,))]
 
     # --- queues -----------------------------------------------------------------------------------------------
     def pause_queue(self, queue: str, *, reason: str, actor: str, now: Moment) -> bool:
-        from .fleet import pause_queue
-
         with self.conn.write(now) as tx:
-            return pause_queue(tx, queue, reason, actor)
+            return fleet.pause_queue(tx, queue, reason, actor)
 
     def resume_queue(self, queue: str, *, actor: str, now: Moment) -> bool:
-        from .fleet import resume_queue
-
         with self.conn.write(now) as tx:
-            return resume_queue(tx, queue, actor)
+            return fleet.resume_queue(tx, queue, actor)
 
     # --- agents -----------------------------------------------------------------------------------------------
     def declare_agents(self, specs: Sequence[AgentSpec], *, actor: str, now: Moment) -> None:
-        from .fleet import declare_agents
-
         with self.conn.write(now) as tx:
-            declare_agents(tx, specs, actor)
+            fleet.declare_agents(tx, specs, actor)
 
     def set_desired(self, agent: str, desired: Desired, *, actor: str, now: Moment) -> Agent:
-        from .fleet import set_desired
-
         with self.conn.write(now) as tx:
-            return set_desired(tx, agent, desired, actor)
+            return fleet.set_desired(tx, agent, desired, actor)
 
     def restart_agent(self, agent: str, *, actor: str, now: Moment) -> Agent:
-        from .fleet import restart_agent
-
         with self.conn.write(now) as tx:
-            return restart_agent(tx, agent, actor)
+            return fleet.restart_agent(tx, agent, actor)
 
     def scale_agent(self, agent: str, instances: int | None, *, actor: str, now: Moment) -> Agent:
-        from .fleet import scale_agent
-
         with self.conn.write(now) as tx:
-            return scale_agent(tx, agent, instances, actor)
+            return fleet.scale_agent(tx, agent, instances, actor)
 
     def agents(self) -> list[Agent]:
-        from .fleet import agents
-
-        return agents(self.conn)
+        return fleet.agents(self.conn)
 
     def save_instances(self, changed: Sequence[Instance], *, now: Moment) -> None:
-        from .fleet import save_instances
-
         with self.conn.write(now) as tx:
-            save_instances(tx, changed)
+            fleet.save_instances(tx, changed)
 
     def drop_instances(self, gone: Sequence[tuple[str, int]], *, now: Moment) -> None:
-        from .fleet import drop_instances
-
         with self.conn.write(now) as tx:
-            drop_instances(tx, gone)
+            fleet.drop_instances(tx, gone)
 
     def instances(self) -> list[Instance]:
-        from .fleet import instances
-
-        return instances(self.conn)
+        return fleet.instances(self.conn)
 
     def open_session(self, session: NewSession, *, now: Moment) -> Session:
-        from .claiming import open_session
-
         with self.conn.write(now) as tx:
-            open_session(tx, session)
+            claiming.open_session(tx, session)
         return self.session(session.id)
 
     def session_started(self, session: int, *, pid: int, now: Moment) -> None:
-        from .fleet import session_started
-
         with self.conn.write(now) as tx:
-            session_started(tx, session, pid)
+            fleet.session_started(tx, session, pid)
 
     def end_session(self, end: SessionEnd, *, now: Moment) -> None:
-        from .ending import write_session_end
-
         with self.conn.write(now) as tx:
-            write_session_end(tx, end)
+            ending.write_session_end(tx, end)
 
     def open_sessions(self) -> list[Session]:
-        from .fleet import sessions
-
-        return sessions(self.conn, "s.ended_ms IS NULL", ())
+        return fleet.sessions(self.conn, "s.ended_ms IS NULL", ())
 
     def session(self, session: int) -> Session:
-        from .fleet import sessions
-
-        found = sessions(self.conn, "s.id = ?", (session,))
+        found = fleet.sessions(self.conn, "s.id = ?", (session,))
         if not found:
             raise NotFound(f"there is no session {write_id(session)}", "List the instances with: agentctl ps")
         return found[0]
@@ -292,8 +232,6 @@ class SqliteDriver:
 
     # --- history ----------------------------------------------------------------------------------------------
     def note(self, kind: str, *, actor: str, data: str | None, now: Moment) -> None:
-        from ..domain.event import KINDS
-
         with self.conn.write(now) as tx:
             tx.event(KINDS[kind], actor=actor, data=data)
 
@@ -306,18 +244,14 @@ class SqliteDriver:
         kinds: Sequence[str] = (),
         newest_first: bool = False,
     ) -> list[Event]:
-        from .history import events
-
-        return events(self.conn, after, limit, task, kinds, newest_first)
+        return history.events(self.conn, after, limit, task, kinds, newest_first)
 
     def changed(self, after: int, *, task: int | None, wait_ms: int) -> int:
-        from .waiting import changed
-
-        return changed(self.conn, after, task, wait_ms)
+        return waiting.changed(self.conn, after, task, wait_ms)
 
     def receipt(self, client: int, request: int) -> str | None:
-        rows = self.conn.rows("SELECT answer FROM receipt WHERE client = ? AND request = ?", (client, request))
-        return rows[0][0] if rows else None
+        found = self.conn.rows("SELECT answer FROM receipt WHERE client = ? AND request = ?", (client, request))
+        return found[0][0] if found else None
 
     def keep_receipt(self, tx: Transaction, client: int, request: int, answer: str) -> None:
         """Note in a group's transaction what its client is about to be told."""
@@ -331,8 +265,8 @@ class SqliteDriver:
     # --- who may see what (broker/rights.py) ------------------------------------------------------------------
     def holder(self, task: int, n: int) -> tuple[str, int | None] | None:
         """Return the agent and session of an attempt, None when there is no such attempt."""
-        rows = self.conn.rows(self.sql["holder"], (task, n))
-        return rows[0] if rows else None
+        found = self.conn.rows(self.sql["holder"], (task, n))
+        return found[0] if found else None
 
     def took_part(self, agent: str, task: int) -> bool:
         """Return whether `agent` ever had an attempt of `task`."""
