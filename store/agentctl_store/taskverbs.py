@@ -96,7 +96,7 @@ class TaskVerbs:
             request.retry.check()
         correlation = request.correlation
         if correlation is None:
-            correlation = self._inherited(request.creator) or new_correlation(self.clock)
+            correlation = self._inherited(request.creator) or new_correlation(self.clock, number)
         return NewTask(
             number,
             request.queue,

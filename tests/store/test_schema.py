@@ -73,6 +73,9 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> object:
     return plan
 
 
+#: who is of a trace: the task that began it, by the id in its first half, and all others by their index
+TRACE = """SELECT id FROM task WHERE id = ? AND correlation = ?
+UNION ALL SELECT id FROM task WHERE correlation = ? AND hex(substr(correlation, 1, 8)) <> printf('%016X', id)"""
 TASK, READ, VERIFY = sqltext.load("task"), load_sql(), verify_sql()
 #: (statement, what its plan must say)
 HOT = [

@@ -115,7 +115,7 @@ class TaskFold:
 
     # --- one step per kind of event ---------------------------------------------------------------------------
     def _added(self, line: Line) -> None:
-        seq, at, _, number, _, _, _, body, data, correlation = line
+        seq, at, _, number, queue, _, _, body, data, correlation = line
         said = told(data)
         waiting = said.get("open", 0)
         ended = set(said.get("ended", ()))
@@ -123,10 +123,10 @@ class TaskFold:
         self.based = seq
         self.task = _TASK_DEFAULTS | {
             "id": number,
-            "queue": said["queue"],
+            "queue": queue,
             "state": "blocked" if waiting else "scheduled" if "run_at" in said else "ready",
             "payload": body,
-            "correlation": correlation,
+            "correlation": correlation if len(correlation) == 16 else number.to_bytes(8, "big") + correlation,
             "priority": said.get("priority", 0),
             "available_ms": said.get("run_at", at),
             "key": said.get("key"),

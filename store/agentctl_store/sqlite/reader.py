@@ -26,6 +26,7 @@ from ..read.models import (
 from ..read.presence import supervisor_row
 from ..read.vitals import written_ns
 from . import sqltext
+from .history import tried
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
 from .readfile import ReadFile
 from .slots import Slots
@@ -283,10 +284,7 @@ class SqliteReader:
                 last = self.file.rows(self.sql["last_event"])[0][0] or 0
                 after = max(last + after, 0)
             rows = self.file.rows(self.sql["events"], (after, limit))
-        return tuple(
-            EventRow(seq, at, NAMES.get(kind, str(kind)), _id(task), attempt, actor, data, _id(session))
-            for seq, at, kind, task, attempt, actor, data, session in rows
-        )
+        return tuple(_event_row(row) for row in rows)
 
 
 def title(text: object) -> str:
@@ -296,6 +294,12 @@ def title(text: object) -> str:
 
 def _id(number: int | None) -> str | None:
     return None if number is None else write_id(number)
+
+
+def _event_row(row: Any) -> EventRow:
+    seq, at, kind, task, attempt, actor, data, session = row
+    attempt, data = tried(kind, attempt, data)
+    return EventRow(seq, at, NAMES.get(kind, str(kind)), _id(task), attempt, actor, data, _id(session))
 
 
 def _session_row(row: Any) -> SessionRow:

@@ -87,7 +87,8 @@ CREATE INDEX task_dead ON task (finished_ms) WHERE state = 'dead';
 CREATE INDEX task_finished ON task (state, queue, finished_ms) WHERE state IN ('done', 'cancelled');
 CREATE INDEX task_deadline ON task (deadline_ms) WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL;
 CREATE UNIQUE INDEX task_key ON task (key) WHERE key IS NOT NULL;
-CREATE INDEX task_correlation ON task (correlation);
+-- Only those that did not begin their trace: the one that did has its id in the first half (agentctl_store/ids.py).
+CREATE INDEX task_correlation ON task (correlation) WHERE hex(substr(correlation, 1, 8)) <> printf('%016X', id);
 CREATE INDEX task_creator ON task (creator) WHERE creator IS NOT NULL;
 
 CREATE TABLE edge (
@@ -166,12 +167,12 @@ CREATE TABLE event (
     at_ms       INTEGER NOT NULL,
     kind        INTEGER NOT NULL,
     task        INTEGER,
-    attempt     INTEGER,
+    attempt     INTEGER,           -- of an added task: its queue
     actor       INTEGER REFERENCES actor,
     session     INTEGER,
     body        INTEGER,           -- the payload or result this event brought
     data        TEXT,
-    correlation BLOB CHECK (length(correlation) = 16),
+    correlation BLOB CHECK (length(correlation) IN (8, 16)),  -- 8: the half after the id of its own task
     hash        BLOB NOT NULL CHECK (length(hash) = 16)
 ) STRICT;
 CREATE INDEX event_task ON event (task) WHERE task IS NOT NULL;
