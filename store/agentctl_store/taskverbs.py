@@ -123,13 +123,13 @@ class TaskVerbs:
         agent: str,
         slot: int | None = None,
         session: int | None = None,
-        open_session: str | None = None,
+        open_session: bool = False,
         lease_ms: int = DEFAULT_LEASE_MS,
         limit: int = 1,
     ) -> list[Claim]:
         """Claim up to `limit` tasks; an empty list when nothing is ready.
 
-        With `open_session`, a nonce, the intent to start a session for the one task is written in the same
+        With `open_session` the intent to start a session for the one task is written in the same
         transaction and `Claim.session` names it; `slot` is needed then.
         """
         for queue in queues:
@@ -140,12 +140,12 @@ class TaskVerbs:
             raise BadInput(f"a claim names at least one queue and 1 to {MAX_CLAIM:,} tasks")
         now = self.clock.now()
         new = None
-        if open_session is not None:
+        if open_session:
             from .domain.agent import NewSession
 
             if slot is None or limit != 1:
                 raise BadInput("a claim that opens a session names a slot and takes one task")
-            new = NewSession(new_id(self.clock, now.wall_ms), agent, slot, open_session)
+            new = NewSession(new_id(self.clock, now.wall_ms), agent, slot)
         return self.driver.claim(
             tuple(dict.fromkeys(queues)),
             agent=agent,

@@ -39,7 +39,7 @@ def test_what_a_finished_task_leaves(tmp_path: Path, how: str) -> None:
             won = store.claim(["q"], agent="writer", slot=1)[0]
             store.complete(won.task.id, won.n, result=RESULT)
         else:
-            won = store.claim(["q"], agent="writer", slot=1, open_session=f"{index:032x}")[0]
+            won = store.claim(["q"], agent="writer", slot=1, open_session=True)[0]
             assert won.session is not None
             store.session_started(won.session, pid=10_000 + index)
             end = SessionEnd(won.session, "exited", 0)

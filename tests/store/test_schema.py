@@ -66,7 +66,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> object:
     add(store)
 
     def plan(sql: str) -> str:
-        values = (1,) * (sql.count("?") if "?1" not in sql else 2)
+        values = (1,) * (sql.count("?") if "?1" not in sql else max(map(int, re.findall(r"\?(\d)", sql))))
         rows = store.driver.conn.rows("EXPLAIN QUERY PLAN " + sql, values)  # type: ignore[attr-defined]
         return "; ".join(row[3] for row in rows)
 
@@ -94,6 +94,9 @@ HOT = [
     (READ["newest_of_kind"], "USING COVERING INDEX event_rare (kind=?)"),
     (READ["cost_since"], "USING COVERING INDEX attempt_cost (ended_ms>?)"),
     (READ["sessions"], "session_instance (agent=? AND slot=?)"),
+    (READ["task_sessions"], "CO-ROUTINE s; SCAN session"),
+    (TRACE, "task USING INTEGER PRIMARY KEY (rowid=?)"),
+    (TRACE, "COVERING INDEX task_correlation (correlation=?)"),
     (READ["done_by_slot"], "SEARCH attempt USING PRIMARY KEY (task>?)"),
     (READ["events"], "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)"),
     (VERIFY["lines"], "USING INDEX event_task (task>? AND task<?)"),

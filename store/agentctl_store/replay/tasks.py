@@ -43,6 +43,12 @@ def told(data: str | None) -> Row:
     return {} if data is None else loads(data, "event", MAX_DATA)
 
 
+def exit_of(session: int | None, said: Row) -> int | None:
+    """Return the exit code an attempt's end tells; of a session that ended with it, 0 goes without saying."""
+    code: int | None = said.get("exit", None if session is None else 0)
+    return code
+
+
 class TaskFold:
     """One task, its attempts and its parents.
 
@@ -111,7 +117,8 @@ class TaskFold:
             return
         used = said.get("usage", (None, None, None))
         attempt.update(ended_ms=line[1], outcome=outcome, error_class=error_class, error=error)
-        attempt.update(exit_code=said.get("exit"), input_tokens=used[0], output_tokens=used[1], cost_microusd=used[2])
+        attempt.update(exit_code=exit_of(line[6], said))
+        attempt.update(input_tokens=used[0], output_tokens=used[1], cost_microusd=used[2])
 
     # --- one step per kind of event ---------------------------------------------------------------------------
     def _added(self, line: Line) -> None:

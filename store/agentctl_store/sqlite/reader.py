@@ -42,6 +42,7 @@ ERROR_LINE = 200  #: characters of an error in a list
 TITLE = 200  #: characters of a title
 ORDERS_KEPT = 8  #: orders of the dead letters kept between calls
 DETAILS_AT_ONCE = 500
+LOOK_BACK = 4_000  #: newest sessions looked through for a slot's: twice as many as have a folder
 FEW = 8  #: one task in so many is few
 _DEAD_MOVES = tuple(KINDS[kind] for kind in ("task.buried", "task.requeued", "task.discarded", "task.pruned"))
 
@@ -49,8 +50,11 @@ _DEAD_MOVES = tuple(KINDS[kind] for kind in ("task.buried", "task.requeued", "ta
 def load_sql() -> dict[str, str]:
     """Return the blocks of read.sql with their shared parts put in."""
     blocks = sqltext.load("read")
-    title = blocks.pop("title")
-    return {name: text.replace("@title", title).replace("@bucket", str(BUCKET_MS)) for name, text in blocks.items()}
+    parts = {"@title": blocks.pop("title"), "@session": blocks.pop("session")}
+    parts |= {"@bucket": str(BUCKET_MS), "@look_back": str(LOOK_BACK)}
+    for name, part in parts.items():
+        blocks = {block: text.replace(name, part) for block, text in blocks.items()}
+    return blocks
 
 
 class SqliteReader:
@@ -125,7 +129,9 @@ class SqliteReader:
 
     def sessions(self, instance: str, limit: int) -> tuple[SessionRow, ...]:
         agent, slot = check_instance(instance)
-        return tuple(_session_row(row) for row in self.file.rows(self.sql["sessions"], (agent, slot, limit)))
+        found = self.file.rows(self.sql["sessions"], (agent, slot, limit))
+        found += self.file.rows(self.sql["task_sessions"], (agent, slot, limit))
+        return tuple(_session_row(row) for row in sorted(found, reverse=True)[:limit])
 
     def queues(self) -> tuple[QueueRow, ...]:
         with self.file.snapshot():

@@ -144,21 +144,23 @@ CREATE TABLE session (
     id         INTEGER PRIMARY KEY,
     agent      INTEGER NOT NULL REFERENCES agent,
     slot       INTEGER NOT NULL,
-    nonce      TEXT NOT NULL,
-    boot_id    TEXT NOT NULL,
+    nonce      TEXT,               -- of a task's session it follows from what the history has (agentctl_store/ids.py)
     task       INTEGER,
     attempt    INTEGER,
     pid        INTEGER,
     started_ms INTEGER,
     ended_ms   INTEGER,
-    outcome    TEXT CHECK (outcome IN ('exited', 'killed', 'stopped', 'lost', 'never_started')),
+    outcome    TEXT CHECK (outcome IN ('killed', 'stopped', 'lost', 'never_started')),  -- NULL, once ended: exited
     exit_code  INTEGER,
     signal     INTEGER,
     detail     TEXT,
-    CHECK ((ended_ms IS NULL) = (outcome IS NULL))
+    CHECK (ended_ms IS NOT NULL OR coalesce(outcome, exit_code, signal, detail) IS NULL),
+    CHECK ((task IS NULL) = (attempt IS NULL)),
+    CHECK ((task IS NULL) = (nonce IS NOT NULL))
 ) STRICT;
 CREATE INDEX session_open ON session (agent, slot) WHERE ended_ms IS NULL;
-CREATE INDEX session_instance ON session (agent, slot, id);
+-- Sessions of tasks are as many as attempts and only the newest have a folder: a bounded look back finds those.
+CREATE INDEX session_instance ON session (agent, slot, id) WHERE task IS NULL;
 
 -- The history: append-only and hash-chained (agentctl_store/sqlite/connection.py, link). Numbers have columns of
 -- their own: in `data`, as JSON, they take three times the room, and most of a store is history.
@@ -169,7 +171,7 @@ CREATE TABLE event (
     task        INTEGER,
     attempt     INTEGER,           -- of an added task: its queue
     actor       INTEGER REFERENCES actor,
-    session     INTEGER,
+    session     INTEGER,           -- the one that claimed, or that a claim opened and the attempt's end ended
     body        INTEGER,           -- the payload or result this event brought
     data        TEXT,
     correlation BLOB CHECK (length(correlation) IN (8, 16)),  -- 8: the half after the id of its own task
