@@ -130,7 +130,11 @@ def agents(conn: Connection) -> list[Agent]:
 
 
 def save_instances(tx: Transaction, changed: Sequence[Instance]) -> None:
-    """Write instances; an event for each whose phase, health, reason or latch is new."""
+    """Write instances; an event for each whose phase, health, reason or latch is new.
+
+    That an idle one takes a task and gives it back is no event: the task's own say it. Its row stays idle and names the
+    session, which is how readers know it for busy.
+    """
     for instance in changed:
         number = tx.number("agent", instance.agent)
         before = tx.execute(
@@ -138,6 +142,8 @@ def save_instances(tx: Transaction, changed: Sequence[Instance]) -> None:
             (number, instance.slot),
         ).fetchone()
         seen = (instance.phase, instance.health, instance.reason, int(instance.latched))
+        if seen[0] == "busy" and before is not None and tuple(before[:4]) == ("idle", *seen[1:]) and instance.session:
+            seen = ("idle", *seen[1:])
         fresh = before is None or tuple(before[:4]) != seen
         since = tx.now.wall_ms if fresh else before[4]
         tx.execute(

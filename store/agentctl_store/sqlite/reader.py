@@ -111,7 +111,10 @@ class SqliteReader:
         kinds = ("supervisor.started", "supervisor.stopped", "instance.changed", "session.ended")
         seqs = [self.file.rows(self.sql["newest_of_kind"], (KINDS[kind],))[0][0] for kind in kinds]
         newest = max((seq for seq in seqs if seq), default=None)
-        return None if newest is None else int(self.file.rows(self.sql["event_at"], (newest,))[0][0])
+        if newest is None:
+            return None
+        # Tasks that go well are no event of the supervisor's own; the vitals it writes all the time.
+        return max(int(self.file.rows(self.sql["event_at"], (newest,))[0][0]), written_ns(self.directory) // 1_000_000)
 
     def instances(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[InstanceRow, ...]:
         sort_key(sort, dict.fromkeys(INSTANCE_SORTS))

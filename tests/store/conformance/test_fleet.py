@@ -70,6 +70,27 @@ def test_an_instance_is_written_whole_and_a_change_of_health_is_history(store: S
     assert store.instances() == [] and kinds(store).count("instance.removed") == 1
 
 
+def test_a_slot_that_takes_tasks_and_gives_them_back_makes_no_history(store: Store, clock: SetClock) -> None:
+    store.declare_agents(SPECS, actor="supervisor")
+    idle = Instance("ann", 1, "idle", "healthy", "", since_ms=clock.wall_ms)
+    store.save_instances([idle])
+    for session in range(5, 9):
+        clock.pass_ms(500)
+        busy = replace(idle, phase="busy", session=session)
+        store.save_instances([busy])
+        assert store.instances() == [busy], "seen at once, and in this health since its beginning"
+    store.save_instances([idle])
+    assert store.instances() == [idle]
+    assert kinds(store).count("instance.changed") == 1
+    silent = replace(idle, phase="busy", session=9, health="degraded", reason="no output for 5 s")
+    calm = replace(silent, health="healthy", reason="")
+    for changed in (silent, calm, idle, replace(idle, phase="failed", latched=True)):
+        store.save_instances([changed])
+        assert store.instances() == [replace(changed, since_ms=store.instances()[0].since_ms)]
+        assert verify(store.directory).faults == ()
+    assert kinds(store).count("instance.changed") == 5, "what a person must know of is an event each time"
+
+
 def test_a_claim_opens_a_session_in_the_same_breath_and_only_if_it_won(store: Store) -> None:
     assert store.claim(["work"], agent="ann", slot=1, open_session=True) == []
     assert store.open_sessions() == []

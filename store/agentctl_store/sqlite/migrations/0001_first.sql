@@ -131,7 +131,7 @@ CREATE TABLE instance (
     health        TEXT NOT NULL CHECK (
         health IN ('healthy', 'degraded', 'unhealthy', 'starting', 'stopped', 'paused', 'draining')),
     reason        TEXT NOT NULL DEFAULT '',
-    session       INTEGER,
+    session       INTEGER,  -- idle with a session: busy, for as long as one task lasts
     restarts      INTEGER NOT NULL DEFAULT 0,
     latched       INTEGER NOT NULL DEFAULT 0 CHECK (latched IN (0, 1)),
     next_start_ms INTEGER,

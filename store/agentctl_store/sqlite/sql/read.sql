@@ -13,7 +13,9 @@ s.id, a.name, s.slot, s.pid, s.started_ms, s.ended_ms,
     CASE WHEN s.ended_ms IS NOT NULL THEN coalesce(s.outcome, 'exited') END, s.exit_code, s.signal, s.detail, s.task
 
 -- name: instances
-SELECT a.name, i.slot, a.mode, a.desired, i.phase, i.health, i.reason, i.since_ms, i.session,
+-- An idle one with a session works (sqlite/fleet.py, save_instances).
+SELECT a.name, i.slot, a.mode, a.desired,
+    CASE WHEN i.phase = 'idle' AND i.session IS NOT NULL THEN 'busy' ELSE i.phase END, i.health, i.reason, i.since_ms, i.session,
     CASE WHEN s.ended_ms IS NULL THEN s.pid END, CASE WHEN s.ended_ms IS NULL THEN s.started_ms END,
     x.task, x.n, q.name, @title, x.claimed_ms, x.progress, i.restarts, i.next_start_ms, i.latched, x.cost_microusd,
     i.agent
