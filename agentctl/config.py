@@ -222,6 +222,9 @@ class AgentSection(Section):
     retry: RetrySection | None = None
     restart: RestartSection = RestartSection.model_validate({})
     limits: LimitsSection = LimitsSection.model_validate({})
+    sandbox: Literal["landlock", "none"] = Field(
+        "none", description="landlock: its processes reach neither the store, agentctl.toml nor other processes"
+    )
     watchdog_ms: ShortDuration | None = Field(None, alias="watchdog")
     ready: Literal["notify", "none"] = "none"
     probe: ProbesSection = ProbesSection.model_validate({})

@@ -40,6 +40,7 @@ class Call:
         self.yes: bool = common.get("yes", False)
         self.no_input: bool = common.get("no_input", False)
         self.dry_run: bool = common.get("dry_run", False)
+        self.stays = False  #: it waits: the store may get or lose its owner meanwhile
         self._store: Store | None = None
         self._reader: Reader | None = None
 
@@ -50,7 +51,7 @@ class Call:
             from agentctl_store.store import open_store
 
             directory, create = self.place()
-            self._store = open_store(directory, create=create)
+            self._store = open_store(directory, create=create, stay=self.stays)
         return self._store
 
     @property

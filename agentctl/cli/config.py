@@ -12,6 +12,10 @@ from .call import FLEET_FILE, Call
 from .diagnostics import counted, narrate
 from .verb import arg, opt, verb
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from agentctl.config import Config
+
 _FILE = "The file (default: the nearest agentctl.toml)."
 
 
@@ -37,6 +41,7 @@ def check(call: Call, *, file: str | None = None) -> int:
 
     path = _path(file)
     config = load_config(path)
+    _check_sandboxes(config, path)
     instances = sum(section.instances for section in config.agent.values())
     output.say(
         f"{os.path.relpath(path)} is good: {counted(len(config.agent), 'agent')}, {counted(instances, 'instance')}"
@@ -44,6 +49,28 @@ def check(call: Call, *, file: str | None = None) -> int:
     if not config.agent:
         narrate("It names no agent yet; add a table like [agent.reviewer] with a command.")
     return 0
+
+
+def _check_sandboxes(config: Config, path: str) -> None:
+    """Refuse a file whose agents could not start here: what its text alone does not tell."""
+    if all(section.sandbox == "none" for section in config.agent.values()):
+        return
+    from agentctl.config_problems import BadConfigs, lines_of
+    from agentctl.supervisor import run, sandbox
+    from agentctl_store.errors import BadConfig
+
+    store = os.environ.get("AGENTCTL_STORE") or run.store_of(path)
+    with open(path, encoding="utf-8") as file:
+        lines = lines_of(file.read())
+    problems = []
+    for name, why in sandbox.refusals(config, path, store):
+        line = lines.get(("agent", name, "sandbox"), 1)
+        what, _, remedy = why.partition("; ")
+        key = f"agent.{name}.sandbox"
+        remedy = remedy[:1].upper() + remedy[1:]
+        problems.append(BadConfig(f"{path}:{line}: agent {name}: {what}", remedy, file=path, line=line, key=key))
+    if problems:
+        raise BadConfigs(problems)
 
 
 @verb(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from agentctl_store.errors import AgentctlError, NotFound
+from agentctl_store.errors import AgentctlError, BadConfig, NotFound
 from agentctl_store.text import one_line
 from agentctl_store.upkeep import check_place
 
@@ -99,6 +99,28 @@ def _configuration(call: Call) -> Iterator[Finding]:
             yield "fail", f"agent {name}: its folder {section.cwd!r} does not exist", "Make it, or mend cwd"
 
 
+def _sandbox(call: Call) -> Iterator[Finding]:
+    from agentctl.config import find_config, load_config
+    from agentctl.supervisor import sandbox
+
+    why = sandbox.why_not()
+    what, _, remedy = why.partition("; ")
+    if not why:
+        yield "ok", f"Landlock ABI {sandbox.abi()}: agents can have a sandbox", ""
+    try:
+        path = find_config()
+        config = load_config(path)
+    except (NotFound, BadConfig):  # the configuration's check tells
+        path, refused = "", []
+    else:
+        refused = list(sandbox.refusals(config, path, call.place()[0]))
+    if why:
+        yield ("fail" if refused else "ok"), f"no agent can have a sandbox: {what}", remedy if refused else ""
+    for name, reason in refused:
+        what, _, remedy = reason.partition("; ")
+        yield "fail", f"agent {name}: {what}", remedy[:1].upper() + remedy[1:]
+
+
 def _store(call: Call) -> Iterator[Finding]:
     try:
         directory, may_make = call.place()
@@ -182,6 +204,7 @@ CHECKS: tuple[tuple[str, Callable[[Call], Iterator[Finding]]], ...] = (
     ("python", _python),
     ("sqlite", _library),
     ("config", _configuration),
+    ("sandbox", _sandbox),
     ("store", _store),
     ("space", _space),
     ("limits", _limits),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from agentctl_store.errors import BadInput
 from agentctl_store.ids import write_id
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     from agentctl_store.domain.event import Event
 
-_FOLLOW_S = 0.1
+_WAIT_MS = 60_000
 _PAGE = 1_000
 _COLUMNS = (
     Column("seq", "number"),
@@ -103,24 +101,20 @@ def list_events(
 def follow(call: Call, *, task: str | None = None, kind: tuple[str, ...] = (), after: int | None = None) -> int:
     """Follow the history."""
     _check(kind)
+    call.stays = True
     store = call.store
     number = None if task is None else task_id(store, task)
-    if after is None:
-        newest = store.events(limit=1, newest_first=True)
-        after = newest[0].seq if newest else 0
+    seen = store.changed(task=number)
+    after = store.changed() if after is None else after
     form = Form(_COLUMNS, call.output, call.fields)
-    version = None
     while True:
-        now_version = store.version()
-        while now_version != version:
-            found = store.events(after=after, limit=_PAGE, task=number, kinds=kind)
-            for event in found:
-                output.write(_line(form, event))
-                after = event.seq
+        found = store.events(after=after, limit=_PAGE, task=number, kinds=kind)
+        for event in found:
+            output.write(_line(form, event))
+            after = event.seq
+        if len(found) < _PAGE:
             output.flush()
-            if len(found) < _PAGE:
-                version = now_version
-        time.sleep(_FOLLOW_S)
+            seen = store.changed(seen, task=number, wait_ms=_WAIT_MS)
 
 
 @verb(

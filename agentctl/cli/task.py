@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from agentctl_store.domain.task import Added, Ended, Usage
+    from agentctl_store.domain.task import Added, Claim, Ended, Usage
     from agentctl_store.store import Store, TaskRequest
 
 _ATTEMPT = "The attempt, as `task claim` printed it."
@@ -188,33 +188,36 @@ def claim(
     wait: str | None = None,
 ) -> int:
     """Claim and print."""
-    import time
-
-    slot = None
-    if instance is not None:
-        named, slot = check_instance(instance)
-        agent = agent or named
     if call.fields is not None:
         from .task_view import CLAIM
 
         call.expect(CLAIM)
-    name = needed(agent, "agent", "AGENTCTL_AGENT, or use --agent")
-    lease_ms = 60_000 if lease is None else _span(lease, "--lease")
-    until = time.monotonic() + (0 if wait is None else _span(wait, "--wait") / 1000)
-    owner = None if session is None else read_id(session, "session id")
-    store, pause_s = call.store, 0.02
-    while True:
-        won = store.claim(queues, agent=name, slot=slot, session=owner, lease_ms=lease_ms, limit=limit)
-        left_s = until - time.monotonic()
-        if won or left_s <= 0:
-            break
-        time.sleep(min(pause_s, left_s))
-        pause_s = min(pause_s * 1.5, 0.5)
+    who = _claimer(agent, instance, session, lease)
+    wait_ms = 0 if wait is None else _span(wait, "--wait")
+    call.stays = wait_ms > 0
+    return _print_claims(call, queues, call.store.claim(queues, limit=limit, wait_ms=wait_ms, **who))
+
+
+def _claimer(agent: str | None, instance: str | None, session: str | None, lease: str | None) -> dict[str, Any]:
+    """Return who claims, and for how long, as a claim takes it."""
+    slot = None
+    if instance is not None:
+        named, slot = check_instance(instance)
+        agent = agent or named
+    return {
+        "agent": needed(agent, "agent", "AGENTCTL_AGENT, or use --agent"),
+        "slot": slot,
+        "session": None if session is None else read_id(session, "session id"),
+        "lease_ms": 60_000 if lease is None else _span(lease, "--lease"),
+    }
+
+
+def _print_claims(call: Call, queues: tuple[str, ...], won: list[Claim]) -> int:
     if not won:
         raise NothingToClaim(f"nothing is ready in {', '.join(queues)}", "Look with: agentctl queue list")
     from .task_rows import claim_object, claim_row
 
-    rows = [claim_row(store, one) for one in won]
+    rows = [claim_row(call.store, one) for one in won]
     if call.output == "jsonl" and call.fields is None:
         for row in rows:
             output.write_json(claim_object(row))
@@ -268,16 +271,41 @@ def _usage(input_tokens: int | None, output_tokens: int | None, cost_usd: float 
 @verb(
     "task complete",
     summary="Finish an attempt; its task is done.",
-    details="Refused with exit code 4 when the attempt no longer owns its task.",
+    details="Refused with exit code 4 when the attempt no longer owns its task. With --next the next task is claimed "
+    "in the same step and printed as by task claim; exit code 7 when nothing is ready: this task is done all the same.",
+    prints="jsonl",
     attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
     result=opt("-r", help="The result, as JSON; @FILE reads a file, - stdin.", metavar="JSON"),
+    next=opt(help="Claim the next task from this queue; repeatable.", metavar="QUEUE", complete="queues"),
+    agent=opt(help="Who claims it.", env="AGENTCTL_AGENT", complete="agents"),
+    instance=opt(help="Which of its slots, as reviewer/2.", env="AGENTCTL_INSTANCE", metavar="INSTANCE"),
+    session=opt(help="The session that claims it.", env="AGENTCTL_SESSION", metavar="ID"),
+    lease=opt(help="For how long it is owned without a heartbeat.", metavar="DURATION"),
 )
-def complete(call: Call, *, attempt: str | None = None, result: str | None = None) -> int:
-    """Finish a claimed task."""
+def complete(
+    call: Call,
+    *,
+    attempt: str | None = None,
+    result: str | None = None,
+    next: tuple[str, ...] = (),
+    agent: str | None = None,
+    instance: str | None = None,
+    session: str | None = None,
+    lease: str | None = None,
+) -> int:
+    """Finish a claimed task, and claim the next."""
     task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
     text = None if result is None else json_text(result, "result")
-    call.store.complete(task, n, result=text)
-    return 0
+    if not next:
+        call.store.complete(task, n, result=text)
+        return 0
+    if call.fields is not None:
+        from .task_view import CLAIM
+
+        call.expect(CLAIM)
+    who = _claimer(agent, instance, session, lease)
+    won = call.store.complete_and_claim(task, n, next, result=text, **who).claim
+    return _print_claims(call, next, [won] if won is not None else [])
 
 
 @verb(

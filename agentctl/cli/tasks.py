@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STATES = ("blocked", "scheduled", "ready", "active", "waiting", "done", "dead", "cancelled")
 ENDED = ("done", "dead", "cancelled")
 PAGE = 1_000
+_LOOK_S = 60.0  #: how long one call waits for news of a task
 _LIST = (
     Column("task"),
     Column("queue"),
@@ -167,26 +168,24 @@ def retry(call: Call, *, tasks: tuple[str, ...]) -> int:
 )
 def wait(call: Call, *, tasks: tuple[str, ...], timeout: str | None = None) -> int:
     """Wait for tasks to end."""
+    call.stays = True
     store = call.store
     numbers = [task_id(store, text) for text in tasks]
     until = None if timeout is None else time.monotonic() + read_span(timeout, "--timeout") / 1000
-    open_ones = list(dict.fromkeys(numbers))
     ended: dict[int, Task] = {}
-    pause_s, version = 0.01, -1
-    while open_ones:
-        if (now_version := store.version()) != version:
-            version, pause_s = now_version, 0.01
-            for number in list(open_ones):
-                task = store.task(number)
-                if task.state in ENDED:
-                    ended[number] = task
-                    open_ones.remove(number)
-        if open_ones:
-            if until is not None and time.monotonic() >= until:
-                names = ", ".join(write_id(number) for number in open_ones[:3])
-                raise TimedOut(f"{len(open_ones)} of {len(numbers)} tasks have not ended: {names}", "Wait longer")
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, 0.2)
+    for number in dict.fromkeys(numbers):
+        while number not in ended:  # one after the other: all must end, in whatever order
+            seen = store.changed(task=number)
+            task = store.task(number)
+            if task.state in ENDED:
+                ended[number] = task
+                break
+            left_s = _LOOK_S if until is None else min(_LOOK_S, until - time.monotonic())
+            if left_s <= 0:
+                late = [one for one in dict.fromkeys(numbers) if store.task(one).state not in ENDED]
+                names = ", ".join(write_id(one) for one in late[:3])
+                raise TimedOut(f"{len(late)} of {len(numbers)} tasks have not ended: {names}", "Wait longer")
+            store.changed(seen, task=number, wait_ms=int(left_s * 1000) + 1)
     rows = [
         {"task": write_id(n), "state": ended[n].state, "reason": ended[n].reason, "result": ended[n].result}
         for n in dict.fromkeys(numbers)

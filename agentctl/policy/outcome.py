@@ -54,6 +54,7 @@ class SessionFacts:
     stop_reason: str = ""  #: empty when nobody asked it to stop
     vanished: str = ""  #: how it disappeared without an exit record, or empty
     orphaned: bool = False
+    for_good: bool = False  #: the spawn error will be the same next time
     never: bool = False  #: nothing ran, by no fault of the agent: `spawn_error` says why
     hold_ms: int = 0  #: how long to wait before the next start, when nothing could be started
     ran_ms: int = 0

@@ -110,6 +110,11 @@ def ended(
     return Restart(True, delay_ms, False, why, history)
 
 
+def latch(history: History, why: str) -> Restart:
+    """Stop for good, whatever the policy and the limits: the next start could only end as this one did."""
+    return Restart(False, 0, True, why, replace(history, latched=why, due_ms=0))
+
+
 def reset(history: History, reset_seq: int) -> History:
     """Forget all failures, because a person said so or changed the configuration."""
     return History(restarts=history.restarts, reset_seq=reset_seq, restart_seq=history.restart_seq)

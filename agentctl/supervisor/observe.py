@@ -98,6 +98,7 @@ def session_end(folder: str, ended: Exit, retry_after_ms: int | None) -> Session
         code=ended.code,
         signal=ended.signal,
         spawn_error=None if reason and ended.spawn_error else ended.spawn_error,
+        for_good=ended.for_good,
         stop_reason=reason or ("stop" if ended.stopped and not ended.orphaned else ""),
         orphaned=ended.orphaned,
         ran_ms=max(0, ended.ended_ms - ended.started_ms),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agentctl.policy import admission
 from agentctl.policy.outcome import SessionFacts
-from agentctl.supervisor import observe, recover, session_dir
+from agentctl.supervisor import observe, recover, sandbox, session_dir
 from agentctl.supervisor.actions import Extend, Probe, Stop
 from agentctl.supervisor.facts import CancelAsked, Exited, Fact, Held, Opened, Outlived
 from agentctl.supervisor.probes import Job
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from agentctl_store.store import Store
 
 MEMORY_FRESH_MS = 250  #: free memory is read at most this often
+FENCE_FRESH_MS = 1_000  #: the machine's mounts are read at most this often, for sandboxes
 STORE_RETRY_MS = 1_000
 PREPARE_RETRY_MS = 2_000  #: after the supervisor itself could not start a session (disk full, no processes)
 
@@ -49,24 +50,28 @@ class Hands:
         self,
         store: Store,
         config: Config,
-        root: str,
+        config_path: str,
         clock: Clock,
         pool: WarmPool,
         prober: Prober,
         wake: str,
+        token: Callable[[str, int, int], str],
         step: Callable[[str], None] = no_step,
     ) -> None:
         self.store = store
         self.config = config
         self.live: dict[int, Live] = {}
-        self._root = root
+        self._config_path = config_path
+        self._root = os.path.dirname(config_path)
         self._clock = clock
         self._pool = pool
         self._prober = prober
         self._wake = wake
+        self._token = token
         self._step = step
         self._bin = os.path.dirname(sys.executable)
         self._memory: tuple[int, int | None] = (-MEMORY_FRESH_MS, None)
+        self._fence: tuple[int, sandbox.Fence] | None = None
         self._starts_ms: tuple[int, ...] = ()
 
     # --- starting ---------------------------------------------------------------------------------------------
@@ -116,11 +121,16 @@ class Hands:
         folder = sessions_folder(self.store.directory, opened.session)
         shim: Shim | None = None
         failed: list[Fact] = []
+        boxed = slot.want.section.sandbox != "none"
         try:
-            session_dir.make(folder, won, self.store.parents(won.task.id) if won else ())
+            if boxed and (why := self._fenced().refusal(self.cwd(slot))):
+                raise sandbox.SandboxError(why)
+            session_dir.make(folder, won, self.store.parents(won.task.id) if won else (), sandboxed=boxed)
             self._step("folder")
             shim = launch(self._spec(slot, opened, folder, won), self._pool)
             self._step("launched")
+        except sandbox.SandboxError as error:
+            failed = [Exited(SessionFacts(spawn_error=str(error), for_good=True))]
         except (OSError, LaunchError, AgentctlError) as error:
             why = f"the session could not be prepared: {error}"
             failed = [Exited(SessionFacts(spawn_error=why, never=True, hold_ms=PREPARE_RETRY_MS))]
@@ -138,23 +148,43 @@ class Hands:
             "processes": limits.processes,
         }
         orphan_ms = self.config.fleet.orphan_grace_ms
+        env = self.environment(slot, opened.session, folder, won)
         return LaunchSpec(
             session_dir=folder,
             argv=section.command,
-            env=self.environment(slot, opened.session, folder, won),
+            env=env,
             cwd=self.cwd(slot),
             nonce=opened.nonce,
-            stdin=os.path.join(folder, session_dir.PAYLOAD) if won else None,
+            stdin=os.path.join(session_dir.files(folder), session_dir.PAYLOAD) if won else None,
             limits={name: value for name, value in bounds.items() if value is not None},
             wake=self._wake,
             orphan_grace_s=orphan_ms / 1000 if orphan_ms else None,
             grace_s=section.grace_ms / 1000,
+            sandbox=self._box(slot, folder, env),
         )
+
+    def _box(self, slot: Slot, folder: str | None, env: dict[str, str]) -> dict[str, list[str]] | None:
+        if slot.want.section.sandbox == "none":
+            return None
+        own = None if folder is None else session_dir.own(folder)
+        return self._fenced().box(own, self.cwd(slot), env)
+
+    def _fenced(self) -> sandbox.Fence:
+        boot_ms = self._clock.now().boot_ms
+        if self._fence is None or boot_ms - self._fence[0] >= FENCE_FRESH_MS:
+            self._fence = boot_ms, sandbox.Fence(self.store.directory, self._config_path)
+        return self._fence[1]
 
     def environment(self, slot: Slot, session: int, folder: str, won: Won | None) -> dict[str, str]:
         """Return the environment of one of the slot's sessions."""
         who = session_dir.Identity(self.store.directory, slot.agent, slot.number, session)
-        return session_dir.environment(who, folder, slot.want.section, os.environ, self._bin, won)
+        env = session_dir.environment(who, folder, slot.want.section, os.environ, self._bin, won)
+        if session:
+            env["AGENTCTL_TOKEN"] = self._token(slot.agent, slot.number, session)
+        own = session_dir.own(folder)
+        if own is not None and self._fenced().temporary(env):
+            env["TMPDIR"] = session_dir.temporary(own)
+        return env
 
     def cwd(self, slot: Slot) -> str:
         """Return the agent's working folder; a relative one is below the configuration's."""
@@ -215,7 +245,8 @@ class Hands:
         session = 0 if slot.run is None else slot.run.session
         env = self.environment(slot, session, folder or self.store.directory, None)
         key: Key = (slot.agent, slot.number)
-        self._prober.run(Job(key, session, action.kind, section, folder, env, self.cwd(slot)))
+        box = self._box(slot, folder, env)
+        self._prober.run(Job(key, session, action.kind, section, folder, env, self.cwd(slot), box))
 
     # --- rows -------------------------------------------------------------------------------------------------
     def save(self, rows: list[Instance]) -> bool:

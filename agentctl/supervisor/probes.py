@@ -8,11 +8,12 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agentctl.supervisor import sandbox
 from agentctl.supervisor.facts import Probed
 from agentctl.supervisor.spool import Stream
 from agentctl_store.text import one_line
@@ -37,6 +38,7 @@ class Job:
     folder: str | None
     env: Mapping[str, str]
     cwd: str
+    box: Mapping[str, Sequence[str]] | None = None  #: the agent's sandbox, which a command of a probe shares
 
 
 class Prober:
@@ -87,7 +89,7 @@ def check(job: Job) -> str:
     """Run one probe; an empty text is success, any other says what failed."""
     section = job.section
     if section.exec is not None:
-        return _exec(section.exec, job.env, job.cwd, section.timeout_ms / 1000)
+        return _exec(section.exec, job, section.timeout_ms / 1000)
     if section.http is not None:
         return _http(section.http, section.timeout_ms / 1000)
     if section.tcp is not None:
@@ -96,12 +98,18 @@ def check(job: Job) -> str:
     return _log(section.log, job.folder)
 
 
-def _exec(command: tuple[str, ...], env: Mapping[str, str], cwd: str, timeout_s: float) -> str:
-    try:
-        process = subprocess.Popen(
-            command, env=dict(env), cwd=cwd, start_new_session=True,
+def _exec(command: tuple[str, ...], job: Job, timeout_s: float) -> str:
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command, env=dict(job.env), cwd=job.cwd, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    try:
+        # What the agent may write, a probe of it may run: outside the sandbox that would be a way out of it.
+        process = start() if job.box is None else sandbox.inside(job.box, start)
+    except sandbox.SandboxError as error:
+        return f"cannot run {command[0]}: {error}"
     except OSError as error:
         return f"cannot run {command[0]}: {error.strerror}"
     try:

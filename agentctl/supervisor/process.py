@@ -39,6 +39,7 @@ class LaunchError(Exception):
 class LaunchSpec:
     """All that a session needs. `env` is the agent's whole environment; paths are absolute.
 
+    `sandbox` is what shim_sandbox.inside takes, None: the agent is not confined.
     `limits` may hold memory_bytes (private writable memory of each process), cpu_s, files,
     processes. `orphan_grace_s` None: the agent may run without a supervisor for ever.
     """
@@ -56,13 +57,14 @@ class LaunchSpec:
     orphan_grace_s: float | None = None
     grace_s: float = 10.0
     notify: bool = True
+    sandbox: Mapping[str, Sequence[str]] | None = None
 
     def line(self) -> bytes:
         """The spec as the shim reads it."""
         session = os.path.basename(self.session_dir)
         env = {**self.env, "AGENTCTL_NONCE": self.nonce, "AGENTCTL_SESSION": session}
         pid = os.getpid()
-        spec = {
+        spec: dict[str, object] = {
             "dir": self.session_dir,
             "argv": list(self.argv),
             "env": env,
@@ -77,6 +79,8 @@ class LaunchSpec:
             "grace_s": self.grace_s,
             "notify": self.notify,
         }
+        if self.sandbox is not None:
+            spec["sandbox"] = dict(self.sandbox)
         return shim_text.dumps(spec).encode() + b"\n"
 
 

@@ -67,9 +67,12 @@ def _again(slot: Slot, ended: SessionFacts, why: str, now: Moment, jitter: float
     rules: RestartSection = slot.want.section.restart
     if slot.takes_tasks and rules.policy != "on-failure":
         rules = rules.model_copy(update={"policy": "on-failure"})
-    verdict = restart.ended(
-        slot.history, rules, failed=failed, ran_ms=ended.ran_ms, wall_ms=now.wall_ms, jitter=jitter, why=why
-    )
+    if ended.for_good:
+        verdict = restart.latch(slot.history, why)
+    else:
+        verdict = restart.ended(
+            slot.history, rules, failed=failed, ran_ms=ended.ran_ms, wall_ms=now.wall_ms, jitter=jitter, why=why
+        )
     slot = replace(slot, history=verdict.history, why=why)
     told: list[Action] = []
     if verdict.latched:

@@ -23,6 +23,9 @@ BASE_ENV = (
     "PATH", "HOME", "LANG", "LANGUAGE", "TERM", "COLORTERM", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL",
     "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME",
 )  # fmt: skip
+OWN = "own"
+"""Below the folder of a sandboxed session: its agent's files, all of that folder it can reach. Otherwise it could
+put a link in the way of a file that its keeper, outside the sandbox, is about to write."""
 MAX_RESULT_BYTES = jsontext.MAX_BYTES
 RESULT_TAIL_BYTES = 64 << 10  #: kept of an output too large to be a result
 STDERR_TAIL_BYTES = 4 << 10
@@ -44,10 +47,13 @@ class Identity:
     session: int
 
 
-def make(folder: str, claim: Claim | None, parents: Iterable[ParentResult]) -> None:
+def make(folder: str, claim: Claim | None, parents: Iterable[ParentResult], *, sandboxed: bool = False) -> None:
     """Create the session's folder with payload and parents' results. Raises OSError."""
     os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
     os.mkdir(folder, 0o700)
+    if sandboxed:
+        folder = os.path.join(folder, OWN)
+        os.mkdir(folder, 0o700)
     if claim is None:
         return
     _write(os.path.join(folder, PAYLOAD), claim.task.payload)
@@ -69,6 +75,27 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
+def own(folder: str) -> str | None:
+    """Return the part of a session's folder that is left to its sandboxed agent; None: it has no sandbox."""
+    path = os.path.join(folder, OWN)
+    return path if os.path.isdir(path) else None
+
+
+def files(folder: str) -> str:
+    """Return where the files lie that an agent reads and writes by contract."""
+    return own(folder) or folder
+
+
+def temporary(folder: str) -> str:
+    """Return the folder for temporary files in a sandboxed agent's own one, which cannot use the usual one."""
+    path = os.path.join(folder, "tmp")
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError:  # a full disk, or the agent put something else there: it is its own
+        pass
+    return path
+
+
 def environment(
     who: Identity, folder: str, section: AgentSection, outside: Mapping[str, str], bin_folder: str, claim: Claim | None
 ) -> dict[str, str]:
@@ -78,6 +105,7 @@ def environment(
     # `agentctl` must be found by agents though its virtual environment is not activated; last, so it shadows nothing.
     env["PATH"] = f"{env.get('PATH') or os.defpath}:{bin_folder}"
     env |= section.env
+    folder = files(folder)
     env |= {
         "AGENTCTL_STORE": who.store,
         "AGENTCTL_AGENT": who.agent,
@@ -112,16 +140,19 @@ def _span(task: int, n: int) -> str:
 
 def result(folder: str) -> str | None:
     """Return the result as JSON text: the result file, else stdout. None: there is none. Raises BadResult."""
-    path = os.path.join(folder, RESULT)
+    place = files(folder)
+    path = os.path.join(place, RESULT)
+    # Behind a link a sandboxed agent could have us read what it cannot.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if place != folder else 0)
     try:
-        size = os.stat(path).st_size
+        size = os.stat(path, follow_symlinks=place == folder).st_size
     except OSError:
         size = 0
     if size > MAX_RESULT_BYTES:
         raise BadResult(f"the result file has {size:,} bytes; the limit is {MAX_RESULT_BYTES:,}")
     if size:
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
                 return _as_json(file.read(MAX_RESULT_BYTES))
         except OSError as error:  # an agent may leave anything there: a folder, a file nobody may read
             raise BadResult(f"the result file cannot be read: {error.strerror}") from None

@@ -35,9 +35,10 @@ class ShimRecord:
 class Exit:
     """exit.json: how the session ended. Exactly one of code, signal, spawn_error is not None.
 
-    `stopped`: a stop was asked for. `orphaned`: by the shim itself, after orphan_grace_s without a
-    supervisor. `swept`: descendants that had to be killed. `survivors`: processes that SIGKILL did
-    not end. `lost_bytes`: output that a full disk did not take.
+    `for_good`: the spawn error will be the same next time. `stopped`: a stop was asked for.
+    `orphaned`: by the shim itself, after orphan_grace_s without a supervisor. `swept`: descendants that
+    had to be killed. `survivors`: processes that SIGKILL did not end. `lost_bytes`: output that a full
+    disk did not take.
     """
 
     code: int | None
@@ -55,6 +56,7 @@ class Exit:
     lost_bytes: int = 0
     orphaned: bool = False
     survivors: int = 0
+    for_good: bool = False
 
 
 _Record = TypeVar("_Record", ShimRecord, Exit)

@@ -78,9 +78,9 @@ class Session:
             if shim_text.read_object(self.dir + "/stop.json") is not None:
                 self.stopped = True
                 raise shim_spawn.SpawnError("stopped before it was started")
-            self._spawn()
+            self._spawn_boxed()
         except (shim_spawn.SpawnError, OSError) as error:
-            self.record(str(error) or type(error).__name__)
+            self.record(str(error) or type(error).__name__, for_good=getattr(error, "for_good", False))
             return False
         self.poll.register(signals, select.POLLIN)
         if (watched := self.guardian.fileno()) >= 0:
@@ -105,6 +105,23 @@ class Session:
         )
         self.poke.now()
         return True
+
+    def _spawn_boxed(self) -> None:
+        """Spawn, in a sandbox if one is asked for: then the socket for sd_notify belongs to it too."""
+        box: dict[str, list[str]] | None = self.spec.get("sandbox")  # type: ignore[assignment]
+        if box is None:
+            self._spawn()
+            return
+        if TYPE_CHECKING:
+            from agentctl.supervisor import shim_sandbox
+        else:
+            import shim_sandbox  # sessions without a sandbox do not pay for it
+        try:
+            shim_sandbox.inside(box, self._spawn)
+        except shim_sandbox.SandboxError as error:
+            refused = shim_spawn.SpawnError(str(error))
+            refused.for_good = True
+            raise refused from None
 
     def _spawn(self) -> None:
         spec = self.spec
@@ -315,7 +332,7 @@ class Session:
             self.killed |= proctree.end_all(lambda: proctree.carriers(self.nonce), self.reap, KILL_WITHIN_S)[0]
         self.record(f"the session's keeper failed: {type(error).__name__}: {error}; see supervisor.log")
 
-    def record(self, spawn_error: str | None) -> None:
+    def record(self, spawn_error: str | None, *, for_good: bool = False) -> None:
         """Write exit.json, the last thing; its space was reserved, a failing disk is waited out."""
         wall = _wall_ms()
         for line in self.scan.rest():
@@ -328,6 +345,7 @@ class Session:
                 "code": code if code is not None and code >= 0 else None,
                 "signal": -code if code is not None and code < 0 else None,
                 "spawn_error": spawn_error,
+                "for_good": for_good,
                 "started_ms": self.started_ms,
                 "ended_ms": wall,
                 "max_rss_kb": self.max_rss_kb,

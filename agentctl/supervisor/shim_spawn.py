@@ -21,7 +21,9 @@ CPU_GRACE_S = 5
 
 
 class SpawnError(Exception):
-    """The agent could not be started; the text says why and what to do."""
+    """The agent could not be started; the text says why and what to do. `for_good`: trying again cannot help."""
+
+    for_good = False
 
 
 def find_command(name: str, env: "dict[str, str]", cwd: str) -> str:

@@ -13,10 +13,12 @@ from agentctl.quantities import show_duration
 from agentctl.supervisor import facts as seen
 from agentctl.supervisor import fleet, recover, session_dir
 from agentctl.supervisor.adopt import adopt, keep_leases
+from agentctl.supervisor.cancels import CancelNews
 from agentctl.supervisor.doorbell import Bell, Doorbell, SignalPipe
 from agentctl.supervisor.lock import SupervisorLock
 from agentctl.supervisor.loop import Loop
 from agentctl.supervisor.narrate import Happening, OnEvent, plural
+from agentctl.supervisor.owner import Owner
 from agentctl.supervisor.perform import Hands
 from agentctl.supervisor.probes import Prober
 from agentctl.supervisor.process import WarmPool, become_subreaper
@@ -71,7 +73,8 @@ class Supervisor:
         since_ms = self._clock.now().wall_ms
         self._lock = SupervisorLock(store, root=self._root, since_ms=since_ms, fleet=self._config.fleet.name)
         try:
-            self._store = open_store(store, create=True, clock=self._clock)
+            self._store = open_store(store, create=True, clock=self._clock, own=True)
+            self._owner = Owner(store, self._clock)
         except BaseException:
             self._lock.release()
             raise
@@ -80,12 +83,13 @@ class Supervisor:
         self._prober = Prober(self._bell)
         spares = min(MAX_SPARES, sum(one.instances for one in self._config.agent.values() if one.mode == "task"))
         self._pool = WarmPool(spares, os.path.join(store, "supervisor.log"))
+        bell, mint = self._doorbell.path, self._owner.token
         self._hands = Hands(
-            self._store, self._config, self._root, self._clock, self._pool, self._prober, self._doorbell.path, step
+            self._store, self._config, self._path, self._clock, self._pool, self._prober, bell, mint, step
         )
         self._recorder = Recorder(self._store, self._clock, step)
         self._loop = Loop(self._hands, self._recorder, self._pool, self._clock, on_event)
-        self._version, self._events_seen = -1, 0
+        self._version, self._asked = -1, CancelNews(self._store)
         self._agents: dict[str, Agent] = {}
         self._sweep_ms = 0
         self._poll_ms = self._hear_ms = self._prune_ms = 0
@@ -100,6 +104,7 @@ class Supervisor:
         become_subreaper()  # so that what a killed shim leaves comes to us, not to init
         try:
             self._begin()
+            self._owner.serve(self._hands.live.values)
             self._loop.listen(self._doorbell.fileno(), self._rung)
             self._loop.listen(signals.fileno(), lambda: self._signalled(signals))
             self._loop.listen(self._bell.fileno(), lambda: self._belled(watch))
@@ -126,7 +131,7 @@ class Supervisor:
     def _begin(self) -> None:
         self._store.declare_agents(self._config.specs(), actor=ACTOR)
         self._note("supervisor.started")
-        self._events_seen = self._newest_event()
+        self._asked.begin()
         memos = {(row.agent, row.slot): row for row in self._store.instances()}
         self._loop.saved = dict(memos)
         wanted = self._wants()
@@ -185,6 +190,7 @@ class Supervisor:
 
     def _close(self, signals: SignalPipe, watch: ConfigWatch) -> None:
         watch.close()
+        self._owner.close()
         self._loop.close()
         self._prober.close()
         self._pool.close()
@@ -208,6 +214,8 @@ class Supervisor:
             self._sweep_ms = min(self._sweep_ms, self._clock.now().boot_ms + 50)
             if "agent" in words:
                 self._want()
+            if "cancel" in words:
+                self._cancels()
             self._loop.work()
 
     def _signalled(self, signals: SignalPipe) -> None:
@@ -340,19 +348,10 @@ class Supervisor:
             self._tell("note", f"the machine slept; every lease got {show_duration(swept.grace_ms)} more")
 
     def _cancels(self) -> None:
-        newest = self._newest_event()
-        if newest == self._events_seen:
-            return
-        asked = self._store.events(after=self._events_seen, limit=1_000, kinds=("task.cancel_asked",))
-        self._events_seen = newest
-        wanted = {event.task for event in asked}
+        wanted = self._asked.news()
         for key, slot in list(self._loop.slots.items()):
             if slot.run is not None and slot.run.task is not None and slot.run.task in wanted:
                 self._loop.tell(key, seen.CancelAsked(slot.run.task))
-
-    def _newest_event(self) -> int:
-        newest = self._store.events(limit=1, newest_first=True)
-        return newest[0].seq if newest else 0
 
     def _end_when_idle(self) -> None:
         slots = self._loop.slots.values()

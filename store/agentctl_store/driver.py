@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ParentResult,
         Swept,
         Task,
+        Turn,
         Usage,
     )
 
@@ -44,12 +45,14 @@ if TYPE_CHECKING:
             open_session: NewSession | None,
             lease_ms: int,
             limit: int,
+            wait_ms: int,
             now: Moment,
         ) -> list[Claim]:
             """Claim up to `limit` ready tasks, best rank first, from queues that are not paused.
 
             Promotes due and expires lost tasks of these queues first, so that no supervisor is needed. With
             `open_session` (limit 1) the session's intent row is written in the same transaction, when a task was won.
+            With nothing to claim, a driver that can lets the claim wait for `wait_ms`; the others answer at once.
             """
 
         def heartbeat(
@@ -69,6 +72,22 @@ if TYPE_CHECKING:
             now: Moment,
         ) -> Ended:
             """The attempt succeeded. Children whose last parent this was become claimable."""
+
+        def complete_and_claim(
+            self,
+            task: int,
+            n: int,
+            *,
+            result: str | None,
+            usage: Usage | None,
+            queues: Sequence[str],
+            agent: str,
+            slot: int | None,
+            session: int | None,
+            lease_ms: int,
+            now: Moment,
+        ) -> Turn:
+            """`complete`, then `claim` of one task, in one transaction: what a worker does between two tasks."""
 
         def fail(
             self,
@@ -180,6 +199,15 @@ if TYPE_CHECKING:
             newest_first: bool = False,
         ) -> list[Event]:
             """Return events with seq > `after` (or, newest first, < `after` when it is not 0)."""
+
+        def changed(self, after: int, *, task: int | None, wait_ms: int) -> int:
+            """Return the number of the last event (of `task`, when given), 0 when there is none.
+
+            Waits up to `wait_ms` of real time for one beyond `after`.
+            """
+
+        def receipt(self, client: int, request: int) -> str | None:
+            """Return what the broker answered to a client's last request, as JSON text, if it was this one."""
 
         def version(self) -> int:
             """Return a number that changes when another connection has committed (PRAGMA data_version)."""

@@ -8,7 +8,8 @@
     ├── NotFound            no such task, queue, agent, session, store        (exit 3)
     ├── Conflict            the state does not allow the verb                 (exit 4)
     │   ├── StaleAttempt    the attempt no longer owns its task (the fence)
-    │   └── AlreadyRunning  another supervisor owns the store
+    │   ├── AlreadyRunning  another supervisor owns the store
+    │   └── Refused         an agent asked for what it may not do, or is not who it says
     ├── TimedOut            a wait ended without what it waited for           (exit 5)
     ├── NoSupervisor        the verb needs a running supervisor               (exit 6)
     ├── NothingToClaim      no ready task for this claim                      (exit 7)
@@ -79,6 +80,10 @@ class StaleAttempt(Conflict):
 
 class AlreadyRunning(Conflict):
     code = "already_running"
+
+
+class Refused(Conflict):
+    code = "refused"
 
 
 class TimedOut(AgentctlError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from . import wake
 from .errors import BadInput
 from .ids import check_name, new_id
 from .taskverbs import kept_text
@@ -29,9 +28,7 @@ class FleetVerbs:
 
     def resume_queue(self, queue: str, *, actor: str) -> bool:
         check_name(queue, "queue")
-        resumed = self.driver.resume_queue(queue, actor=actor, now=self.clock.now())
-        wake.poke(self.directory)
-        return resumed
+        return self.driver.resume_queue(queue, actor=actor, now=self.clock.now())
 
     def declare_agents(self, specs: Sequence[AgentSpec], *, actor: str) -> None:
         for spec in specs:
@@ -39,21 +36,15 @@ class FleetVerbs:
         self.driver.declare_agents(specs, actor=actor, now=self.clock.now())
 
     def set_desired(self, agent: str, desired: Desired, *, actor: str) -> Agent:
-        changed = self.driver.set_desired(check_name(agent, "agent"), desired, actor=actor, now=self.clock.now())
-        wake.poke(self.directory, b"agent")
-        return changed
+        return self.driver.set_desired(check_name(agent, "agent"), desired, actor=actor, now=self.clock.now())
 
     def restart_agent(self, agent: str, *, actor: str) -> Agent:
-        changed = self.driver.restart_agent(check_name(agent, "agent"), actor=actor, now=self.clock.now())
-        wake.poke(self.directory, b"agent")
-        return changed
+        return self.driver.restart_agent(check_name(agent, "agent"), actor=actor, now=self.clock.now())
 
     def scale_agent(self, agent: str, instances: int | None, *, actor: str) -> Agent:
         if instances is not None and not 0 <= instances <= 1_000:
             raise BadInput(f"{instances} instances are out of range", "Use 0 to 1000")
-        changed = self.driver.scale_agent(check_name(agent, "agent"), instances, actor=actor, now=self.clock.now())
-        wake.poke(self.directory, b"agent")
-        return changed
+        return self.driver.scale_agent(check_name(agent, "agent"), instances, actor=actor, now=self.clock.now())
 
     def agents(self) -> list[Agent]:
         return self.driver.agents()

@@ -141,34 +141,45 @@ def _default(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-class _Rules:
+class Rules:
     """What the C scanner asks of its caller; the fields of json.JSONDecoder."""
 
     strict = True
     object_hook = None
-    object_pairs_hook = staticmethod(_pairs)
+    object_pairs_hook: Any = staticmethod(_pairs)
     parse_float = staticmethod(_number)
     parse_int = staticmethod(_integer)
     parse_constant = staticmethod(_constant)
     memo: dict[str, str] = {}  # noqa: RUF012 - the C scanner wants an instance-like attribute
 
 
-def _load() -> tuple[Any, Any]:
+def make_scanner(rules: type[Rules]) -> Any:
+    """Return `scan(text, start) -> (value, end)` by `rules`; it raises StopIteration and ValueError."""
     try:
         import _json
 
-        scan = _json.make_scanner(_Rules)  # type: ignore[arg-type]
-        # markers, default, string encoder, indent, key and item separators, sort_keys, skipkeys, allow_nan
-        encode = _json.make_encoder(None, _default, _json.encode_basestring, None, ":", ",", False, False, False)
+        return _json.make_scanner(rules)  # type: ignore[arg-type]
     except (ImportError, AttributeError, TypeError):
         import json
 
         decoder: Any = json.JSONDecoder(
-            object_pairs_hook=_pairs, parse_int=_integer, parse_float=_number, parse_constant=_constant
+            object_pairs_hook=rules.object_pairs_hook, parse_int=_integer, parse_float=_number, parse_constant=_constant
         )
-        encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        return decoder.scan_once, lambda value, _level: (encoder.encode(value),)
-    return scan, encode
+        return decoder.scan_once
 
 
-_scan, _encode = _load()
+def make_encoder(default: Any) -> Any:
+    """Return `encode(value, 0) -> pieces of compact JSON`; `default` says what to write for a foreign object."""
+    try:
+        import _json
+
+        # markers, default, string encoder, indent, key and item separators, sort_keys, skipkeys, allow_nan
+        return _json.make_encoder(None, default, _json.encode_basestring, None, ":", ",", False, False, False)
+    except (ImportError, AttributeError, TypeError):
+        import json
+
+        encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=default)
+        return lambda value, _level: (encoder.encode(value),)
+
+
+_scan, _encode = make_scanner(Rules), make_encoder(_default)

@@ -27,11 +27,24 @@ if TYPE_CHECKING:
     from .driver import Driver
 
 
-def open_store(directory: str, *, create: bool = False, clock: Clock | None = None) -> Store:
-    """Open the store in `directory`, made if `create`. NotFound, StoreError and its kinds say what is wrong."""
+def open_store(
+    directory: str, *, create: bool = False, clock: Clock | None = None, own: bool = False, stay: bool = False
+) -> Store:
+    """Open the store in `directory`, made if `create`: through the supervisor that owns it, else the file itself.
+
+    `own` is for the owner, who always takes the file; `stay` for callers who stay long enough to see supervisors come.
+    NotFound, StoreError and its kinds say what is wrong.
+    """
+    clock = clock or Clock()
+    if not own and (stay or os.access(f"{directory}/broker.sock", os.F_OK)):
+        from .broker.driver import connect
+
+        driver = connect(directory, clock, create=create, stay=stay)
+        if driver is not None:
+            return Store(driver, directory, clock)
     from .sqlite.driver import SqliteDriver
 
-    return Store(SqliteDriver(directory, create=create), directory, clock or Clock())
+    return Store(SqliteDriver(directory, create=create), directory, clock)
 
 
 class Store(TaskVerbs, FleetVerbs):
@@ -56,6 +69,10 @@ class Store(TaskVerbs, FleetVerbs):
         newest_first: bool = False,
     ) -> list[Event]:
         return self.driver.events(after=after, limit=limit, task=task, kinds=kinds, newest_first=newest_first)
+
+    def changed(self, after: int = 0, *, task: int | None = None, wait_ms: int = 0) -> int:
+        """Return the number of the last event (of `task`), having waited up to `wait_ms` for one beyond `after`."""
+        return self.driver.changed(after, task=task, wait_ms=wait_ms)
 
     def version(self) -> int:
         """Return a number that changes when another process has committed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from . import wake
 from .domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN, NewTask
 from .errors import BadInput
 from .ids import check_correlation, check_key, check_name, id_range, new_correlation, new_id, write_id
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         ParentResult,
         Swept,
         Task,
+        Turn,
         Usage,
     )
     from .driver import Driver
@@ -34,6 +34,7 @@ DEFAULT_LEASE_MS = 60_000
 MAX_LEASE_MS = 24 * 3_600_000
 MAX_CLAIM = 1_000
 MAX_PROGRESS = 500
+LOOK_MS = 500  #: how often a claim that waits without a supervisor looks for what no commit announces
 FOREVER_MS = 10 * 366 * 24 * 3_600_000
 
 
@@ -71,10 +72,7 @@ class TaskVerbs:
         first = new_id(self.clock, now.wall_ms)
         # Ids of one batch count up, so that tasks of one millisecond keep their order.
         tasks = [self._new(request, first + index, now.wall_ms) for index, request in enumerate(requests)]
-        added = self.driver.add(tasks, actor=actor, now=now)
-        if any(one.created for one in added):
-            wake.poke(self.directory)
-        return added
+        return self.driver.add(tasks, actor=actor, now=now)
 
     def _new(self, request: TaskRequest, number: int, wall_ms: int) -> NewTask:
         check_name(request.queue, "queue")
@@ -126,18 +124,14 @@ class TaskVerbs:
         open_session: bool = False,
         lease_ms: int = DEFAULT_LEASE_MS,
         limit: int = 1,
+        wait_ms: int = 0,
     ) -> list[Claim]:
-        """Claim up to `limit` tasks; an empty list when nothing is ready.
+        """Claim up to `limit` tasks; an empty list when nothing is ready, nor became so within `wait_ms`.
 
         With `open_session` the intent to start a session for the one task is written in the same
         transaction and `Claim.session` names it; `slot` is needed then.
         """
-        for queue in queues:
-            check_name(queue, "queue")
-        check_name(agent, "agent")
-        _check_lease(lease_ms)
-        if not queues or not 1 <= limit <= MAX_CLAIM:
-            raise BadInput(f"a claim names at least one queue and 1 to {MAX_CLAIM:,} tasks")
+        check_claim(queues, agent, lease_ms, limit)
         now = self.clock.now()
         new = None
         if open_session:
@@ -146,15 +140,55 @@ class TaskVerbs:
             if slot is None or limit != 1:
                 raise BadInput("a claim that opens a session names a slot and takes one task")
             new = NewSession(new_id(self.clock, now.wall_ms), agent, slot)
-        return self.driver.claim(
-            tuple(dict.fromkeys(queues)),
+        names, until_ms = tuple(dict.fromkeys(queues)), now.boot_ms + wait_ms
+        while True:
+            seen = self.driver.changed(0, task=None, wait_ms=0) if wait_ms else 0
+            won = self.driver.claim(
+                names,
+                agent=agent,
+                slot=slot,
+                session=session,
+                open_session=new,
+                lease_ms=lease_ms,
+                limit=limit,
+                wait_ms=max(0, until_ms - now.boot_ms),
+                now=now,
+            )
+            if won or not wait_ms:
+                return won
+            now = self.clock.now()
+            if now.boot_ms >= until_ms:
+                return won
+            # Looks again now and then all the same: a lease may run out, a time may come, and neither is a commit.
+            self.driver.changed(seen, task=None, wait_ms=min(until_ms - now.boot_ms, LOOK_MS))
+            now = self.clock.now()
+
+    def complete_and_claim(
+        self,
+        task: int,
+        n: int,
+        queues: Sequence[str],
+        *,
+        agent: str,
+        slot: int | None = None,
+        session: int | None = None,
+        lease_ms: int = DEFAULT_LEASE_MS,
+        result: str | None = None,
+        usage: Usage | None = None,
+    ) -> Turn:
+        """Finish a task and claim the next, in one commit. StaleAttempt as for `complete`; then nothing is claimed."""
+        check_claim(queues, agent, lease_ms, 1)
+        return self.driver.complete_and_claim(
+            task,
+            n,
+            result=None if result is None else dumps(loads(result, "result")),
+            usage=usage,
+            queues=tuple(dict.fromkeys(queues)),
             agent=agent,
             slot=slot,
             session=session,
-            open_session=new,
             lease_ms=lease_ms,
-            limit=limit,
-            now=now,
+            now=self.clock.now(),
         )
 
     def heartbeat(
@@ -167,7 +201,7 @@ class TaskVerbs:
         usage: Usage | None = None,
     ) -> Lease:
         """Extend a lease. StaleAttempt when the attempt no longer owns the task."""
-        _check_lease(lease_ms)
+        check_lease(lease_ms)
         said = None if progress is None else progress[:MAX_PROGRESS]
         return self.driver.heartbeat(task, n, lease_ms=lease_ms, progress=said, usage=usage, now=self.clock.now())
 
@@ -183,7 +217,7 @@ class TaskVerbs:
     ) -> Ended:
         """Finish a task; `result` is JSON text. StaleAttempt when the attempt no longer owns the task."""
         compact = None if result is None else dumps(loads(result, "result"))
-        ended = self.driver.complete(
+        return self.driver.complete(
             task,
             n,
             result=compact,
@@ -192,7 +226,6 @@ class TaskVerbs:
             end_session=end_session,
             now=self.clock.now(),
         )
-        return self._woken(ended)
 
     def fail(
         self,
@@ -211,27 +244,27 @@ class TaskVerbs:
         cut = Failure(failure.kind, kept_text(failure.message), failure.exit_code, failure.retry_after_ms)
         jitter = self.clock.random()
         now = self.clock.now()
-        return self._woken(self.driver.fail(task, n, cut, usage=usage, jitter=jitter, end_session=end_session, now=now))
+        return self.driver.fail(task, n, cut, usage=usage, jitter=jitter, end_session=end_session, now=now)
 
     def release(self, task: int, n: int, *, reason: str = "released", end_session: SessionEnd | None = None) -> Ended:
         """Give a task back untried. StaleAttempt when the attempt no longer owns the task."""
         now = self.clock.now()
-        return self._woken(self.driver.release(task, n, reason=kept_text(reason), end_session=end_session, now=now))
+        return self.driver.release(task, n, reason=kept_text(reason), end_session=end_session, now=now)
 
     def cancel(self, task: int, *, reason: str = "cancelled", actor: str) -> Ended:
         """Cancel a task; a running one is asked (state stays `active` until it ends)."""
-        return self._woken(self.driver.cancel(task, reason=kept_text(reason), actor=actor, now=self.clock.now()))
+        return self.driver.cancel(task, reason=kept_text(reason), actor=actor, now=self.clock.now())
 
     def cancelled(
         self, task: int, n: int, *, end_session: SessionEnd | None = None, usage: Usage | None = None
     ) -> Ended:
         """Say that an attempt has ended because a cancel was asked."""
         now = self.clock.now()
-        return self._woken(self.driver.cancelled(task, n, end_session=end_session, usage=usage, now=now))
+        return self.driver.cancelled(task, n, end_session=end_session, usage=usage, now=now)
 
     def hasten(self, task: int, *, actor: str) -> Ended:
         """Run a scheduled task now."""
-        return self._woken(self.driver.hasten(task, actor=actor, now=self.clock.now()))
+        return self.driver.hasten(task, actor=actor, now=self.clock.now())
 
     def requeue(
         self,
@@ -245,8 +278,8 @@ class TaskVerbs:
         """Send a dead letter back, with `payload` (JSON text) in place of the old one when given."""
         edited = None if payload is None else dumps(loads(payload))
         now = self.clock.now()
-        return self._woken(
-            self.driver.requeue(task, payload=edited, run_at_ms=run_at_ms, note=kept_text(note), actor=actor, now=now)
+        return self.driver.requeue(
+            task, payload=edited, run_at_ms=run_at_ms, note=kept_text(note), actor=actor, now=now
         )
 
     def discard(self, task: int, *, reason: str = "discarded", actor: str) -> Ended:
@@ -285,14 +318,19 @@ class TaskVerbs:
     def parents(self, task: int) -> list[ParentResult]:
         return self.driver.parents(task)
 
-    def _woken(self, ended: Ended) -> Ended:
-        # A child became claimable, or the task itself is again.
-        if ended.freed or ended.state in ("ready", "scheduled"):
-            wake.poke(self.directory)
-        return ended
+
+def check_claim(queues: Sequence[str], agent: str, lease_ms: int, limit: int) -> None:
+    """Raise BadInput for a claim that cannot be meant."""
+    for queue in queues:
+        check_name(queue, "queue")
+    check_name(agent, "agent")
+    check_lease(lease_ms)
+    if not queues or not 1 <= limit <= MAX_CLAIM:
+        raise BadInput(f"a claim names at least one queue and 1 to {MAX_CLAIM:,} tasks")
 
 
-def _check_lease(lease_ms: int) -> None:
+def check_lease(lease_ms: int) -> None:
+    """Raise BadInput for a lease that is too short or too long."""
     if not 1 <= lease_ms <= MAX_LEASE_MS:
         raise BadInput(f"a lease of {lease_ms} ms is out of range", "Use 1 ms to 24 h")
 

@@ -1,35 +1,135 @@
-"""Waking the supervisor after a commit: one datagram to `wake.sock`, never waited for.
+"""Waking those who wait for work or news: datagrams after a commit, never waited for.
 
-The datagram carries nothing that must arrive: the store is the truth and is looked at anyway, only later.
+A datagram carries nothing that must arrive: the store is the truth and is looked at anyway, only later. The supervisor
+listens on `wake.sock`; whoever else waits (a claim without a supervisor, `task wait`, the broker, which must hear of
+writes that did not come through it) has a socket of its own in `waiters/`. The -wal file is never watched instead: it
+changes before the commit can be seen (measured: a waiter woken by it slept on for up to 251 ms).
 """
 
 from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 SOCKET = "wake.sock"
+WAITERS = "waiters"
+MOST_WAITERS = 1_024  #: told after one commit; more must rely on their own slow look
 _PATH_LIMIT = 100  #: bytes; sun_path holds 108 on Linux and 104 on macOS
 
 
 def poke(directory: str, word: bytes = b"task") -> bool:
     """Send `word` to the store's supervisor; False when none listens. Never raises, never blocks."""
-    path = f"{directory}/{SOCKET}"
-    if not os.access(path, os.F_OK):  # exists() makes and drops an exception: four times the cost on every add
-        return False
+    # exists() makes and drops an exception: four times the cost on every add
+    return os.access(f"{directory}/{SOCKET}", os.F_OK) and bool(_send(directory, (SOCKET,), (word,)))
+
+
+def tell(directory: str, words: Collection[bytes], but: str = "") -> None:
+    """After a commit: wake every waiter but the one of that name, and the supervisor with each of `words`.
+
+    Never raises, never blocks.
+    """
+    for word in words:
+        poke(directory, word)
+    if os.access(f"{directory}/{WAITERS}", os.F_OK):
+        folder = f"{directory}/{WAITERS}"
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            return
+        names = [name for name in names[:MOST_WAITERS] if name != but]
+        for name in _send(folder, names, (b"!",), gone=True) if names else ():
+            try:
+                os.unlink(f"{folder}/{name}")  # its process was killed
+            except OSError:
+                pass
+
+
+def _send(folder: str, names: Collection[str], words: Collection[bytes], *, gone: bool = False) -> list[str]:
+    """Send to the sockets in `folder`; return those that were reached, or with `gone` those that nobody holds."""
     import _socket
 
-    folder = -1
+    found: list[str] = []
     channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    where, descriptor = folder, -1
     try:
         channel.setblocking(False)
-        if len(os.fsencode(path)) > _PATH_LIMIT:
-            folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-            path = f"/proc/self/fd/{folder}/{SOCKET}"
-        channel.sendto(word, path)
-        return True
+        if len(os.fsencode(folder)) > _PATH_LIMIT - 40:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            where = f"/proc/self/fd/{descriptor}"
+        for name in names:
+            try:
+                for word in words:
+                    channel.sendto(word, f"{where}/{name}")
+                if not gone:
+                    found.append(name)
+            except ConnectionRefusedError:
+                if gone:
+                    found.append(name)
+            except OSError:
+                pass  # full: it has been woken already
     except OSError:
-        return False
+        pass
     finally:
         channel.close()
-        if folder >= 0:
-            os.close(folder)
+        if descriptor >= 0:
+            os.close(descriptor)
+    return found
+
+
+class Waiter:
+    """A socket of its own in `waiters/`: becomes readable after each commit until `drain`. Raises OSError."""
+
+    def __init__(self, directory: str, name: str = "") -> None:
+        import _socket
+
+        self.folder = f"{directory}/{WAITERS}"
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self.name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
+        self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        self._channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        try:
+            long = len(os.fsencode(self.folder)) > _PATH_LIMIT - 40
+            self._channel.bind(f"/proc/self/fd/{self._descriptor}/{self.name}" if long else self.path)
+        except OSError:
+            self._channel.close()
+            os.close(self._descriptor)
+            raise
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+    def fileno(self) -> int:
+        return self._channel.fileno()
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Sleep until something was committed, at most `timeout_ms`; whether it was."""
+        self._channel.settimeout(max(0.0, timeout_ms / 1000))
+        try:
+            self._channel.recv(16)
+        except OSError:  # TimeoutError and BlockingIOError are OSErrors
+            return False
+        self.drain()
+        return True
+
+    def drain(self) -> None:
+        """Take in all that has come, so that the next commit wakes again."""
+        self._channel.settimeout(0)
+        try:
+            while True:
+                self._channel.recv(16)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Leave the room. What cannot be removed is removed by the next writer who finds nobody there."""
+        self._channel.close()
+        try:
+            os.unlink(self.name, dir_fd=self._descriptor)
+            os.rmdir(self.folder)  # writers look for the folder first: none, nothing to do
+        except OSError:
+            pass
+        os.close(self._descriptor)

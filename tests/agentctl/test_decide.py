@@ -320,6 +320,18 @@ def test_a_slot_that_is_not_wanted_any_more_goes_away_after_its_session():
     assert after(slot, seen.Recorded())[0] is None
 
 
+@pytest.mark.parametrize("kind", ["tasker", "worker"])
+def test_a_start_that_can_only_fail_again_latches_at_once_until_the_configuration_changes(kind):
+    slot = slot_in("starting", kind)
+    slot, _ = after(slot, seen.Exited(SessionFacts(spawn_error="no Landlock", for_good=True)))
+    slot, found = after(slot, seen.Recorded(), 100)
+    assert slot.phase == "failed" and slot.history.latched == "no Landlock"
+    assert any(isinstance(one, do.Tell) and one.kind == "latch" for one in found)
+    changed = slot.want.section.model_copy(update={"sandbox": "landlock"})
+    slot, _ = after(slot, seen.Wanted(replace(slot.want, section=changed)))
+    assert slot.phase != "failed" and not slot.history.latched
+
+
 def test_what_the_supervisor_could_not_start_is_no_failure_of_the_agent():
     slot = slot_in("starting", "worker")
     slot, _ = after(slot, seen.Exited(SessionFacts(spawn_error="disk full", never=True, hold_ms=2_000)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agentctl.policy.restart import History, ended, reset, started
+from agentctl.policy.restart import History, ended, latch, reset, started
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,12 @@ def test_a_clean_end_rests_under_on_failure_and_counts_under_always():
         )
         assert after.again is again and not after.latched
         assert bool(after.history.rested) is not again
+
+
+def test_what_can_only_fail_again_is_latched_at_once_and_across_supervisors():
+    after = latch(started(History(), 1_000), "no Landlock")
+    assert after.latched and not after.again
+    assert History.read(after.history.write()).latched == "no Landlock"
 
 
 def test_a_person_clears_the_latch():

@@ -8,11 +8,13 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faults.sandbox_kit import need_landlock
 from faults.session_kit import Session, python, session, spec_for, until
 
-from agentctl.supervisor import spool
+from agentctl.supervisor import sandbox, shim_sandbox, spool
 from agentctl.supervisor.process import WarmPool, launch
 from agentctl.supervisor.recover import Running, adopt
 
@@ -43,12 +45,12 @@ def _floor() -> float:
     return (at - begun) / 1e6
 
 
-def _launched(store: Path, pool: WarmPool | None) -> tuple[float, float]:
+def _launched(store: Path, pool: WarmPool | None, **more: Any) -> tuple[float, float]:
     """(ms to the agent's first instruction, ms until the shim's end was seen)"""
     if pool is not None:
         pool.fill()
         time.sleep(0.05)  # the spare has time to start: that is what it is for
-    spec = spec_for(store, AGENT)
+    spec = spec_for(store, AGENT, **more)
     begun = time.time_ns()
     one = Session(spec, launch(spec, pool))
     one.ended()
@@ -76,6 +78,25 @@ def test_way_to_the_first_instruction(tmp_path: Path) -> None:
     print(f"end seen, ms:          warm shim    {_p([seen for _, seen in warm])}")
     print(f"                       cold shim    {_p([seen for _, seen in cold])}")
     assert statistics.median(first for first, _ in warm) <= statistics.median(floor) + 10
+
+
+def test_way_to_the_first_instruction_in_a_sandbox(tmp_path: Path) -> None:
+    need_landlock()
+    store, work = tmp_path / "store", tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "agentctl.toml").touch()
+    env = {"PATH": os.environ["PATH"]}
+    box = sandbox.Fence(str(store), str(tmp_path / "agentctl.toml")).box(None, str(work), env)
+    pool = WarmPool(1)
+    free, boxed = [], []
+    for _ in range(ROUNDS):
+        free.append(_launched(store, pool, cwd=str(work))[0])
+        boxed.append(_launched(store, pool, cwd=str(work), sandbox=box)[0])
+    pool.close()
+    granted = len(shim_sandbox.rules(box["hide"], box["read"], box["open"]))
+    print(f"\nfirst instruction, ms: warm shim     {_p(free)}")
+    print(f"          in a sandbox ({granted:3} rules)  {_p(boxed)}")
+    assert statistics.median(boxed) <= statistics.median(free) + 10
 
 
 def _memory_kb(pid: int, field: str) -> int:

@@ -7,6 +7,7 @@ import json
 import pytest
 from cli.command_kit import Fleet
 
+from agentctl.supervisor import sandbox
 from agentctl_store.domain.agent import AgentSpec, Instance
 from agentctl_store.store import open_store
 
@@ -125,6 +126,35 @@ def test_doctor_looks_at_a_machine_that_has_no_fleet_yet(fleet: Fleet) -> None:
     (fleet.folder / "agentctl.toml").unlink()
     found = {row["check"]: row["verdict"] for row in rows(fleet.ok("doctor", "-o", "jsonl"))}
     assert found["config"] == "warn" and "python" in found and "fail" not in found.values()
+
+
+SANDBOXED = '[agent.a]\ncommand = "true"\nsandbox = "landlock"\ncwd = "."\n'
+
+
+def test_an_agent_that_cannot_have_its_sandbox_is_told_before_it_is_started(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "why_not", lambda: "")
+    (fleet.folder / "agentctl.toml").write_text(SANDBOXED)
+    ran = fleet.run("config", "check")
+    assert ran.code == 2 and "agentctl.toml:3: agent a: " in ran.err and "which holds agentctl.toml" in ran.err
+    (found,) = [row for row in rows(fleet.run("doctor", "-o", "jsonl").out) if row["verdict"] == "fail"]
+    assert found["check"] == "sandbox" and 'cwd = "work"' in str(found["remedy"])
+    (fleet.folder / "work").mkdir()
+    (fleet.folder / "agentctl.toml").write_text(SANDBOXED.replace('"."', '"work"'))
+    assert "is good" in fleet.ok("config", "check") and "fail" not in fleet.ok("doctor")
+
+
+def test_a_machine_without_landlock_is_told_where_an_agent_needs_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "why_not", lambda: "kernel 5.4 has no Landlock; Linux 6.12 or newer has")
+    assert "no agent can have a sandbox: kernel 5.4 has no Landlock" in fleet.ok("doctor", "-o", "wide")
+    (fleet.folder / "work").mkdir()
+    (fleet.folder / "agentctl.toml").write_text(SANDBOXED.replace('"."', '"work"'))
+    ran = fleet.run("doctor", "-o", "jsonl")
+    assert ran.code == 1 and "Linux 6.12 or newer has" in ran.out
+    assert fleet.run("config", "check").code == 2
 
 
 def test_the_history_can_be_narrowed_and_read_from_any_place(fleet: Fleet) -> None:

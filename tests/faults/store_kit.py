@@ -14,7 +14,7 @@ from history import Final, anomalies, read
 from agentctl_store.clock import Clock, Moment
 from agentctl_store.replay import verify
 from agentctl_store.sqlite import gate
-from agentctl_store.sqlite.connection import GENESIS, digest, link
+from agentctl_store.sqlite.transaction import GENESIS, digest, link
 from agentctl_store.store import Store, TaskRequest, open_store
 
 FULL_EVENT = "SELECT seq, at_ms, kind, task, attempt, actor, session, body, data, correlation, hash FROM event"

@@ -12,7 +12,7 @@ from faults.store_kit import SetClock, assert_whole, finals
 from agentctl_store.domain import retry
 from agentctl_store.domain.retry import Failure, RetryPolicy
 from agentctl_store.errors import NotFound, StaleAttempt
-from agentctl_store.sqlite import adding, connection, ending, sqltext
+from agentctl_store.sqlite import adding, ending, sqltext, transaction
 from agentctl_store.sqlite.driver import SqliteDriver
 from agentctl_store.store import Store, TaskRequest
 
@@ -291,14 +291,14 @@ def permanent_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def event_outside_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    event = connection.Transaction.event
+    event = transaction.Transaction.event
 
     def early(tx: Any, *args: Any, **more: Any) -> int:
         tx.execute("COMMIT")
         tx.execute("BEGIN IMMEDIATE")
         return event(tx, *args, **more)
 
-    monkeypatch.setattr(connection.Transaction, "event", early)
+    monkeypatch.setattr(transaction.Transaction, "event", early)
 
 
 def errors_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +306,7 @@ def errors_commit(monkeypatch: pytest.MonkeyPatch) -> None:
         if tx.conn.db.in_transaction:
             tx.execute("COMMIT")
 
-    monkeypatch.setattr(connection.Transaction, "_roll_back", commit)
+    monkeypatch.setattr(transaction.Transaction, "_roll_back", commit)
 
 
 def children_of_a_failed_parent_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,8 +315,8 @@ def children_of_a_failed_parent_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def events_without_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    link = connection.link
-    monkeypatch.setattr(connection, "link", lambda previous, *rest: link(connection.GENESIS, *rest))
+    link = transaction.link
+    monkeypatch.setattr(transaction, "link", lambda previous, *rest: link(transaction.GENESIS, *rest))
 
 
 CODE_MUTANTS = [

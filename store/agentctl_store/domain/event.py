@@ -43,8 +43,21 @@ KINDS: dict[str, int] = {
     "store.restored": 91,
     "store.pruned": 92,
     "store.named": 93,
+    "access.refused": 95,
 }
 NAMES: dict[int, str] = {code: kind for kind, code in KINDS.items()}
+#: code → the word that the supervisor is woken with when such an event was committed
+WAKES: dict[int, bytes] = {
+    **{
+        KINDS[kind]: b"task"
+        for kind in (
+            "task.added", "task.unblocked", "task.deferred", "task.promoted", "task.hastened", "task.retried",
+            "task.released", "task.requeued", "task.answered", "queue.resumed",
+        )
+    },
+    KINDS["task.cancel_asked"]: b"cancel",
+    **{KINDS[kind]: b"agent" for kind in ("agent.desired", "agent.scaled")},
+}  # fmt: skip
 
 
 @record

@@ -162,6 +162,14 @@ class Ended:
 
 
 @record
+class Turn:
+    """What finishing one task and claiming the next led to."""
+
+    ended: Ended
+    claim: Claim | None  #: None: nothing is ready
+
+
+@record
 class Swept:
     """What a sweep found."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..domain.machine import State
     from ..domain.task import NewTask
-    from .connection import Transaction
+    from .transaction import Transaction
 
 _ADDED = KINDS["task.added"]
 _PLAIN = (None, None, None, None)  #: no deadline, timeout, retry policy or creator

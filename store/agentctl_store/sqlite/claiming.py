@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..domain.agent import NewSession
-    from .connection import Connection, Transaction
+    from .connection import Connection
+    from .transaction import Transaction
 
 _CLAIMED, _OPENED = KINDS["task.claimed"], KINDS["session.opened"]
 ATTEND_AT_ONCE = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest

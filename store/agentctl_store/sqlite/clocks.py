@@ -10,7 +10,8 @@ from ..jsontext import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .connection import Connection, Transaction
+    from .connection import Connection
+    from .transaction import Transaction
 
 _GAP = KINDS["clock.gap"]
 SLEPT_MS = 1_000  #: a difference of boot and awake clocks that grew by more means the machine slept

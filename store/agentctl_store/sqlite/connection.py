@@ -5,18 +5,19 @@ from __future__ import annotations
 import _thread
 import os
 
-from ..domain.event import KINDS
+from ..domain.event import WAKES
 from ..errors import NotFound, StoreBusy, StoreCorrupt, StoreError, StoreTooNew
-from ..jsontext import dumps
+from ..wake import tell
 from . import gate
+from .transaction import GENESIS, HEAD, Group, Step, Transaction
 from .writelock import WriteLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
     from ..clock import Moment
+    from ..wake import Waiter
 
 SCHEMA_VERSION = 1  #: PRAGMA user_version this code reads and writes
 BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
@@ -24,41 +25,6 @@ LOG_BYTES = 16 << 20  #: a write-ahead log that outgrew this is begun anew, thou
 FOLD_MS = 400  #: how long that waits for them
 FOLD_EVERY_MS = 250
 FILE = "store.db"
-GENESIS = bytes(16)
-_HEAD = "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
-_NAMED = KINDS["store.named"]
-
-try:  # the builtin digest: hashlib loads OpenSSL, 3 ms
-    from _sha2 import sha256  # type: ignore[import-not-found]  # CPython 3.12 and newer
-except ImportError:
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found]
-    except ImportError:
-        from hashlib import sha256
-
-
-def digest(text: str) -> bytes:
-    """Return the 16-byte digest (truncated SHA-256) by which a body takes part in an event's hash."""
-    return bytes(sha256(text.encode(errors="surrogatepass")).digest()[:16])
-
-
-def link(
-    previous: bytes,
-    seq: int,
-    at_ms: int,
-    kind: int,
-    task: int | None,
-    attempt: int | None,
-    actor: int | None,
-    session: int | None,
-    body: int | None,
-    data: str | None,
-    correlation: bytes | None,
-    body_digest: bytes,
-) -> bytes:
-    """Return an event's hash: SHA-256, cut to 16 bytes, over the previous hash, its fields and its body's digest."""
-    head = f"{seq}|{at_ms}|{kind}|{task}|{attempt}|{actor}|{session}|{body}|{data}|".encode(errors="surrogatepass")
-    return sha256(previous + head + (correlation or b"") + body_digest).digest()[:16]  # type: ignore[no-any-return]
 
 
 def _boot() -> bytes:
@@ -78,7 +44,9 @@ class Connection:
         self.sql: dict[str, str] = {}  #: the driver's blocks by name
         self.survey: dict[int, str] = {}  #: its block `survey` by the number of queues; sqlite/claiming.py
         self.tail: tuple[int, bytes] | None = None  #: the last event this connection wrote: number and hash
-        self.clock_seen: tuple[int, int] | None = None  #: last seen (slept, wall offset); sqlite/sweeping.py
+        self.clock_seen: tuple[int, int] | None = None  #: last seen (slept, wall offset); sqlite/clocks.py
+        self.waiter: Waiter | None = None  #: this connection's own, once it has waited; sqlite/waiting.py
+        self.group: Group | None = None  #: the one that is open; sqlite/transaction.py
         self._pid = os.getpid()
         self._turn = _thread.allocate_lock()
         self._lock = WriteLock(directory)
@@ -160,10 +128,12 @@ class Connection:
         self._log_bytes = wal.st_size
         return (main.st_ino, main.st_dev), (wal.st_ino, wal.st_dev)
 
-    def _check_files(self, boot_ms: int) -> None:
+    def check_files(self, boot_ms: int) -> None:
         """Raise StoreCorrupt if the file, or its -wal, is no longer the one that was opened. Once a millisecond."""
-        if boot_ms == self._checked_ms:
+        if boot_ms == self._checked_ms and self._prepared:
             return
+        if not self._prepared:
+            self._prepare(self.db)
         now = self._identities()
         if now == self._files:
             self._checked_ms = boot_ms
@@ -222,9 +192,43 @@ class Connection:
         self._lock.let_go()
         self._turn.release()
 
-    def write(self, now: Moment) -> Transaction:
-        """Return the context of one write transaction at `now`."""
-        return Transaction(self, now)
+    def write(self, now: Moment) -> Transaction | Step:
+        """Return the context of one write transaction at `now`, or of the next step of the group that is open."""
+        return Transaction(self, now) if self.group is None else Step(self.group)
+
+    def together(self, now: Moment) -> Group:
+        """Return the context of many verbs in one commit: until it is left, `write` gives its steps."""
+        return Group(self, now)
+
+    def head(self, execute: Any) -> tuple[tuple[int, bytes], bool]:
+        """Return the last event, number and hash, and whether that is a guess. In a transaction, turn in hand."""
+        seq, boot = self._lock.marked()
+        if self.tail is not None and self.tail[0] == seq:
+            # Nobody marked a later one. A writer killed between its commit and its mark makes this guess wrong, and
+            # then the number is taken and the insert fails.
+            return self.tail, True
+        row: tuple[int, bytes] = execute(HEAD).fetchone() or (0, GENESIS)
+        if row[0] < seq and (boot == b"*" or boot == _boot()):
+            raise self._damaged(f"its history ends at event {row[0]}, but event {seq} was written")
+        return row, False
+
+    def committed(self, head: tuple[int, bytes] | None, boot_ms: int) -> None:
+        """Take note of a commit that wrote events up to `head`, turn in hand."""
+        if head is not None:
+            self.tail = head
+            self._lock.mark(head[0], self._good_for)
+        if self._log_bytes > LOG_BYTES:
+            self._fold_log(boot_ms)
+
+    def wake(self, told: list[tuple[int, int | None]]) -> None:
+        """Wake whoever waits for what was just committed."""
+        but = "" if self.waiter is None else self.waiter.name
+        tell(self.directory, {WAKES[kind] for kind, _ in told if kind in WAKES}, but)
+
+    def forget(self) -> None:
+        """Forget what was learned in a transaction that is undone: numbers given to new names are gone with it."""
+        self.ids.clear()
+        self.clock_seen = None
 
     def rows(self, sql: str, values: Any = ()) -> list[Any]:
         """Run a read outside any transaction; all rows are fetched, so no cursor is left to pin the WAL."""
@@ -248,133 +252,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the file. The last one out folds the WAL back."""
+        if self.waiter is not None:
+            self.waiter.close()
         self.db.close()
         self._lock.close()
-
-
-class Transaction:
-    """One BEGIN IMMEDIATE … COMMIT with the moment it happens at. Leaving by an exception rolls back."""
-
-    __slots__ = ("_guessed", "_head", "conn", "execute", "now")
-
-    def __init__(self, conn: Connection, now: Moment) -> None:
-        self.conn = conn
-        self.now = now
-        self.execute = conn.db.execute
-        self._head: tuple[int, bytes] | None = None
-        self._guessed = False
-
-    def __enter__(self) -> Transaction:
-        conn = self.conn
-        conn.lock()
-        try:
-            conn._check_files(self.now.boot_ms)
-            if not conn._prepared:
-                conn._prepare(conn.db)
-            self.execute("BEGIN IMMEDIATE")
-        except BaseException as error:
-            conn.unlock()
-            if isinstance(error, conn.library.Error):
-                raise conn.explained(error) from None
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        conn = self.conn
-        try:
-            if kind is None:
-                self.execute("COMMIT")
-                if self._head is not None:
-                    conn.tail = self._head
-                    conn._lock.mark(self._head[0], conn._good_for)
-                if conn._log_bytes > LOG_BYTES:
-                    conn._fold_log(self.now.boot_ms)
-                return
-        except conn.library.Error as failed:
-            self._roll_back()
-            raise conn.explained(failed, at_commit=True) from None
-        finally:
-            if kind is not None:
-                self._roll_back()
-            conn.unlock()
-        if isinstance(error, conn.library.Error):
-            raise conn.explained(error) from None
-
-    def _roll_back(self) -> None:
-        self.conn.ids.clear()  # numbers given to new names are gone with the transaction
-        self.conn.clock_seen = None
-        if self.conn.db.in_transaction:
-            try:
-                self.execute("ROLLBACK")
-            except self.conn.library.Error:
-                self.conn.db.rollback()
-
-    def _find_head(self) -> tuple[int, bytes]:
-        conn = self.conn
-        seq, boot = conn._lock.marked()
-        if conn.tail is not None and conn.tail[0] == seq:
-            # Nobody marked a later one. A writer killed between its commit and its mark makes this guess wrong, and
-            # then the number is taken and the insert fails.
-            self._guessed = True
-            return conn.tail
-        row: tuple[int, bytes] = self.execute(_HEAD).fetchone() or (0, GENESIS)
-        if row[0] < seq and (boot == b"*" or boot == _boot()):
-            raise conn._damaged(f"its history ends at event {row[0]}, but event {seq} was written")
-        return row
-
-    def event(
-        self,
-        kind: int,
-        task: int | None = None,
-        attempt: int | None = None,
-        actor: str | None = None,
-        data: str | None = None,
-        *,
-        session: int | None = None,
-        body: int | None = None,
-        body_digest: bytes = b"",
-        correlation: bytes | None = None,
-    ) -> int:
-        """Append one event and return its sequence number. `body` is the payload or result it brought."""
-        who = None if actor is None else self.number("actor", actor)
-        head = self._head
-        if head is None:
-            head = self._find_head()
-        seq, at = head[0] + 1, self.now.wall_ms
-        linked = link(head[1], seq, at, kind, task, attempt, who, session, body, data, correlation, body_digest)
-        values = (seq, at, kind, task, attempt, who, session, body, data, correlation, linked)
-        try:
-            self.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-        except self.conn.library.IntegrityError:
-            if not self._guessed:
-                raise
-            seq, hashed = self.execute(_HEAD).fetchone()
-            linked = link(hashed, seq + 1, *values[1:10], body_digest)
-            self.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (seq + 1, *values[1:10], linked))
-            seq += 1
-        self._guessed = False
-        self._head = (seq, linked)
-        return seq
-
-    def number(self, table: str, name: str) -> int:
-        """Return the number of a queue, agent or actor, making it known if it is new."""
-        known = self.conn.ids.get((table, name))
-        if known is not None:
-            return known
-        row = self.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
-        if row is None:
-            if table == "agent":
-                made = self.execute("INSERT INTO agent (name, since_ms) VALUES (?, ?)", (name, self.now.wall_ms))
-            else:
-                made = self.execute(f"INSERT INTO {table} (name) VALUES (?)", (name,))  # noqa: S608
-            row = (made.lastrowid,)
-            # Rows and events name it by its number: the history must say what the number stands for.
-            self.event(_NAMED, data=dumps({table: name, "id": row[0]}))
-        self.conn.ids[table, name] = row[0]
-        return int(row[0])
-
-    def body(self, text: str) -> tuple[int, bytes]:
-        """Store a payload or result; return its number and digest."""
-        return int(self.execute("INSERT INTO body (text) VALUES (?)", (text,)).lastrowid), digest(text)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..domain.machine import State, Verb
-    from .connection import Connection, Transaction
+    from .connection import Connection
+    from .transaction import Transaction
 
 _REMEDY = {
     "hasten": "Only a scheduled task can be hastened; a dead one is requeued: agentctl dlq requeue",

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ..domain.agent import Agent, AgentSpec, Desired, Instance, NewSession, Session, SessionEnd
     from ..domain.event import Event
     from ..domain.retry import Failure
-    from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Usage
+    from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Turn, Usage
+    from .transaction import Transaction
 
 
 class SqliteDriver:
@@ -42,6 +43,7 @@ class SqliteDriver:
         open_session: NewSession | None,
         lease_ms: int,
         limit: int,
+        wait_ms: int,
         now: Moment,
     ) -> list[Claim]:
         from .claiming import claim
@@ -77,6 +79,31 @@ class SqliteDriver:
 
         with self.conn.write(now) as tx:
             return complete(tx, self.sql, task, n, result, usage, exit_code, end_session)
+
+    def complete_and_claim(
+        self,
+        task: int,
+        n: int,
+        *,
+        result: str | None,
+        usage: Usage | None,
+        queues: Sequence[str],
+        agent: str,
+        slot: int | None,
+        session: int | None,
+        lease_ms: int,
+        now: Moment,
+    ) -> Turn:
+        from ..domain.task import Turn
+        from .claiming import claim
+        from .clocks import clocks
+        from .ending import complete
+
+        with self.conn.write(now) as tx:
+            clocks(tx, self.conn)
+            ended = complete(tx, self.sql, task, n, result, usage, None, None)
+            won = claim(tx, self.conn, queues, agent, slot, session, None, lease_ms, 1)
+        return Turn(ended, won[0] if won else None)
 
     def fail(
         self,
@@ -282,6 +309,38 @@ class SqliteDriver:
         from .history import events
 
         return events(self.conn, after, limit, task, kinds, newest_first)
+
+    def changed(self, after: int, *, task: int | None, wait_ms: int) -> int:
+        from .waiting import changed
+
+        return changed(self.conn, after, task, wait_ms)
+
+    def receipt(self, client: int, request: int) -> str | None:
+        rows = self.conn.rows("SELECT answer FROM receipt WHERE client = ? AND request = ?", (client, request))
+        return rows[0][0] if rows else None
+
+    def keep_receipt(self, tx: Transaction, client: int, request: int, answer: str) -> None:
+        """Note in a group's transaction what its client is about to be told."""
+        tx.execute(self.sql["keep_receipt"], (client, request, tx.now.awake_ms, answer))
+
+    def forget_receipts(self, *, older_than_ms: int, now: Moment) -> None:
+        """Forget what was answered long ago, or before a reboot: nobody asks any more."""
+        with self.conn.write(now) as tx:
+            tx.execute(self.sql["forget_receipts"], (now.awake_ms - older_than_ms, now.awake_ms))
+
+    # --- who may see what (broker/rights.py) ------------------------------------------------------------------
+    def holder(self, task: int, n: int) -> tuple[str, int | None] | None:
+        """Return the agent and session of an attempt, None when there is no such attempt."""
+        rows = self.conn.rows(self.sql["holder"], (task, n))
+        return rows[0] if rows else None
+
+    def took_part(self, agent: str, task: int) -> bool:
+        """Return whether `agent` ever had an attempt of `task`."""
+        return bool(self.conn.rows(self.sql["took_part"], (task, agent)))
+
+    def visible_to(self, agent: str, session: int, task: int) -> bool:
+        """Return whether an agent works or worked on `task`, or on one of its piece of work in this session."""
+        return self.took_part(agent, task) or bool(self.conn.rows(self.sql["same_work"], (task, session)))
 
     def version(self) -> int:
         return int(self.conn.rows("PRAGMA data_version")[0][0])

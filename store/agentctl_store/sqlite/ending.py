@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..domain.machine import State
     from ..domain.retry import Failure
     from ..domain.task import Outcome, Usage
-    from .connection import Transaction
     from .holding import Used
+    from .transaction import Transaction
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..domain.agent import AgentSpec, Desired
-    from .connection import Connection, Transaction
+    from .connection import Connection
+    from .transaction import Transaction
 
 _AGENT = """SELECT name, mode, queues, instances, scale, desired, restart_seq, reset_seq, declared, since_ms
 FROM agent"""

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..domain.retry import RetryPolicy
     from ..domain.task import Usage
-    from .connection import Transaction
+    from .transaction import Transaction
 
     Used = tuple[int | None, int | None, int | None]  #: tokens in, tokens out, millionths of a dollar
 

@@ -26,11 +26,12 @@ from ..jsontext import dumps
 from ..replay.fleet import SessionFold, packed
 from ..replay.tasks import CARRIED, PRUNED, SNAPSHOT, told
 from . import sqltext
-from .connection import Connection, digest
+from .connection import Connection
 from .past import fleet_at, seq_at
 from .place import PRIVATE_FILE
 from .readfile import ReadFile
 from .rebuild import load_sql, of_kind, origin, parts
+from .transaction import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from ..clock import Clock
     from ..replay.tasks import Line, Row, TaskFold
-    from .connection import Transaction
+    from .transaction import Transaction
 
 STEP_S = 0.002  #: a step gives the store back after this long; its commit comes on top
 FOLD_STEPS = 8  #: steps between two foldings of the log

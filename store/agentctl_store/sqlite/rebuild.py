@@ -125,7 +125,7 @@ def load_sql() -> dict[str, str]:
 
 def origin(file: ReadFile, sql: dict[str, str]) -> tuple[int, bytes, int]:
     """Return the last event cut off (seq and hash), and the seq up to which the history is being cut."""
-    from .connection import GENESIS
+    from .transaction import GENESIS
 
     found: dict[str, Any] = dict(file.rows(sql["meta"]))
     seq = found.get("anchor_seq", 0)

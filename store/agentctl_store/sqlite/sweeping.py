@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .connection import Connection, Transaction
+    from .connection import Connection
+    from .transaction import Transaction
 
 _PROMOTED = KINDS["task.promoted"]
 _GOLDEN = 0.6180339887498949

@@ -7,9 +7,9 @@ from ..jsontext import dumps
 from ..record import record
 from ..replay.fleet import FleetFold, SessionFold
 from ..replay.tasks import CARRIED, PRUNED, told
-from .connection import digest, link
 from .readfile import ReadFile
 from .rebuild import EVENTS_AT_ONCE, SESSION_COLUMNS, UNREADABLE, fleet_base, load_sql, of_kind, origin, parts
+from .transaction import digest, link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

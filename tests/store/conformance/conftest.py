@@ -17,5 +17,5 @@ def clock() -> SetClock:
 
 @pytest.fixture(params=DRIVERS)
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock) -> Iterator[Store]:
-    with Store(DRIVERS[request.param](tmp_path), str(tmp_path / ".agentctl"), clock) as made:
+    with Store(DRIVERS[request.param](tmp_path, clock), str(tmp_path / ".agentctl"), clock) as made:
         yield made

@@ -118,7 +118,7 @@ class Work(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="agentctl-model-"))
         shutil.copytree(self.template, self.folder / ".agentctl")
         self.clock = Half()
-        self.store = Store(DRIVERS[self.driver](self.folder), str(self.folder / ".agentctl"), self.clock)
+        self.store = Store(DRIVERS[self.driver](self.folder, self.clock), str(self.folder / ".agentctl"), self.clock)
         self.model = Model(self.clock)
 
     def teardown(self) -> None:
@@ -288,7 +288,7 @@ class Work(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_random_work_goes_as_the_model_says_and_replays(driver: str, tmp_path: Path) -> None:
-    DRIVERS[driver](tmp_path).close()
+    DRIVERS[driver](tmp_path, SetClock()).close()
     Work.driver, Work.template = driver, tmp_path / ".agentctl"
     run_state_machine_as_test(
         Work,

@@ -48,7 +48,8 @@ CREATE TABLE task (
     id                INTEGER PRIMARY KEY,
     queue             INTEGER NOT NULL REFERENCES queue,
     state             TEXT NOT NULL CHECK (
-        state IN ('blocked', 'scheduled', 'ready', 'active', 'waiting', 'done', 'dead', 'cancelled')),
+        state = 'active' OR state = 'done' OR state = 'ready' OR state = 'scheduled' OR state = 'blocked'
+        OR state = 'waiting' OR state = 'dead' OR state = 'cancelled'),
     payload           INTEGER NOT NULL,  -- a body, like result; no foreign key: to delete a body would scan all tasks
     correlation       BLOB NOT NULL CHECK (length(correlation) = 16),
     priority          INTEGER NOT NULL DEFAULT 0 CHECK (priority BETWEEN -100 AND 100),
@@ -72,7 +73,7 @@ CREATE TABLE task (
     lease_until_boot_ms INTEGER,
     CHECK ((state = 'blocked') = (open_parents > 0)),
     CHECK ((state = 'active') = (lease_until_boot_ms IS NOT NULL)),
-    CHECK ((state IN ('done', 'dead', 'cancelled')) = (finished_ms IS NOT NULL)),
+    CHECK ((state = 'done' OR state = 'dead' OR state = 'cancelled') = (finished_ms IS NOT NULL)),
     CHECK (result IS NULL OR state = 'done')
 ) STRICT;
 
@@ -109,7 +110,8 @@ CREATE TABLE attempt (
     session       INTEGER,
     claimed_ms    INTEGER NOT NULL,
     ended_ms      INTEGER,
-    outcome       TEXT CHECK (outcome IN ('done', 'failed', 'released', 'cancelled')),
+    outcome       TEXT CHECK (
+        outcome = 'done' OR outcome = 'failed' OR outcome = 'released' OR outcome = 'cancelled'),
     error_class   TEXT,
     error         TEXT,
     exit_code     INTEGER,
@@ -183,3 +185,11 @@ CREATE INDEX event_rare ON event (kind) WHERE kind >= 7;
 CREATE TRIGGER event_is_append_only BEFORE UPDATE ON event BEGIN
     SELECT raise(ABORT, 'the history is append-only');
 END;
+
+-- What each client of the broker was answered last: one whose connection broke asks, instead of saying it again.
+CREATE TABLE receipt (
+    client   INTEGER PRIMARY KEY,
+    request  INTEGER NOT NULL,
+    awake_ms INTEGER NOT NULL,
+    answer   TEXT NOT NULL
+) STRICT;

@@ -204,3 +204,21 @@ SELECT EXISTS (SELECT 1 FROM task WHERE queue = q.id AND state = 'ready')
     OR EXISTS (SELECT 1 FROM task WHERE queue = q.id AND state = 'scheduled')
     OR EXISTS (SELECT 1 FROM task INDEXED BY task_lease WHERE queue = q.id AND state = 'active')
 FROM (SELECT (SELECT id FROM queue WHERE name = ?) AS id) AS q
+
+-- name: keep_receipt
+INSERT INTO receipt VALUES (?, ?, ?, ?)
+ON CONFLICT (client) DO UPDATE SET request = excluded.request, awake_ms = excluded.awake_ms, answer = excluded.answer
+
+-- name: forget_receipts
+DELETE FROM receipt WHERE awake_ms < ? OR awake_ms > ?
+
+-- name: holder
+SELECT a.name, x.session FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? AND x.n = ?
+
+-- name: took_part
+SELECT 1 FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? AND a.name = ? LIMIT 1
+
+-- name: same_work
+-- A task the session holds now shares its correlation id: parents, siblings and children of what it works on.
+SELECT 1 FROM task t JOIN attempt x ON x.session = ?2 AND x.ended_ms IS NULL JOIN task h ON h.id = x.task
+WHERE t.id = ?1 AND h.correlation = t.correlation LIMIT 1

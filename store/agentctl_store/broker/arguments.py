@@ -1,0 +1,86 @@
+"""The shapes of each call's arguments; server only."""
+
+from __future__ import annotations
+
+from ..domain.task import MAX_BATCH
+from ..errors import BadInput
+from ..taskverbs import FOREVER_MS, MAX_CLAIM, MAX_LEASE_MS, MAX_PROGRESS
+from .calls import ORDER
+from .shapes import (
+    a,
+    boolean,
+    count,
+    desired,
+    fence,
+    fraction,
+    json,
+    key,
+    kinds,
+    long_text,
+    many,
+    maybe,
+    name,
+    number,
+    pair,
+    slot,
+    text,
+    whole,
+    words,
+)  # fmt: skip
+from .wire import Malformed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .shapes import Shape
+
+MAX_WAIT_MS = 24 * 3_600_000
+_lease, _wait = whole(1, MAX_LEASE_MS), whole(0, MAX_WAIT_MS)
+_queues, _usage, _end = many(name, 1_000), maybe(a("Usage")), maybe(a("SessionEnd"))
+_progress, _reason = maybe(text(MAX_PROGRESS)), long_text
+
+_BY_NAME: dict[str, Shape] = {
+    "tasks": many(a("NewTask"), MAX_BATCH), "actor": words, "queues": _queues, "agent": name, "slot": maybe(slot),
+    "session": number, "open_session": maybe(a("NewSession")), "lease_ms": _lease, "limit": whole(1, MAX_BATCH),
+    "wait_ms": _wait, "task": number, "n": fence, "progress": _progress, "usage": _usage, "result": maybe(json),
+    "exit_code": maybe(whole()), "end_session": _end, "failure": a("Failure"), "jitter": fraction, "reason": _reason,
+    "payload": maybe(json), "run_at_ms": maybe(whole(0, FOREVER_MS * 1_000)), "note": long_text, "queue": name,
+    "specs": many(a("AgentSpec"), 10_000), "desired": desired, "instances": maybe(whole(0, 9_999)),
+    "changed": many(a("Instance"), 10_000), "gone": many(pair, 10_000), "pid": number, "end": a("SessionEnd"),
+    "kind": words, "data": maybe(json), "low": number, "high": number, "key": key, "after": count, "kinds": kinds,
+    "newest_first": boolean, "client": whole(), "request": count,
+}  # fmt: skip
+_SPECIAL: dict[tuple[str, str], Shape] = {
+    ("add", "actor"): maybe(words),
+    ("claim", "session"): maybe(number),
+    ("claim", "limit"): whole(1, MAX_CLAIM),
+    ("complete_and_claim", "session"): maybe(number),
+    ("open_session", "session"): a("NewSession"),
+    ("events", "task"): maybe(number),
+    ("changed", "task"): maybe(number),
+}
+SHAPES: dict[str, tuple[Shape, ...]] = {
+    verb: tuple(_SPECIAL.get((verb, argument)) or _BY_NAME[argument] for argument in arguments)
+    for verb, arguments in ORDER.items()
+}
+
+
+def checked(verb: Any, given: Any) -> dict[str, Any]:
+    """Return the arguments of a call by name. BadInput for an unknown verb, or what its shapes refuse."""
+    shapes = SHAPES.get(verb) if type(verb) is str else None
+    if shapes is None:
+        raise Malformed(
+            f"there is no verb {str(verb)[:40]!a}", "The caller may be newer than the supervisor: restart the latter"
+        )
+    if type(given) is not list or len(given) != len(shapes):
+        raise Malformed(f"{verb} takes {len(shapes)} arguments")
+    arguments = {}
+    for argument, shape, value in zip(ORDER[verb], shapes, given, strict=True):
+        try:
+            arguments[argument] = shape(value)
+        except Malformed as refused:
+            raise Malformed(f"{verb}, {argument}: {refused.message}") from None
+    if arguments.get("queues") == () and verb != "unfinished":
+        raise BadInput("a claim names at least one queue")
+    return arguments

@@ -1,0 +1,171 @@
+"""The driver of a store that may have an owner: through the running supervisor's socket, else the file itself.
+
+Whoever owns the store may change between any two calls: a supervisor dies, another starts. A call whose answer was lost
+is not said again blindly: the owner, or the file, is asked for its receipt first (broker/calls.py says for which).
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import time
+
+from ..errors import AgentctlError, NoSupervisor, StoreError
+from .calls import CLAIMS, ONCE, ORDER, READS
+from .link import Link, Lost
+from .wire import MAX_CALL, SOCKET, Malformed, frame, read_answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..clock import Moment
+    from ..domain.task import Claim, Task
+    from ..sqlite.driver import SqliteDriver
+
+LOOK_S = 0.25  #: how often a caller that works on the file looks whether the store has an owner now
+AGAIN_S = 10.0  #: how long one that must not touch the file waits for the next owner
+PAUSE_S = 0.05
+
+
+class Caller:
+    """Carries calls to whoever owns the store. Not for use by a process forked after it was made."""
+
+    def __init__(self, directory: str, link: Link | None, client: int, token: str | None, create: bool) -> None:
+        self._directory, self._create = directory, create
+        self._client, self._token = client, token
+        self._link = link
+        self._file: SqliteDriver | None = None
+        self._number = 0
+        self._looked_s = 0.0
+        self._pid = os.getpid()
+        self._turn = _thread.allocate_lock()
+
+    def call(self, verb: str, *given: Any, now: Moment | None = None, wait_ms: int = 0) -> Any:
+        """Return what `verb` answers; what it raises is raised."""
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"the store at {self._directory} was opened before this process was forked",
+                "Open it again in the new process",
+            )
+        with self._turn:
+            self._number += 1
+            link = self._link
+            if link is None and (link := self._owner()) is None:
+                return self._on_file(verb, given, now)
+            try:
+                data = frame([self._number, verb, given], MAX_CALL)
+            except Malformed:
+                return self._on_file(verb, given, now)  # safe beside the owner, only not as fast
+            try:
+                return link.call(data, wait_ms)
+            except Lost:
+                return self._after_loss(verb, given, now, data, wait_ms)
+            except AgentctlError:
+                raise
+            except BaseException:
+                self._drop()  # interrupted: the answer that is still to come must not answer the next call
+                raise
+
+    # --- who owns the store -----------------------------------------------------------------------------------
+    def _owner(self) -> Link | None:
+        now_s = time.monotonic()
+        if now_s < self._looked_s + LOOK_S:
+            return None
+        self._looked_s = now_s
+        return self._connect()
+
+    def _connect(self) -> Link | None:
+        if not os.access(f"{self._directory}/{SOCKET}", os.F_OK):
+            return None
+        try:
+            self._link = Link(self._directory, self._client, self._token)
+        except OSError:
+            return None
+        return self._link
+
+    def _after_loss(self, verb: str, given: tuple[Any, ...], now: Moment | None, data: bytes, wait_ms: int) -> Any:
+        self._drop()
+        until_s = time.monotonic() + AGAIN_S
+        while True:
+            link = self._connect()
+            try:
+                if link is None:
+                    return self._on_file(verb, given, now, lost=True)
+                if verb in ONCE:
+                    kept = link.call(frame([self._number, "receipt", (self._client, self._number)], MAX_CALL))
+                    if kept is not None:
+                        return self._recalled(verb, kept)
+                return link.call(data, wait_ms)
+            except Lost:
+                self._drop()  # it died in turn
+            except PermissionError:
+                if time.monotonic() > until_s:
+                    raise NoSupervisor(
+                        "the supervisor has gone, and this process may not use the store without it",
+                        "Start it again: agentctl run",
+                    ) from None
+                time.sleep(PAUSE_S)
+
+    def _drop(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    # --- on the file ------------------------------------------------------------------------------------------
+    def _on_file(self, verb: str, given: tuple[Any, ...], now: Moment | None, *, lost: bool = False) -> Any:
+        file = self._file
+        if file is None:
+            from ..sqlite.driver import SqliteDriver
+
+            if lost and not os.access(os.path.join(self._directory, "store.db"), os.R_OK | os.W_OK):
+                raise PermissionError  # a sandbox; its caller waits for the next owner
+            file = self._file = SqliteDriver(self._directory, create=self._create)
+        arguments = dict(zip(ORDER[verb], given, strict=True))
+        if verb in READS:
+            return getattr(file, verb)(**arguments)
+        assert now is not None
+        if not lost or verb not in ONCE:
+            return getattr(file, verb)(**arguments, now=now)
+        # The owner may have done it before it died. Asked in the transaction that would do it again: no gap between.
+        with file.conn.together(now):
+            kept = file.receipt(self._client, self._number)
+            if kept is None:
+                return getattr(file, verb)(**arguments, now=now)
+        return self._recalled(verb, kept)
+
+    # --- what was answered before -----------------------------------------------------------------------------
+    def _recalled(self, verb: str, kept: str) -> Any:
+        value = read_answer(kept.encode())
+        if verb == "claim":
+            return self._standing(value)
+        if verb in CLAIMS:
+            from ..domain.task import Turn
+
+            ended, claims = value
+            won = self._standing(claims)
+            return Turn(ended, won[0] if won else None)
+        return value
+
+    def _standing(self, claims: list[list[int]]) -> list[Claim]:
+        """Return those of the claims once won that still stand."""
+        from ..domain.task import Claim
+
+        won = []
+        for number, n in claims:
+            task: Task = self._ask("task", number)
+            if task.state == "active" and task.attempts == n:
+                won.append(Claim(task, n, task.lease_until_ms or 0, task.session))
+        return won
+
+    def _ask(self, verb: str, *given: Any) -> Any:
+        if self._link is not None:
+            return self._link.call(frame([self._number, verb, given], MAX_CALL))
+        return self._on_file(verb, given, None)
+
+    def close(self) -> None:
+        """Close the connection, and the file if it was used."""
+        self._drop()
+        if self._file is not None:
+            self._file.close()
+            self._file = None

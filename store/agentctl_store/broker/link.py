@@ -1,0 +1,86 @@
+"""A client's connection to the broker: one call at a time, each answered only once it is durable."""
+
+from __future__ import annotations
+
+import os
+
+from .wire import LENGTH, MAX_CALL, SOCKET, VALUE, VERSION, error_from, frame, read_answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ANSWER_S = 15.0  #: how long a call may take beside what it waits for; the store itself gives up after 10
+_PATH_LIMIT = 100
+_CHUNK = 64 << 10
+
+
+class Lost(Exception):
+    """The connection broke: what was called may have been done, or not."""
+
+
+class Link:
+    """A connection. It greets with the first call, so that a command of one call makes one round trip."""
+
+    def __init__(self, directory: str, client: int, token: str | None) -> None:
+        """Connect. Raises OSError when nobody listens."""
+        import _socket
+
+        self._channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        self._channel.settimeout(ANSWER_S)
+        path, folder = f"{directory}/{SOCKET}", -1
+        try:
+            if len(os.fsencode(path)) > _PATH_LIMIT:
+                folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+                path = f"/proc/self/fd/{folder}/{SOCKET}"
+            self._channel.connect(path)
+        except BaseException:
+            self._channel.close()
+            raise
+        finally:
+            if folder >= 0:
+                os.close(folder)
+        self._hello: bytes | None = frame([0, "hello", [VERSION, client, token]], MAX_CALL)
+        self._timeout_s = ANSWER_S
+        self._come = b""
+
+    def call(self, data: bytes, wait_ms: int = 0) -> Any:
+        """Send a call's frame and return the value of its answer, or raise the error it names. Raises Lost."""
+        timeout_s = ANSWER_S + wait_ms / 1000
+        hello, self._hello = self._hello, None
+        try:
+            if timeout_s != self._timeout_s:
+                self._channel.settimeout(timeout_s)
+                self._timeout_s = timeout_s
+            self._channel.sendall(data if hello is None else hello + data)
+            if hello is not None:
+                self._taken()
+            return self._taken()
+        except OSError as error:
+            raise Lost(str(error)) from None
+
+    def _taken(self) -> Any:
+        come = self._come or self._channel.recv(_CHUNK)
+        while len(come) < LENGTH:
+            come += self._more()
+        end = LENGTH + int.from_bytes(come[:LENGTH], "big")
+        if len(come) < end:
+            parts, size = [come], len(come)
+            while size < end:
+                parts.append(self._more())
+                size += len(parts[-1])
+            come = b"".join(parts)
+        self._come = come[end:]
+        _, how, value = read_answer(come[LENGTH:end])
+        if how == VALUE:
+            return value
+        raise error_from(value)
+
+    def _more(self) -> bytes:
+        data: bytes = self._channel.recv(_CHUNK)
+        if not data:
+            raise ConnectionResetError("the broker closed the connection")
+        return data
+
+    def close(self) -> None:
+        self._channel.close()

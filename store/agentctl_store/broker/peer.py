@@ -1,0 +1,94 @@
+"""One connection to the broker: the bytes that came, the bytes that are to go, and who is at the other end."""
+
+from __future__ import annotations
+
+import socket
+
+from .wire import LENGTH, MAX_CALL, Malformed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .tokens import Identity
+
+CHUNK = 64 << 10  #: bytes taken from a connection at once
+
+
+class Peer:
+    """A client's connection. `calls` are read one at a time: whoever sends many waits in the kernel's buffer."""
+
+    __slots__ = (
+        "asking", "channel", "client", "gone", "greeted", "heard", "identity", "owed", "parting", "pid", "refused_ms",
+        "stuck_ms", "watched",
+    )  # fmt: skip
+
+    def __init__(self, channel: socket.socket, pid: int) -> None:
+        self.channel = channel
+        self.pid = pid
+        self.client = 0  #: the number it gave itself; its receipts are kept under it
+        self.identity: Identity | None = None  #: None: the operator
+        self.greeted = False
+        self.asking = False  #: a call of it waits for its turn or its answer
+        self.parting = False  #: let go once it has been told why
+        self.gone = False
+        self.watched = 0  #: what epoll is asked about it
+        self.heard = bytearray()
+        self.owed = bytearray()
+        self.stuck_ms = 0  #: boot time since which it has taken nothing of what it is owed; 0: it is owed nothing
+        self.refused_ms = 0  #: boot time of the last refusal that became an event
+
+    def read(self) -> bool:
+        """Take what has come; False when the connection has ended."""
+        try:
+            data = self.channel.recv(CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        self.heard += data
+        return bool(data)
+
+    def whole(self) -> bool:
+        """Whether a whole frame has come. Malformed when one is announced that is too large."""
+        heard = self.heard
+        if len(heard) < LENGTH:
+            return False
+        length = int.from_bytes(heard[:LENGTH], "big")
+        if length > MAX_CALL:
+            raise Malformed(f"a call of {length:,} bytes is larger than the limit of {MAX_CALL:,}", "Send it in parts")
+        return len(heard) >= LENGTH + length
+
+    def take(self) -> bytes:
+        """Return the frame that has come whole, without its length."""
+        heard = self.heard
+        end = LENGTH + int.from_bytes(heard[:LENGTH], "big")
+        data = bytes(heard[LENGTH:end])
+        del heard[:end]
+        return data
+
+    def send(self, data: bytes, now_ms: int) -> bool:
+        """Send, or keep for later what does not go now; False when the connection has ended."""
+        if self.owed:
+            self.owed += data
+            return True
+        try:
+            sent = self.channel.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            return False
+        if sent < len(data):
+            self.owed += data[sent:]
+            self.stuck_ms = now_ms
+        return True
+
+    def flush(self, now_ms: int) -> bool:
+        """Send more of what is owed; False when the connection has ended."""
+        try:
+            sent = self.channel.send(memoryview(self.owed)[: 1 << 20])
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        del self.owed[:sent]
+        self.stuck_ms = now_ms if self.owed else 0
+        return True

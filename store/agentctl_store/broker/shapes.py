@@ -1,0 +1,166 @@
+"""What the arguments of a call may be. An agent's process can send any bytes: nothing goes on to a driver unchecked.
+
+A shape is a function that returns its argument as the driver takes it, or raises BadInput (or one of its kinds).
+"""
+
+from __future__ import annotations
+
+from ..domain.agent import DESIRED, HEALTHS, MODES, PHASES
+from ..domain.retry import CLASSES, RetryPolicy
+from ..domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
+from ..ids import check_correlation, check_key, check_name
+from ..jsontext import loads
+from .wire import Malformed, record_type, scanner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Shape = Callable[[Any], Any]
+
+BIG = (1 << 63) - 1
+MAX_WORDS = 256  #: characters of a nonce, an actor or a word
+MAX_MEMO = 64 << 10
+
+
+def whole(low: int = -BIG - 1, high: int = BIG) -> Shape:
+    def check(value: Any) -> Any:
+        if type(value) is not int or not low <= value <= high:
+            raise Malformed("a number is missing or out of range")
+        return value
+
+    return check
+
+
+def text(limit: int) -> Shape:
+    def check(value: Any) -> Any:
+        if type(value) is not str or len(value) > limit or "\x00" in value:
+            raise Malformed(f"a text is missing, holds NUL or is longer than {limit:,} characters")
+        return value
+
+    return check
+
+
+def word(known: Any) -> Shape:
+    def check(value: Any) -> Any:
+        if type(value) is not str or value not in known:
+            raise Malformed(f"a word is not one of {', '.join(known)}")
+        return value
+
+    return check
+
+
+def maybe(shape: Shape) -> Shape:
+    def check(value: Any) -> Any:
+        return None if value is None else shape(value)
+
+    return check
+
+
+def many(shape: Shape, limit: int) -> Shape:
+    def check(value: Any) -> Any:
+        if type(value) not in (list, tuple) or len(value) > limit:
+            raise Malformed(f"a list is missing or has more than {limit:,} entries")
+        return tuple([shape(one) for one in value])
+
+    return check
+
+
+def a(name: str) -> Shape:
+    """The shape of a record of the domain; its fields have been looked at when it was read."""
+
+    def check(value: Any) -> Any:
+        if type(value).__name__ != name or not hasattr(value, "__fields__"):
+            raise Malformed(f"a {name} is missing")
+        return value
+
+    return check
+
+
+def name(value: Any) -> Any:
+    return check_name(value if type(value) is str else "", "name")
+
+
+def json(value: Any) -> Any:
+    if type(value) is not str:
+        raise Malformed("a JSON text is missing")
+    loads(value)
+    return value
+
+
+def correlation(value: Any) -> Any:
+    return check_correlation(value if type(value) is str else "")
+
+
+def key(value: Any) -> Any:
+    return check_key(value if type(value) is str else "")
+
+
+def parent(value: Any) -> Any:
+    return number(value) if type(value) is int else key(value)
+
+
+def fraction(value: Any) -> Any:
+    if type(value) not in (int, float) or not 0 <= value < 1:
+        raise Malformed("a fraction is missing or not from 0 to 1")
+    return value
+
+
+def pair(value: Any) -> Any:
+    if type(value) not in (list, tuple) or len(value) != 2:
+        raise Malformed("a pair of agent and slot is missing")
+    return name(value[0]), slot(value[1])
+
+
+def boolean(value: Any) -> Any:
+    if type(value) is not bool:
+        raise Malformed("a truth value is missing")
+    return value
+
+
+def real(value: Any) -> Any:
+    if type(value) not in (int, float):
+        raise Malformed("a number is missing")
+    return value
+
+
+number, count, slot, fence = whole(0), whole(0), whole(1, 9_999), whole(1, 1 << 31)
+words, long_text = text(MAX_WORDS), text(2 * MAX_TEXT)
+names, kinds = many(name, 1_000), many(words, 64)
+
+_FIELDS: dict[str, tuple[Shape, ...]] = {
+    "NewTask": (
+        number, name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(key), many(parent, MAX_BATCH),
+        word(("fail", "run", "cancel")), maybe(count), maybe(count), maybe(whole(1)), maybe(a("RetryPolicy")),
+        maybe(number),
+    ),
+    "RetryPolicy": (count, real, count, count),
+    "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(count)),
+    "Usage": (count, count, count),
+    "NewSession": (number, name, slot, maybe(words)),
+    "SessionEnd": (
+        number, word(("exited", "killed", "stopped", "lost", "never_started")), maybe(whole()), maybe(whole()),
+        maybe(long_text),
+    ),
+    "AgentSpec": (name, word(MODES), names, whole(0, 9_999), maybe(long_text)),
+    "Instance": (
+        name, slot, word(PHASES), word(HEALTHS), long_text, maybe(number), count, boolean, maybe(count),
+        text(MAX_MEMO), count,
+    ),
+}  # fmt: skip
+desired = word(DESIRED)
+
+
+def _checked(pairs: list[tuple[str, Any]]) -> Any:
+    if len(pairs) != 1:
+        raise Malformed("an object is not a record")
+    ((kind, values),) = pairs
+    shapes = _FIELDS.get(kind)
+    if shapes is None or type(values) is not list or len(values) != len(shapes):
+        raise Malformed(f"{kind[:40]!a} is not a record with its fields")
+    made = record_type(kind)(*[shape(value) for shape, value in zip(shapes, values, strict=True)])
+    return made.check() if isinstance(made, RetryPolicy) else made
+
+
+read_call = scanner(_checked)

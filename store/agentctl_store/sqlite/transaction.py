@@ -1,0 +1,228 @@
+"""Write transactions: one verb alone, or the verbs of many clients in one commit."""
+
+from __future__ import annotations
+
+from ..domain.event import KINDS
+from ..errors import StoreError
+from ..jsontext import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ..clock import Moment
+    from .connection import Connection
+
+GENESIS = bytes(16)
+HEAD = "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
+_APPEND = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_NAMED = KINDS["store.named"]
+
+try:  # the builtin digest: hashlib loads OpenSSL, 3 ms
+    from _sha2 import sha256  # type: ignore[import-not-found]  # CPython 3.12 and newer
+except ImportError:
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found]
+    except ImportError:
+        from hashlib import sha256
+
+
+def digest(text: str) -> bytes:
+    """Return the 16-byte digest (truncated SHA-256) by which a body takes part in an event's hash."""
+    return bytes(sha256(text.encode(errors="surrogatepass")).digest()[:16])
+
+
+def link(
+    previous: bytes,
+    seq: int,
+    at_ms: int,
+    kind: int,
+    task: int | None,
+    attempt: int | None,
+    actor: int | None,
+    session: int | None,
+    body: int | None,
+    data: str | None,
+    correlation: bytes | None,
+    body_digest: bytes,
+) -> bytes:
+    """Return an event's hash: SHA-256, cut to 16 bytes, over the previous hash, its fields and its body's digest."""
+    head = f"{seq}|{at_ms}|{kind}|{task}|{attempt}|{actor}|{session}|{body}|{data}|".encode(errors="surrogatepass")
+    return sha256(previous + head + (correlation or b"") + body_digest).digest()[:16]  # type: ignore[no-any-return]
+
+
+class Transaction:
+    """One BEGIN IMMEDIATE … COMMIT with the moment it happens at. Leaving by an exception rolls back."""
+
+    __slots__ = ("_guessed", "_head", "conn", "execute", "now", "told")
+
+    def __init__(self, conn: Connection, now: Moment) -> None:
+        self.conn = conn
+        self.now = now
+        self.execute = conn.db.execute
+        self.told: list[tuple[int, int | None]] = []  #: kind and task of each event so far
+        self._head: tuple[int, bytes] | None = None
+        self._guessed = False
+
+    def __enter__(self) -> Transaction:
+        conn = self.conn
+        conn.lock()
+        try:
+            conn.check_files(self.now.boot_ms)
+            self.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            conn.unlock()
+            if isinstance(error, conn.library.Error):
+                raise conn.explained(error) from None
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        conn = self.conn
+        if kind is None:
+            try:
+                self.execute("COMMIT")
+                conn.committed(self._head, self.now.boot_ms)
+            except conn.library.Error as failed:
+                self._roll_back()
+                raise conn.explained(failed, at_commit=True) from None
+            finally:
+                conn.unlock()
+            if self.told:
+                conn.wake(self.told)
+            return
+        try:
+            self._roll_back()
+        finally:
+            conn.unlock()
+        if isinstance(error, conn.library.Error):
+            raise conn.explained(error) from None
+
+    def _roll_back(self) -> None:
+        self.conn.forget()
+        if self.conn.db.in_transaction:
+            try:
+                self.execute("ROLLBACK")
+            except self.conn.library.Error:
+                self.conn.db.rollback()
+
+    def event(
+        self,
+        kind: int,
+        task: int | None = None,
+        attempt: int | None = None,
+        actor: str | None = None,
+        data: str | None = None,
+        *,
+        session: int | None = None,
+        body: int | None = None,
+        body_digest: bytes = b"",
+        correlation: bytes | None = None,
+    ) -> int:
+        """Append one event and return its sequence number. `body` is the payload or result it brought."""
+        who = None if actor is None else self.number("actor", actor)
+        head = self._head
+        if head is None:
+            head, self._guessed = self.conn.head(self.execute)
+        seq, at = head[0] + 1, self.now.wall_ms
+        linked = link(head[1], seq, at, kind, task, attempt, who, session, body, data, correlation, body_digest)
+        values = (seq, at, kind, task, attempt, who, session, body, data, correlation, linked)
+        try:
+            self.execute(_APPEND, values)
+        except self.conn.library.IntegrityError:
+            if not self._guessed:
+                raise
+            seq, hashed = self.execute(HEAD).fetchone()
+            seq += 1
+            linked = link(hashed, seq, *values[1:10], body_digest)
+            self.execute(_APPEND, (seq, *values[1:10], linked))
+        self._guessed = False
+        self._head = (seq, linked)
+        self.told.append((kind, task))
+        return seq
+
+    def number(self, table: str, name: str) -> int:
+        """Return the number of a queue, agent or actor, making it known if it is new."""
+        known = self.conn.ids.get((table, name))
+        if known is not None:
+            return known
+        row = self.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608
+        if row is None:
+            if table == "agent":
+                made = self.execute("INSERT INTO agent (name, since_ms) VALUES (?, ?)", (name, self.now.wall_ms))
+            else:
+                made = self.execute(f"INSERT INTO {table} (name) VALUES (?)", (name,))  # noqa: S608
+            row = (made.lastrowid,)
+            # Rows and events name it by its number: the history must say what the number stands for.
+            self.event(_NAMED, data=dumps({table: name, "id": row[0]}))
+        self.conn.ids[table, name] = row[0]
+        return int(row[0])
+
+    def body(self, text: str) -> tuple[int, bytes]:
+        """Store a payload or result; return its number and digest."""
+        return int(self.execute("INSERT INTO body (text) VALUES (?)", (text,)).lastrowid), digest(text)
+
+
+class Group(Transaction):
+    """A transaction in which each verb is a step of its own: one that fails takes nothing of the others with it.
+
+    While it is open, `Connection.write` gives its steps instead of transactions. What a step returned is true only
+    once the group has been left without an error.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> Group:
+        super().__enter__()
+        self.conn.group = self
+        return self
+
+    @property
+    def last(self) -> int:
+        """The number of the last event so far; 0 when none was written."""
+        return 0 if self._head is None else self._head[0]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.conn.group = None
+        super().__exit__(kind, error, trace)
+
+
+class Step:
+    """A savepoint around one verb of a group. Steps follow one another; they do not nest."""
+
+    __slots__ = ("_before", "_group")
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._before = (group._head, len(group.told))
+
+    def __enter__(self) -> Transaction:
+        group = self._group
+        if not group.conn.db.in_transaction:  # SQLite gave the whole transaction up: disk full, or an I/O error
+            raise StoreError("the store gave up the transaction this was to be part of", "Try again")
+        group.execute("SAVEPOINT step")
+        return group
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        group = self._group
+        conn = group.conn
+        if kind is None:
+            try:
+                group.execute("RELEASE step")
+            except conn.library.Error as failed:
+                raise conn.explained(failed) from None
+            return
+        conn.forget()
+        group._head = self._before[0]
+        del group.told[self._before[1] :]
+        if conn.db.in_transaction:
+            group.execute("ROLLBACK TO step")
+            group.execute("RELEASE step")
+        if isinstance(error, conn.library.Error):
+            raise conn.explained(error) from None
