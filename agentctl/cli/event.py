@@ -26,6 +26,7 @@ _COLUMNS = (
     Column("task"),
     Column("attempt", "number"),
     Column("actor"),
+    Column("session", wide=True),
     Column("data", "json"),
 )
 _VERIFIED = (
@@ -49,6 +50,7 @@ def _row(event: Event) -> dict[str, Any]:
         "task": None if event.task is None else write_id(event.task),
         "attempt": event.attempt,
         "actor": event.actor,
+        "session": None if event.session is None else write_id(event.session),
         "data": event.data,
     }
 
@@ -169,5 +171,8 @@ def _line(form: Form, event: Event) -> str:
 
     where = "" if event.task is None else f" {row['task']}" + (f".{event.attempt}" if event.attempt else "")
     who = f" by {event.actor}" if event.actor else ""
-    data = f" {event.data}" if event.data and form.form == "wide" else ""
-    return f"{event.seq:>6} {iso(event.at_ms)} {event.kind}{where}{one_line(who + data, 20_000)}\n"
+    more = ""
+    if form.form == "wide":
+        more = f" in session {row['session']}" if event.session is not None else ""
+        more += f" {event.data}" if event.data else ""
+    return f"{event.seq:>6} {iso(event.at_ms)} {event.kind}{where}{one_line(who + more, 20_000)}\n"

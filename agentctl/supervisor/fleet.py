@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BESIDE = 10_000  #: added to the number of a slot for a second life of it; the store has no row for such a slot
 
+BEGUN_MS = 1_000  #: a task's process that takes longer to start is shown as starting; until then its slot is busy
+
 
 def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int) -> dict[Key, Want]:
     """Return what is wanted of every slot there should be."""
@@ -67,8 +69,15 @@ def stray_want(config: Config) -> Want:
     return Want(section, gone=True, lease_ms=config.fleet.lease_ms)
 
 
+def just_begun(slot: Slot, now: Moment) -> bool:
+    """Whether the slot took a task a moment ago and its process is still being started."""
+    return slot.takes_tasks and slot.phase == "starting" and now.boot_ms - slot.since_ms < BEGUN_MS
+
+
 def instance_of(slot: Slot, now: Moment) -> Instance:
     """Return the slot's row as others see it."""
+    if just_begun(slot, now):
+        slot = replace(slot, phase="busy")
     health, reason = assess(signals_of(slot, now.boot_ms))
     waiting = slot.phase == "backoff"
     return Instance(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from agentctl.supervisor import actions as do
 from agentctl.supervisor import facts as seen
 from agentctl.supervisor.decide import decide
-from agentctl.supervisor.fleet import BESIDE, instance_of, same_row
+from agentctl.supervisor.fleet import BESIDE, instance_of, just_begun, same_row
 from agentctl.supervisor.narrate import Happening, OnEvent
 from agentctl.supervisor.slot import next_due_ms
 from agentctl.supervisor.snapshot import Snapshot
@@ -264,7 +264,10 @@ class Loop:
         shown = [key for key in self._dirty if key in self.slots and key[1] < BESIDE]
         rows = {key: instance_of(self.slots[key], now) for key in shown}
         changed = {key: row for key, row in rows.items() if not same_row(row, self.saved.get(key))}
-        self._dirty.clear()
+        # Looked at again: a start may turn out to be slow.
+        self._dirty = {key for key in shown if just_begun(self.slots[key], now)}
+        if self._dirty:
+            self._flush_ms = now.boot_ms + FLUSH_MS
         if not changed:
             return
         for key, row in changed.items():

@@ -19,6 +19,7 @@ from agentctl.supervisor.process import LaunchError, LaunchSpec, launch
 from agentctl.supervisor.session_files import FactsReader
 from agentctl.supervisor.sessions import Key, Live
 from agentctl_store.errors import AgentctlError, Conflict, NotFound, StoreError
+from agentctl_store.ids import session_nonce
 from agentctl_store.store import sessions_folder
 
 if TYPE_CHECKING:
@@ -80,23 +81,22 @@ class Hands:
         refusal = admission.memory(self._free_memory(now.boot_ms), self.config.fleet.min_free_memory_bytes)
         if refusal is not None:
             return [Held(refusal.reason, now.boot_ms + refusal.retry_ms)]
-        nonce = secrets.token_hex(16)
         self._step("claim")
         try:
             won = self.store.claim(
                 self.config.queues_of(slot.agent),
                 agent=slot.agent,
                 slot=slot.number,
-                open_session=nonce,
+                open_session=True,
                 lease_ms=slot.want.lease_ms,
             )
         except StoreError as error:
             return [Held(f"the store takes no writes: {error.message}", now.boot_ms + STORE_RETRY_MS)]
-        if not won or won[0].session is None:
+        if not won or (one := won[0]).session is None:
             return []
-        one = won[0]
         self._step("claimed")
-        opened = Opened(one.session or 0, nonce, one.task.id, one.n, one.task.timeout_ms, one.task.queue)
+        nonce = session_nonce(one.session, one.task.correlation)
+        opened = Opened(one.session, nonce, one.task.id, one.n, one.task.timeout_ms, one.task.queue)
         return [opened, *self._launch(slot, opened, one)]
 
     def open(self, slot: Slot) -> list[Fact]:

@@ -171,7 +171,9 @@ def session_end(session: int, end: SessionFacts) -> SessionEnd:
         outcome = "stopped"
     elif end.signal is not None:
         outcome = "killed"
-    return SessionEnd(session, outcome, end.code, end.signal, one_line(describe_end(end), MAX_DETAIL))
+    detail = one_line(describe_end(end), MAX_DETAIL)
+    plain = detail == f"exit {end.code}"  # says nothing that is not said already
+    return SessionEnd(session, outcome, end.code, end.signal, None if plain else detail)
 
 
 def _followed(after: Ended, wall_ms: int) -> str:

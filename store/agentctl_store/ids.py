@@ -30,9 +30,22 @@ def new_id(clock: Clock, wall_ms: int) -> int:
     return ((wall_ms & ((1 << 43) - 1)) << _RANDOM_BITS) | random
 
 
-def new_correlation(clock: Clock) -> str:
-    """Make a correlation id: a W3C trace id, 32 lower-case hex digits, not all zero."""
-    return clock.token(16).hex()
+def new_correlation(clock: Clock, task: int) -> str:
+    """Make the correlation id of work that begins with `task`: a W3C trace id, 32 lower-case hex digits, not all zero.
+
+    Its first half is the task's id, so that this task is found by it without an index; the half that samplers look at
+    is random.
+    """
+    return f"{task:016x}{clock.token(8).hex()}"
+
+
+def session_nonce(session: int, correlation: str) -> str:
+    """Return the nonce by which the processes of a task's session are known: 32 hex digits.
+
+    It has to be unlike any other and to be found again, not to be a secret: so it is made of the session's id and the
+    random half of its task's correlation id, and a million short tasks need not keep one each.
+    """
+    return f"{session:016x}{correlation[16:]}"
 
 
 def write_id(number: int) -> str:

@@ -94,7 +94,7 @@ class TaskVerbs:
             request.retry.check()
         correlation = request.correlation
         if correlation is None:
-            correlation = self._inherited(request.creator) or new_correlation(self.clock)
+            correlation = self._inherited(request.creator) or new_correlation(self.clock, number)
         return NewTask(
             number,
             request.queue,
@@ -121,25 +121,25 @@ class TaskVerbs:
         agent: str,
         slot: int | None = None,
         session: int | None = None,
-        open_session: str | None = None,
+        open_session: bool = False,
         lease_ms: int = DEFAULT_LEASE_MS,
         limit: int = 1,
         wait_ms: int = 0,
     ) -> list[Claim]:
         """Claim up to `limit` tasks; an empty list when nothing is ready, nor became so within `wait_ms`.
 
-        With `open_session`, a nonce, the intent to start a session for the one task is written in the same
+        With `open_session` the intent to start a session for the one task is written in the same
         transaction and `Claim.session` names it; `slot` is needed then.
         """
         check_claim(queues, agent, lease_ms, limit)
         now = self.clock.now()
         new = None
-        if open_session is not None:
+        if open_session:
             from .domain.agent import NewSession
 
             if slot is None or limit != 1:
                 raise BadInput("a claim that opens a session names a slot and takes one task")
-            new = NewSession(new_id(self.clock, now.wall_ms), agent, slot, open_session)
+            new = NewSession(new_id(self.clock, now.wall_ms), agent, slot)
         names, until_ms = tuple(dict.fromkeys(queues)), now.boot_ms + wait_ms
         while True:
             seen = self.driver.changed(0, task=None, wait_ms=0) if wait_ms else 0

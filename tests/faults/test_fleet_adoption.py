@@ -121,7 +121,7 @@ def test_the_supervisor_killed_before_every_step_loses_and_doubles_nothing(tmp_p
 def test_a_session_whose_folder_and_keeper_are_gone_gives_its_task_back(tmp_path):
     with fleet(tmp_path, TASK) as f:
         task = f.add("t")
-        (claim,) = f.store.claim(["t"], agent="t", slot=1, open_session="ab" * 16, lease_ms=60_000)
+        (claim,) = f.store.claim(["t"], agent="t", slot=1, open_session=True, lease_ms=60_000)
         f.up()
         assert f.state(task, "done").attempts == 2
         assert f.store.session(claim.session or 0).outcome == "never_started"

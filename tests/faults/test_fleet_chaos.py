@@ -243,7 +243,7 @@ def _judge(chaos: Chaos, store: Store, took: str) -> None:
     assert outcomes["failed"] > OTHER_KILLS / 4, "the kills hardly ever hit an attempt"
     db = raw(chaos.folder)
     completed = Counter(row[0] for row in db.execute("SELECT task FROM event WHERE kind = 6").fetchall())
-    nonces = {row[0] for row in db.execute("SELECT nonce FROM session").fetchall()}
+    nonces = {store.session(row[0]).nonce for row in db.execute("SELECT id FROM session").fetchall()}
     db.close()
     assert max(completed.values()) == 1, "a task was completed twice"
     assert store.open_sessions() == []

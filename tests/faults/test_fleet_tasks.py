@@ -13,6 +13,7 @@ from faults.session_kit import until
 
 from agentctl.supervisor.run import down
 from agentctl_store.ids import write_id
+from agentctl_store.replay import verify
 
 FAST = 'retry = {base = "10ms", cap = "20ms", max_attempts = 2}\n'
 
@@ -187,6 +188,26 @@ def test_work_that_is_added_later_is_taken_at_once(tmp_path):
         for n in range(5):
             f.state(f.add("echo", str(n)), "done")
         assert time.monotonic() - begun < 2.0
+
+
+def test_tasks_that_go_well_leave_no_history_of_slots_and_sessions_and_a_long_one_is_seen(tmp_path):
+    with fleet(tmp_path, shell("echo", 'read n; while [ "$n" = 9 ] && [ ! -e go ]; do sleep 0.02; done')) as f:
+        f.up()
+        for n in range(30):
+            f.add("echo", str(n % 9))
+        long = f.add("echo", "9")
+        f.state(long, "active")
+        row = f.shows("echo/1", lambda one: one.session == f.attempts(long)[0].session, "busy")
+        assert (row.phase, row.health) == ("busy", "healthy")
+        until(lambda: f.store.session(row.session or 0).pid is not None, "its process is known")
+        (tmp_path / "go").touch()
+        f.state(long, "done")
+        f.shows("echo/1", lambda one: one.phase == "idle" and one.session is None, "idle")
+        assert f.end() == 0
+        told = f.store.events(kinds=("instance.changed", "session.opened", "session.started", "session.ended"))
+        assert {event.kind for event in told} == {"instance.changed"}
+        assert len(told) <= 3, "first seen (idle or at work), idle, stopped"
+        assert verify(f.folder).intact
 
 
 def test_a_command_that_cannot_start_latches_and_loses_no_task(tmp_path):

@@ -75,7 +75,7 @@ def test_instances_are_agent_and_slot() -> None:
 
 
 def test_correlation_ids_are_w3c_trace_ids() -> None:
-    assert ids.check_correlation(ids.new_correlation(Clock()))
+    assert ids.check_correlation(ids.new_correlation(Clock(), 5))
     for bad in ("", "0" * 32, "A" * 32, "a" * 31, "g" * 32):
         with pytest.raises(BadName):
             ids.check_correlation(bad)

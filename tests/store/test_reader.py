@@ -102,10 +102,10 @@ def test_a_dead_letter_tells_everything(tmp_path: Path) -> None:
     clock = SetClock()
     with new_store(tmp_path, clock) as store:
         task = add(store, "write", '{"path":"a.py"}')
-        claim = store.claim(["write"], agent="ann", slot=2, open_session="n")[0]
+        claim = store.claim(["write"], agent="ann", slot=2, open_session=True)[0]
         store.fail(task, 1, Failure("transient", "first"), end_session=SessionEnd(claim.session or 0, "exited", 1))
         clock.pass_ms(400_000)
-        claim = store.claim(["write"], agent="bob", slot=1, open_session="m")[0]
+        claim = store.claim(["write"], agent="bob", slot=1, open_session=True)[0]
         store.fail(task, 2, Failure("permanent", "  first line\nsecond", exit_code=65))
         with open_reader(store.directory) as reader:
             dead = reader.dead_letter(write_id(task))
@@ -173,7 +173,7 @@ def fleet(store: Store) -> None:
         [AgentSpec("ann", "task", ("review",), 3), AgentSpec("bob", "worker", ("write",), 1)], actor="supervisor"
     )
     add(store, "review", '{"name":"src"}')
-    claim = store.claim(["review"], agent="ann", slot=2, open_session="n")[0]
+    claim = store.claim(["review"], agent="ann", slot=2, open_session=True)[0]
     store.session_started(claim.session or 0, pid=4242)
     store.heartbeat(claim.task.id, claim.n, progress="half")
     store.save_instances(

@@ -13,7 +13,7 @@ from store.test_reader import act, fleet, lively  # noqa: TID251
 
 from agentctl_store.domain.agent import Instance, SessionEnd
 from agentctl_store.domain.retry import Failure
-from agentctl_store.domain.task import Usage
+from agentctl_store.domain.task import Claim, Usage
 from agentctl_store.read import open_reader
 from agentctl_store.read.models import Filter
 from agentctl_store.replay import VOLATILE, state_at
@@ -46,10 +46,10 @@ def eventful(folder: Path, seed: int) -> Store:
     add(store, "late", deadline_ms=clock.wall_ms + 1_000)
     store.heartbeat(late, 1, usage=Usage(5, 6, 7), progress="so far")
     lost = add(store, "lost")
-    store.claim(["lost"], agent="bob", slot=1, open_session="n1")
+    store.claim(["lost"], agent="bob", slot=1, open_session=True)
     store.heartbeat(lost, 1, usage=Usage(1, 2, 3))
     asked = add(store, "asked")
-    (claim,) = store.claim(["asked"], agent="bob", slot=1, open_session="n2")
+    (claim,) = store.claim(["asked"], agent="bob", slot=1, open_session=True)
     store.session_started(claim.session or 0, pid=99)
     store.cancel(asked, reason="enough", actor="cli:ann")
     store.cancelled(asked, 1, end_session=SessionEnd(claim.session or 0, "stopped", None, 15, "asked"))
@@ -57,6 +57,12 @@ def eventful(folder: Path, seed: int) -> Store:
     store.sweep()
     for jump in (clock.sleep_ms, clock.set_wall_by):
         jump(3_600_000)
+        store.sweep()
+    for number in range(40):  # sessions of tasks, ended in every way
+        add(store, "brief")
+        (claim,) = store.claim(["brief"], agent="bob", slot=1, open_session=True)
+        end_somehow(store, dice, claim)
+        clock.pass_ms(number % 2 * 200_000)
         store.sweep()
     worker = store.open_session("bob", 1, "n3")
     store.session_started(worker.id, pid=1)
@@ -76,6 +82,35 @@ def eventful(folder: Path, seed: int) -> Store:
     store.drop_instances([("ann", 3)])
     store.note("supervisor.noted", actor="supervisor", data={"x": 1})
     return store
+
+
+def end_somehow(store: Store, dice: random.Random, claim: Claim) -> None:
+    """End an attempt and its session, together or apart, well or badly, or not at all."""
+    task, n, session = claim.task.id, claim.n, claim.session or 0
+    if dice.random() < 0.5:
+        store.session_started(session, pid=dice.randint(1, 99))
+    code = dice.choice([0, 1, None])
+    outcome = dice.choice(["exited", "killed", "stopped", "lost", "never_started"])
+    end = SessionEnd(session, outcome, code, dice.choice([None, 9]), dice.choice([None, "why"]))  # type: ignore[arg-type]
+    end = dice.choice([end, SessionEnd(session, "exited", 0)])
+    apart = dice.random() < 0.3
+    ends = None if apart else end
+    if dice.random() < 0.2:
+        store.cancel(task, reason="enough", actor="cli:ann")
+    match dice.randrange(5):
+        case 0:
+            store.complete(task, n, result="1", exit_code=dice.choice([0, None]), end_session=ends)
+        case 1:
+            kind = dice.choice(["transient", "permanent", "throttled"])
+            store.fail(task, n, Failure(kind, "x", code), usage=Usage(1, 2, 3), end_session=ends)  # type: ignore[arg-type]
+        case 2:
+            store.release(task, n, reason="r", end_session=ends)
+        case 3:
+            store.cancelled(task, n, end_session=ends)
+        case _:
+            return
+    if apart and dice.random() < 0.7:
+        store.end_session(end)
 
 
 def test_replaying_the_history_gives_the_tables(tmp_path: Path) -> None:
@@ -114,7 +149,7 @@ FORGED = [
     ("actor", "name", "other"),
     ("instance", "phase", "starting"), ("instance", "health", "starting"), ("instance", "reason", "other"),
     ("instance", "latched", 1), ("instance", "since_ms", 9),
-    ("session", "agent", 2), ("session", "slot", 9), ("session", "nonce", "x"), ("session", "boot_id", "x"),
+    ("session", "agent", 2), ("session", "slot", 9), ("session", "nonce", "x"),
     ("session", "task", 9), ("session", "attempt", 9), ("session", "pid", 9), ("session", "started_ms", 9),
     ("session", "ended_ms", 9), ("session", "outcome", "lost"), ("session", "exit_code", 77), ("session", "signal", 9),
     ("session", "detail", "x"),
@@ -136,7 +171,7 @@ def test_every_column_is_either_replayed_or_named_as_volatile(tmp_path: Path) ->
         forged = {column for name, column, _ in FORGED if name == table}
         assert forged | kept == set(columns(table, tmp_path)), table
     told = " ".join(VOLATILE)
-    for name in ("lease_until_boot_ms", "progress", "restarts", "next_start_ms", "memo", "session"):
+    for name in ("lease_until_boot_ms", "progress", "restarts", "next_start_ms", "memo", "session", "pid, started_ms"):
         assert name in told
 
 
@@ -149,7 +184,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add(store, "child", after=(first,))
     add(store, "child", '"wild"', key="key", creator=first, timeout_ms=7, priority=2)
     store.pause_queue("review", reason="x", actor="cli:a")
-    (claim,) = store.claim(["parent"], agent="ann", slot=1, open_session="n")
+    (claim,) = store.claim(["parent"], agent="ann", slot=1, open_session=True)
     store.session_started(claim.session or 0, pid=3)
     store.fail(first, 1, Failure("permanent", "no", 65), end_session=SessionEnd(claim.session or 0, "exited", 65))
     second = add(store, "parent")
@@ -201,7 +236,7 @@ def test_a_row_from_nowhere_is_found(original: Path, tmp_path: Path) -> None:
     shutil.copytree(original, copy)
     forge(copy, "INSERT INTO task (id, queue, state, payload, correlation, available_ms) SELECT 5, 1, 'ready', 1, "
                 "correlation, 1 FROM task LIMIT 1")  # fmt: skip
-    forge(copy, "INSERT INTO session (id, agent, slot, nonce, boot_id) VALUES (5, 1, 1, 'n', 'b')")
+    forge(copy, "INSERT INTO session (id, agent, slot, nonce) VALUES (5, 1, 1, 'n')")
     faults = verify(str(copy)).faults
     assert any("task 000" in fault for fault in faults) and any("session" in fault for fault in faults)
 

@@ -71,13 +71,16 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> object:
     add(store)
 
     def plan(sql: str) -> str:
-        values = (1,) * (sql.count("?") if "?1" not in sql else 2)
+        values = (1,) * (sql.count("?") if "?1" not in sql else max(map(int, re.findall(r"\?(\d)", sql))))
         rows = store.driver.conn.rows("EXPLAIN QUERY PLAN " + sql, values)  # type: ignore[attr-defined]
         return "; ".join(row[3] for row in rows)
 
     return plan
 
 
+#: who is of a trace: the task that began it, by the id in its first half, and all others by their index
+TRACE = """SELECT id FROM task WHERE id = ? AND correlation = ?
+UNION ALL SELECT id FROM task WHERE correlation = ? AND hex(substr(correlation, 1, 8)) <> printf('%016X', id)"""
 TASK, READ, VERIFY = sqltext.load("task"), load_sql(), verify_sql()
 #: (statement, what its plan must say)
 HOT = [
@@ -96,6 +99,9 @@ HOT = [
     (READ["newest_of_kind"], "USING COVERING INDEX event_rare (kind=?)"),
     (READ["cost_since"], "USING COVERING INDEX attempt_cost (ended_ms>?)"),
     (READ["sessions"], "session_instance (agent=? AND slot=?)"),
+    (READ["task_sessions"], "CO-ROUTINE s; SCAN session"),
+    (TRACE, "task USING INTEGER PRIMARY KEY (rowid=?)"),
+    (TRACE, "COVERING INDEX task_correlation (correlation=?)"),
     (READ["done_by_slot"], "SEARCH attempt USING PRIMARY KEY (task>?)"),
     (READ["events"], "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)"),
     (VERIFY["lines"], "USING INDEX event_task (task>? AND task<?)"),

@@ -98,7 +98,7 @@ def test_pruning_removes_texts_and_output_files(tmp_path: Path) -> None:
     clock = SetClock()
     with new_store(tmp_path, clock) as store:
         task = add(store, "work", '"secret payload"')
-        (claim,) = store.claim(["work"], agent="ann", slot=1, open_session="n")
+        (claim,) = store.claim(["work"], agent="ann", slot=1, open_session=True)
         assert claim.session is not None
         from agentctl_store.store import sessions_folder
 

@@ -138,7 +138,7 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
     "RetryPolicy": (count, real, count, count),
     "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(count)),
     "Usage": (count, count, count),
-    "NewSession": (number, name, slot, words),
+    "NewSession": (number, name, slot, maybe(words)),
     "SessionEnd": (
         number, word(("exited", "killed", "stopped", "lost", "never_started")), maybe(whole()), maybe(whole()),
         maybe(long_text),

@@ -89,7 +89,7 @@ class NewSession:
     id: int
     agent: str
     slot: int
-    nonce: str
+    nonce: str | None = None  #: None for a task's: it follows from the ids (agentctl_store/ids.py)
 
 
 @record
@@ -100,7 +100,6 @@ class Session:
     agent: str
     slot: int
     nonce: str
-    boot_id: str
     opened_ms: int
     task: int | None = None
     attempt: int | None = None

@@ -17,6 +17,7 @@ VOLATILE: dict[str, str] = {
     "task.lease_until_boot_ms": "a heartbeat is no event: one per second and attempt would be most of the history",
     "attempt.progress": "told by heartbeats",
     "attempt.input_tokens, output_tokens, cost_microusd of an open attempt": "told by heartbeats; final ones count",
+    "session.pid, started_ms of a task's open session": "noted while it runs; its end tells them if it ended badly",
     "instance.session, restarts, next_start_ms, memo": "the supervisor's notes between two changes of health",
     "meta": "the clocks as last seen, and where the history begins",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..jsontext import dumps
-from .tasks import told
+from .tasks import exit_of, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .tasks import Line, Row
 
 _SESSION_DEFAULTS: Row = dict.fromkeys(
-    ("task", "attempt", "pid", "started_ms", "ended_ms", "outcome", "exit_code", "signal", "detail")
+    ("nonce", "task", "attempt", "pid", "started_ms", "ended_ms", "outcome", "exit_code", "signal", "detail")
 )
 
 
@@ -144,22 +144,24 @@ class SessionFold:
         return ended
 
     def apply(self, line: Line) -> Row | None:
-        """Apply one event; return the session if this one ended it."""
+        """Apply one event that names a session; return the session if this one ended it."""
         _, at, kind, task, attempt, actor, session, _, data, _ = line
-        if kind == _OPENED:
-            said = told(data)
+        if kind == _OPENED or (kind == _CLAIMED and told(data).get("opens", session >> 20 == at)):
+            agent, _, slot = actor.partition("/")
+            nonce = told(data)["nonce"] if kind == _OPENED else None
             self.open[session] = _SESSION_DEFAULTS | {
-                "id": session, "agent": actor.partition("/")[0], "slot": said["slot"], "nonce": said["nonce"],
-                "boot_id": said["boot"], "task": task, "attempt": attempt,
+                "id": session, "agent": agent, "slot": int(slot), "nonce": nonce, "task": task, "attempt": attempt,
             }  # fmt: skip
-        elif kind in (_STARTED, _ENDED) and session in self.open:
+        elif kind == _STARTED and session in self.open:
+            self.open[session].update(pid=told(data)["pid"], started_ms=at)
+        elif (kind == _ENDED or kind in _WITH_TASK) and session in self.open:
             said = told(data)
-            if kind == _STARTED:
-                self.open[session].update(pid=said["pid"], started_ms=at)
-                return None
+            how = said if kind == _ENDED else {"exit": exit_of(session, said), **said.get("session", {})}
             row = self.open.pop(session)
-            row.update(ended_ms=at, outcome=said["outcome"], exit_code=said.get("exit"))
-            row.update(signal=said.get("signal"), detail=said.get("detail"))
+            row.update(ended_ms=at, outcome=how.get("outcome"), exit_code=how.get("exit"))
+            row.update(signal=how.get("signal"), detail=how.get("detail"))
+            if row["task"] is not None:
+                row.update(pid=how.get("pid"), started_ms=how.get("started"))
             return row
         return None
 
@@ -174,4 +176,9 @@ def _without(row: Row, *names: str) -> dict[str, Any]:
 
 
 _OPENED, _STARTED, _ENDED = KINDS["session.opened"], KINDS["session.started"], KINDS["session.ended"]
+_CLAIMED = KINDS["task.claimed"]
+#: kinds that end a session with its attempt when they name one
+_WITH_TASK = frozenset(
+    KINDS[f"task.{how}"] for how in ("completed", "retried", "released", "cancelled", "buried")
+)  # fmt: skip
 FLEET_KINDS = tuple(_STEPS)

@@ -43,6 +43,12 @@ def told(data: str | None) -> Row:
     return {} if data is None else loads(data, "event", MAX_DATA)
 
 
+def exit_of(session: int | None, said: Row) -> int | None:
+    """Return the exit code an attempt's end tells; of a session that ended with it, 0 goes without saying."""
+    code: int | None = said.get("exit", None if session is None else 0)
+    return code
+
+
 class TaskFold:
     """One task, its attempts and its parents.
 
@@ -111,11 +117,12 @@ class TaskFold:
             return
         used = said.get("usage", (None, None, None))
         attempt.update(ended_ms=line[1], outcome=outcome, error_class=error_class, error=error)
-        attempt.update(exit_code=said.get("exit"), input_tokens=used[0], output_tokens=used[1], cost_microusd=used[2])
+        attempt.update(exit_code=exit_of(line[6], said))
+        attempt.update(input_tokens=used[0], output_tokens=used[1], cost_microusd=used[2])
 
     # --- one step per kind of event ---------------------------------------------------------------------------
     def _added(self, line: Line) -> None:
-        seq, at, _, number, _, _, _, body, data, correlation = line
+        seq, at, _, number, queue, _, _, body, data, correlation = line
         said = told(data)
         waiting = said.get("open", 0)
         ended = set(said.get("ended", ()))
@@ -123,10 +130,10 @@ class TaskFold:
         self.based = seq
         self.task = _TASK_DEFAULTS | {
             "id": number,
-            "queue": said["queue"],
+            "queue": queue,
             "state": "blocked" if waiting else "scheduled" if "run_at" in said else "ready",
             "payload": body,
-            "correlation": correlation,
+            "correlation": correlation if len(correlation) == 16 else number.to_bytes(8, "big") + correlation,
             "priority": said.get("priority", 0),
             "available_ms": said.get("run_at", at),
             "key": said.get("key"),

@@ -55,12 +55,13 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
     for parent, parent_state in parents:
         tx.execute(sql["insert_edge"], (parent, number, 1 if parent_state in FINAL else None))
     if parents or task.key or task.priority or fallback or available > now or values[9:] != _PLAIN:
-        told = _told(task, queue, available if available > now else None, fallback, still_open, parents)
+        told = _told(task, available if available > now else None, fallback, still_open, parents)
     else:
-        told = f'{{"queue":{queue}}}'
-    tx.event(
-        _ADDED, number, None, actor, told, body=body, body_digest=body_digest, correlation=correlation
-    )  # fmt: skip
+        told = None
+    # A trace that begins here has this id as its first half. And nothing was tried yet: the attempt's column has room
+    # for the queue.
+    trace = correlation[8:] if correlation[:8] == number.to_bytes(8, "big") else correlation
+    tx.event(_ADDED, number, queue, actor, told, body=body, body_digest=body_digest, correlation=trace)
     if failed and fallback != "run":
         from .ending import end_child_alone
 
@@ -70,7 +71,6 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
 
 def _told(
     task: NewTask,
-    queue: int,
     run_at: int | None,
     fallback: str | None,
     still_open: int,
@@ -78,7 +78,6 @@ def _told(
 ) -> str:
     """Return what the history must know of a new task beside its payload and correlation id, as JSON text."""
     told: dict[str, Any] = {
-        "queue": queue,
         "priority": task.priority or None,
         "run_at": run_at,
         "key": task.key,

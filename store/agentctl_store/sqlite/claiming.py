@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _CLAIMED, _OPENED = KINDS["task.claimed"], KINDS["session.opened"]
 ATTEND_AT_ONCE = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest
 PROMOTE_AT_ONCE = 64  #: due tasks of a queue made ready per claim; the next claim goes on
+_OPEN = "INSERT INTO session (id, agent, slot, nonce, task, attempt) VALUES (?, ?, ?, ?, ?, ?)"
+# A claim opens the session it names if that began in its own millisecond (replay/fleet.py): saying so would cost each
+# of a million tasks its bytes. Where that would mislead, the event says how it is.
+_OPENS = ('{"opens":0}', '{"opens":1}')
 
 
 def claim(
@@ -52,9 +56,13 @@ def claim(
         holder = tx.number("agent", agent)
         if open_session is not None:
             session = open_session.id
-        won.append(_take(tx, conn.sql, best[2], best[1], agent, holder, slot, session, actor, lease_ms))
+        opens = open_session is not None
+        told = None
+        if session is not None and opens != (session >> 20 == tx.now.wall_ms):
+            told = _OPENS[opens]
+        won.append(_take(tx, conn.sql, best[2], best[1], agent, holder, slot, session, actor, lease_ms, told))
         if open_session is not None:
-            _open(tx, open_session, holder, best[2], won[-1].n)
+            tx.execute(_OPEN, (session, holder, open_session.slot, None, best[2], won[-1].n))
         if len(won) >= limit:
             return won
         looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
@@ -84,24 +92,17 @@ def _take(
     session: int | None,
     actor: str,
     lease_ms: int,
+    told: str | None,
 ) -> Claim:
     until = tx.now.boot_ms + lease_ms
     row = tx.execute(sql["claim"], (until, task)).fetchone()
     n = row[5]
     tx.execute(sql["insert_attempt"], (task, n, holder, slot, session, tx.now.wall_ms))
-    tx.event(_CLAIMED, task, n, actor, session=session)
+    tx.event(_CLAIMED, task, n, actor, told, session=session)
     return Claim(task_from((task, queue, *row, None, None, None, until, agent, session)), n, until, session)
-
-
-def _open(tx: Transaction, new: NewSession, holder: int, task: int | None, n: int | None) -> None:
-    tx.execute(
-        "INSERT INTO session (id, agent, slot, nonce, boot_id, task, attempt) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (new.id, holder, new.slot, new.nonce, tx.now.boot_id, task, n),
-    )
-    data = f'{{"slot":{new.slot},"nonce":"{new.nonce}","boot":"{tx.now.boot_id}"}}'
-    tx.event(_OPENED, task, n, f"{new.agent}/{new.slot}", data, session=new.id)
 
 
 def open_session(tx: Transaction, new: NewSession) -> None:
     """Write the intent to start a session without a task."""
-    _open(tx, new, tx.number("agent", new.agent), None, None)
+    tx.execute(_OPEN, (new.id, tx.number("agent", new.agent), new.slot, new.nonce, None, None))
+    tx.event(_OPENED, None, None, f"{new.agent}/{new.slot}", f'{{"nonce":"{new.nonce}"}}', session=new.id)

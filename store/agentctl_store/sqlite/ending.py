@@ -24,6 +24,12 @@ _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
 _UNBLOCKED, _DEFERRED = KINDS["task.unblocked"], KINDS["task.deferred"]
 _SESSION_ENDED = KINDS["session.ended"]
 FREED_NAMED = 100
+# Which process it was is kept of a task's session that ended badly: of a million good ones nobody asks.
+_CLOSE = """UPDATE session SET ended_ms = ?1, outcome = ?2, exit_code = ?3, signal = ?4, detail = ?5,
+    pid = CASE WHEN task IS NULL OR NOT ?6 THEN pid END,
+    started_ms = CASE WHEN task IS NULL OR NOT ?6 THEN started_ms END
+WHERE id = ?7 AND ended_ms IS NULL AND (?8 IS NULL OR (task = ?8 AND attempt = ?9))
+RETURNING task, attempt, pid, started_ms"""
 
 
 def _said_before(tx: Transaction, held: Held, end_session: SessionEnd | None) -> Ended:
@@ -55,10 +61,9 @@ def complete(
         raise held.stale("complete")
     used = _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
     told: dict[str, Any] = {}
-    _tell(told, used, exit_code)
-    tx.event(_COMPLETED, task, n, None, dumps(told) if told else None, body=number, body_digest=body)
-    if end_session is not None:
-        write_session_end(tx, end_session)
+    session = _tell(tx, told, task, n, used, exit_code, end_session)
+    data = dumps(told) if told else None
+    tx.event(_COMPLETED, task, n, None, data, session=session, body=number, body_digest=body)
     return Ended("done", freed=tuple(settle_children(tx, sql, task, "done")) if row[0] else ())
 
 
@@ -81,10 +86,7 @@ def fail(
     if held.cancel_asked:
         return _cancelled(tx, sql, held, usage, failure.exit_code, end_session)
     used = _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code)
-    ended = after_failure(tx, sql, held, failure, jitter, used)
-    if end_session is not None:
-        write_session_end(tx, end_session)
-    return ended
+    return after_failure(tx, sql, held, failure, jitter, used, end_session)
 
 
 def after_failure(
@@ -94,16 +96,17 @@ def after_failure(
     failure: Failure,
     jitter: float,
     used: Used,
+    end_session: SessionEnd | None,
 ) -> Ended:
     """Write what `judge` decides."""
     from ..domain.retry import judge
 
     verdict = judge(failure, held.policy(), held.burnt, held.throttled, jitter)
     told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
-    _tell(told, used, failure.exit_code)
+    session = _tell(tx, told, held.task, held.n, used, failure.exit_code, end_session)
     if verdict.dead is not None:
         told["reason"] = verdict.dead
-        return bury(tx, sql, held.task, held.n, told)
+        return bury(tx, sql, held.task, held.n, told, session)
     run_at = tx.now.wall_ms + verdict.delay_ms
     told["run_at"] = run_at
     throttled = int(failure.kind == "throttled")
@@ -118,17 +121,21 @@ def after_failure(
         held.n,
     )
     tx.execute(sql["retry"], values)
-    tx.event(_RETRIED, held.task, held.n, None, dumps(told))
+    tx.event(_RETRIED, held.task, held.n, None, dumps(told), session=session)
     return Ended("scheduled", run_at, failure.kind)
 
 
-def bury(tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any]) -> Ended:
+def bury(
+    tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any], session: int | None = None
+) -> Ended:
     """Make a task a dead letter; `told` carries reason, class, error, burns and the state it was in if not active."""
-    _bury_alone(tx, sql, task, n, told)
+    _bury_alone(tx, sql, task, n, told, session)
     return Ended("dead", None, told["reason"], tuple(settle_children(tx, sql, task, "dead")))
 
 
-def _bury_alone(tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any]) -> None:
+def _bury_alone(
+    tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any], session: int | None = None
+) -> None:
     values = (
         tx.now.wall_ms,
         told.get("burns", 0),
@@ -140,7 +147,7 @@ def _bury_alone(tx: Transaction, sql: dict[str, str], task: int, n: int | None, 
     tx.execute(sql["bury"], values)
     if told.get("from") == "blocked":
         tx.execute(sql["end_edges"], (task,))
-    tx.event(_BURIED, task, n, None, dumps(told))
+    tx.event(_BURIED, task, n, None, dumps(told), session=session)
 
 
 def release(
@@ -156,10 +163,9 @@ def release(
         return _cancelled(tx, sql, held, None, None, end_session)
     tx.execute(sql["release"], (reason, task, n))
     told: dict[str, Any] = {"reason": reason}
-    _tell(told, _end_attempt(tx, sql, task, n, "released", None, None, None), None)
-    tx.event(_RELEASED, task, n, None, dumps(told))
-    if end_session is not None:
-        write_session_end(tx, end_session)
+    used = _end_attempt(tx, sql, task, n, "released", None, None, None)
+    session = _tell(tx, told, task, n, used, None, end_session)
+    tx.event(_RELEASED, task, n, None, dumps(told), session=session)
     return Ended("ready", None, reason)
 
 
@@ -189,11 +195,10 @@ def _cancelled(
     end_session: SessionEnd | None,
 ) -> Ended:
     told: dict[str, Any] = {}
-    _tell(told, _end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code), exit_code)
+    used = _end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code)
+    session = _tell(tx, told, held.task, held.n, used, exit_code, end_session)
     (reason,) = tx.execute("SELECT reason FROM task WHERE id = ?", (held.task,)).fetchone()
-    if end_session is not None:
-        write_session_end(tx, end_session)
-    return cancel_now(tx, sql, held.task, held.n, reason or "cancelled", None, told)
+    return cancel_now(tx, sql, held.task, held.n, reason or "cancelled", None, told, session)
 
 
 def cancel_now(
@@ -204,9 +209,10 @@ def cancel_now(
     reason: str,
     actor: str | None,
     told: dict[str, Any],
+    session: int | None = None,
 ) -> Ended:
     """End a task as cancelled; `told` carries how its attempt ended, or the state it was in if not active."""
-    _cancel_alone(tx, sql, task, n, reason, actor, told)
+    _cancel_alone(tx, sql, task, n, reason, actor, told, session)
     return Ended("cancelled", None, reason, tuple(settle_children(tx, sql, task, "cancelled")))
 
 
@@ -218,11 +224,12 @@ def _cancel_alone(
     reason: str,
     actor: str | None,
     told: dict[str, Any],
+    session: int | None = None,
 ) -> None:
     tx.execute(sql["cancel"], (tx.now.wall_ms, reason, task))
     if told.get("from") == "blocked":
         tx.execute(sql["end_edges"], (task,))
-    tx.event(_CANCELLED, task, n, actor, dumps({"reason": reason, **told}))
+    tx.event(_CANCELLED, task, n, actor, dumps({"reason": reason, **told}), session=session)
 
 
 def settle_children(tx: Transaction, sql: dict[str, str], parent: int, state: State) -> list[int]:
@@ -272,16 +279,27 @@ def end_child_alone(
 
 def write_session_end(tx: Transaction, end: SessionEnd) -> None:
     """Close a session's row once; a second time changes nothing."""
-    closed = tx.execute(
-        "UPDATE session SET ended_ms = ?, outcome = ?, exit_code = ?, signal = ?, detail = ? "
-        "WHERE id = ? AND ended_ms IS NULL RETURNING task, attempt",
-        (tx.now.wall_ms, end.outcome, end.exit_code, end.signal, end.detail, end.id),
-    ).fetchone()
+    closed = tx.execute(_CLOSE, (*_closing(tx, end), None, None)).fetchone()
     if closed is not None:
-        told: dict[str, Any] = {"outcome": end.outcome, "exit": end.exit_code, "signal": end.signal}
-        told["detail"] = end.detail
-        data = dumps({name: value for name, value in told.items() if value is not None})
-        tx.event(_SESSION_ENDED, closed[0], closed[1], None, data, session=end.id)
+        told = _end_told(end, None, closed)
+        tx.event(_SESSION_ENDED, closed[0], closed[1], None, dumps(told) if told else None, session=end.id)
+
+
+def _closing(tx: Transaction, end: SessionEnd) -> tuple[Any, ...]:
+    outcome = None if end.outcome == "exited" else end.outcome
+    plain = end.exit_code == 0 and outcome is None and end.signal is None and end.detail is None
+    return tx.now.wall_ms, outcome, end.exit_code, end.signal, end.detail, plain, end.id
+
+
+def _end_told(end: SessionEnd, exit_code: int | None, closed: Any) -> dict[str, Any]:
+    """Return what is to be told of a session's end, beside the exit code its event tells already."""
+    task, _, pid, started_ms = closed
+    told = {
+        "outcome": None if end.outcome == "exited" else end.outcome, "signal": end.signal, "detail": end.detail,
+        "pid": None if task is None else pid, "started": None if task is None else started_ms,
+    }  # fmt: skip
+    told = {name: value for name, value in told.items() if value is not None}
+    return told if end.exit_code == exit_code else {"exit": end.exit_code, **told}
 
 
 def _end_attempt(
@@ -301,11 +319,36 @@ def _end_attempt(
     return row
 
 
-def _tell(told: dict[str, Any], used: Used, exit_code: int | None) -> None:
+def _tell(
+    tx: Transaction,
+    told: dict[str, Any],
+    task: int,
+    n: int,
+    used: Used,
+    exit_code: int | None,
+    end_session: SessionEnd | None,
+) -> int | None:
+    """Tell what an attempt used and how it ended; return the session that ends with it, for the same event.
+
+    Of a session that ends with its attempt an exit code of 0 goes without saying.
+    """
     if used != (None, None, None):
         told["usage"] = list(used)
-    if exit_code is not None:
+    closed = None
+    if end_session is not None:
+        closed = tx.execute(_CLOSE, (*_closing(tx, end_session), task, n)).fetchone()
+        if closed is None:
+            write_session_end(tx, end_session)  # a session that this attempt was not opened with
+    if closed is None or end_session is None:
+        if exit_code is not None:
+            told["exit"] = exit_code
+        return None
+    if exit_code != 0:
         told["exit"] = exit_code
+    ended = _end_told(end_session, exit_code, closed)
+    if ended:
+        told["session"] = ended
+    return end_session.id
 
 
 def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float) -> Ended:
@@ -317,7 +360,7 @@ def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float)
     if held.cancel_asked:
         return _cancelled(tx, sql, held, None, None, None)
     used = _end_attempt(tx, sql, task, n, "failed", failure, None, None)
-    return after_failure(tx, sql, held, failure, jitter, used)
+    return after_failure(tx, sql, held, failure, jitter, used, None)
 
 
 def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[str, Any]:
@@ -328,5 +371,5 @@ def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[st
     told: dict[str, Any] = {}
     from ..domain.retry import LATE
 
-    _tell(told, _end_attempt(tx, sql, task, n, "failed", LATE, None, None), None)
+    _tell(tx, told, task, n, _end_attempt(tx, sql, task, n, "failed", LATE, None, None), None, None)
     return told

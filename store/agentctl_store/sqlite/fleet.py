@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..domain.agent import Agent, Instance, Session
 from ..domain.event import KINDS
 from ..errors import NotFound
+from ..ids import session_nonce
 from ..jsontext import dumps, loads
 
 TYPE_CHECKING = False
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
 _AGENT = """SELECT name, mode, queues, instances, scale, desired, restart_seq, reset_seq, declared, since_ms
 FROM agent"""
-_INSTANCE = """SELECT a.name, i.slot, i.phase, i.health, i.reason, i.session, i.restarts, i.latched, i.next_start_ms,
-    i.memo, i.since_ms FROM instance i JOIN agent a ON a.id = i.agent"""
-_SESSION = """SELECT s.id, a.name, s.slot, s.nonce, s.boot_id, s.task, s.attempt, s.pid, s.started_ms, s.ended_ms,
-    s.outcome, s.exit_code, s.signal, s.detail FROM session s JOIN agent a ON a.id = s.agent"""
+_INSTANCE = """SELECT a.name, i.slot,
+    CASE WHEN i.phase = 'idle' AND i.session IS NOT NULL THEN 'busy' ELSE i.phase END, i.health, i.reason, i.session,
+    i.restarts, i.latched, i.next_start_ms, i.memo, i.since_ms FROM instance i JOIN agent a ON a.id = i.agent"""
+_SESSION = """SELECT s.id, a.name, s.slot, coalesce(s.nonce, lower(hex(t.correlation))), s.task, s.attempt, s.pid,
+    s.started_ms, s.ended_ms, CASE WHEN s.ended_ms IS NOT NULL THEN coalesce(s.outcome, 'exited') END, s.exit_code,
+    s.signal, s.detail FROM session s JOIN agent a ON a.id = s.agent LEFT JOIN task t ON t.id = s.task"""
 
 
 def pause_queue(tx: Transaction, queue: str, reason: str, actor: str) -> bool:
@@ -128,7 +131,11 @@ def agents(conn: Connection) -> list[Agent]:
 
 
 def save_instances(tx: Transaction, changed: Sequence[Instance]) -> None:
-    """Write instances; an event for each whose phase, health, reason or latch is new."""
+    """Write instances; an event for each whose phase, health, reason or latch is new.
+
+    That an idle one takes a task and gives it back is no event: the task's own say it. Its row stays idle and names the
+    session, which is how readers know it for busy.
+    """
     for instance in changed:
         number = tx.number("agent", instance.agent)
         before = tx.execute(
@@ -136,6 +143,8 @@ def save_instances(tx: Transaction, changed: Sequence[Instance]) -> None:
             (number, instance.slot),
         ).fetchone()
         seen = (instance.phase, instance.health, instance.reason, int(instance.latched))
+        if seen[0] == "busy" and before is not None and tuple(before[:4]) == ("idle", *seen[1:]) and instance.session:
+            seen = ("idle", *seen[1:])
         fresh = before is None or tuple(before[:4]) != seen
         since = tx.now.wall_ms if fresh else before[4]
         tx.execute(
@@ -177,16 +186,22 @@ def instances(conn: Connection) -> list[Instance]:
 
 
 def session_started(tx: Transaction, session: int, pid: int) -> None:
-    """Note the process of a session."""
+    """Note the process of a session. Of a task's it is no event: its end tells, if anybody will ask (end_session)."""
     row = tx.execute(
-        "UPDATE session SET pid = ?, started_ms = ? WHERE id = ? AND started_ms IS NULL RETURNING task, attempt",
+        "UPDATE session SET pid = ?, started_ms = ? "
+        "WHERE id = ? AND started_ms IS NULL AND ended_ms IS NULL RETURNING task",
         (pid, tx.now.wall_ms, session),
     ).fetchone()
-    if row is not None:
-        tx.event(KINDS["session.started"], row[0], row[1], data=dumps({"pid": pid}), session=session)
+    if row is not None and row[0] is None:
+        tx.event(KINDS["session.started"], data=dumps({"pid": pid}), session=session)
 
 
 def sessions(conn: Connection, where: str, values: tuple[Any, ...]) -> list[Session]:
     """Return sessions by a condition of ours."""
     rows = conn.rows(f"{_SESSION} WHERE {where} ORDER BY s.id", values)
-    return [Session(row[0], row[1], row[2], row[3], row[4], row[0] >> 20, *row[5:]) for row in rows]
+    found = []
+    for row in rows:
+        nonce = row[3] if row[4] is None else session_nonce(row[0], row[3])
+        columns: list[Any] = [*row[:3], nonce, row[0] >> 20, *row[4:]]
+        found.append(Session(*columns))
+    return found

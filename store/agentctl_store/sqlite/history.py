@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
+_ADDED = KINDS["task.added"]
 EVENT = """SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.data, e.hash, e.session, e.body,
-    lower(hex(e.correlation)) FROM event e LEFT JOIN actor a ON a.id = e.actor"""
+    CASE length(e.correlation) WHEN 8 THEN printf('%016x', e.task) ELSE '' END || lower(hex(e.correlation))
+    FROM event e LEFT JOIN actor a ON a.id = e.actor"""
 
 
 def events(
@@ -42,9 +44,17 @@ def events(
     return [event_from(row) for row in rows]
 
 
+def tried(kind: int, attempt: int | None, data: str | None) -> tuple[int | None, str | None]:
+    """Return an event's attempt and data as they are shown: what adds a task keeps its queue where attempts go."""
+    if kind != _ADDED or attempt is None:
+        return attempt, data
+    return None, f'{{"queue":{attempt}' + (f",{data[1:]}" if data else "}")
+
+
 def event_from(row: Any) -> Event:
     """Make an Event of a row of EVENT."""
     values: list[Any] = list(row)
     values[2] = NAMES.get(row[2], str(row[2]))
+    values[4], values[6] = tried(row[2], row[4], row[6])
     values[10] = row[10] or None  # hex() makes '' of NULL
     return Event(*values)

@@ -26,6 +26,7 @@ from ..read.models import (
 from ..read.presence import supervisor_row
 from ..read.vitals import written_ns
 from . import sqltext
+from .history import tried
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
 from .readfile import ReadFile
 from .slots import Slots
@@ -41,6 +42,7 @@ ERROR_LINE = 200  #: characters of an error in a list
 TITLE = 200  #: characters of a title
 ORDERS_KEPT = 8  #: orders of the dead letters kept between calls
 DETAILS_AT_ONCE = 500
+LOOK_BACK = 4_000  #: newest sessions looked through for a slot's: twice as many as have a folder
 FEW = 8  #: one task in so many is few
 _DEAD_MOVES = tuple(KINDS[kind] for kind in ("task.buried", "task.requeued", "task.discarded", "task.pruned"))
 
@@ -48,8 +50,11 @@ _DEAD_MOVES = tuple(KINDS[kind] for kind in ("task.buried", "task.requeued", "ta
 def load_sql() -> dict[str, str]:
     """Return the blocks of read.sql with their shared parts put in."""
     blocks = sqltext.load("read")
-    title = blocks.pop("title")
-    return {name: text.replace("@title", title).replace("@bucket", str(BUCKET_MS)) for name, text in blocks.items()}
+    parts = {"@title": blocks.pop("title"), "@session": blocks.pop("session")}
+    parts |= {"@bucket": str(BUCKET_MS), "@look_back": str(LOOK_BACK)}
+    for name, part in parts.items():
+        blocks = {block: text.replace(name, part) for block, text in blocks.items()}
+    return blocks
 
 
 class SqliteReader:
@@ -106,7 +111,10 @@ class SqliteReader:
         kinds = ("supervisor.started", "supervisor.stopped", "instance.changed", "session.ended")
         seqs = [self.file.rows(self.sql["newest_of_kind"], (KINDS[kind],))[0][0] for kind in kinds]
         newest = max((seq for seq in seqs if seq), default=None)
-        return None if newest is None else int(self.file.rows(self.sql["event_at"], (newest,))[0][0])
+        if newest is None:
+            return None
+        # Tasks that go well are no event of the supervisor's own; the vitals it writes all the time.
+        return max(int(self.file.rows(self.sql["event_at"], (newest,))[0][0]), written_ns(self.directory) // 1_000_000)
 
     def instances(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[InstanceRow, ...]:
         sort_key(sort, dict.fromkeys(INSTANCE_SORTS))
@@ -124,7 +132,9 @@ class SqliteReader:
 
     def sessions(self, instance: str, limit: int) -> tuple[SessionRow, ...]:
         agent, slot = check_instance(instance)
-        return tuple(_session_row(row) for row in self.file.rows(self.sql["sessions"], (agent, slot, limit)))
+        found = self.file.rows(self.sql["sessions"], (agent, slot, limit))
+        found += self.file.rows(self.sql["task_sessions"], (agent, slot, limit))
+        return tuple(_session_row(row) for row in sorted(found, reverse=True)[:limit])
 
     def queues(self) -> tuple[QueueRow, ...]:
         with self.file.snapshot():
@@ -283,10 +293,7 @@ class SqliteReader:
                 last = self.file.rows(self.sql["last_event"])[0][0] or 0
                 after = max(last + after, 0)
             rows = self.file.rows(self.sql["events"], (after, limit))
-        return tuple(
-            EventRow(seq, at, NAMES.get(kind, str(kind)), _id(task), attempt, actor, data, _id(session))
-            for seq, at, kind, task, attempt, actor, data, session in rows
-        )
+        return tuple(_event_row(row) for row in rows)
 
 
 def title(text: object) -> str:
@@ -296,6 +303,12 @@ def title(text: object) -> str:
 
 def _id(number: int | None) -> str | None:
     return None if number is None else write_id(number)
+
+
+def _event_row(row: Any) -> EventRow:
+    seq, at, kind, task, attempt, actor, data, session = row
+    attempt, data = tried(kind, attempt, data)
+    return EventRow(seq, at, NAMES.get(kind, str(kind)), _id(task), attempt, actor, data, _id(session))
 
 
 def _session_row(row: Any) -> SessionRow:

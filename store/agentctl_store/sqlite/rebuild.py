@@ -29,7 +29,7 @@ ATTEMPT_COLUMNS = (
     "input_tokens", "output_tokens", "cost_microusd",
 )  # fmt: skip
 SESSION_COLUMNS = (
-    "id", "agent", "slot", "nonce", "boot_id", "task", "attempt", "pid", "started_ms", "ended_ms", "outcome",
+    "id", "agent", "slot", "nonce", "task", "attempt", "pid", "started_ms", "ended_ms", "outcome",
     "exit_code", "signal", "detail",
 )  # fmt: skip
 #: what folding an event raises whose data was tampered with

@@ -109,7 +109,7 @@ class _Check:
             self.missing.discard(session)
             self.open.open.pop(session, None)
             ended[:] = [one for one in ended if one["id"] != session]
-        elif kind >= 60:
+        elif session is not None:
             over = self.open.apply(row[:10])
             if over is not None:
                 ended.append(over)
@@ -129,7 +129,10 @@ class _Check:
                     self.missing.discard(session["id"])
                 continue
             self.sessions += 1
-            self._differs(f"session {write_id(row[0])}", dict(zip(SESSION_COLUMNS, row, strict=False)), session)
+            stands = dict(zip(SESSION_COLUMNS, row, strict=False))
+            if stands["ended_ms"] is None and stands["task"] is not None:
+                stands.update(pid=None, started_ms=None)
+            self._differs(f"session {write_id(row[0])}", stands, session)
 
     def _compare_fleet(self) -> None:
         fleet = self.fleet

@@ -88,7 +88,8 @@ CREATE INDEX task_dead ON task (finished_ms) WHERE state = 'dead';
 CREATE INDEX task_finished ON task (state, queue, finished_ms) WHERE state IN ('done', 'cancelled');
 CREATE INDEX task_deadline ON task (deadline_ms) WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL;
 CREATE UNIQUE INDEX task_key ON task (key) WHERE key IS NOT NULL;
-CREATE INDEX task_correlation ON task (correlation);
+-- Only those that did not begin their trace: the one that did has its id in the first half (agentctl_store/ids.py).
+CREATE INDEX task_correlation ON task (correlation) WHERE hex(substr(correlation, 1, 8)) <> printf('%016X', id);
 CREATE INDEX task_creator ON task (creator) WHERE creator IS NOT NULL;
 
 CREATE TABLE edge (
@@ -132,7 +133,7 @@ CREATE TABLE instance (
     health        TEXT NOT NULL CHECK (
         health IN ('healthy', 'degraded', 'unhealthy', 'starting', 'stopped', 'paused', 'draining')),
     reason        TEXT NOT NULL DEFAULT '',
-    session       INTEGER,
+    session       INTEGER,  -- idle with a session: busy, for as long as one task lasts
     restarts      INTEGER NOT NULL DEFAULT 0,
     latched       INTEGER NOT NULL DEFAULT 0 CHECK (latched IN (0, 1)),
     next_start_ms INTEGER,
@@ -145,21 +146,23 @@ CREATE TABLE session (
     id         INTEGER PRIMARY KEY,
     agent      INTEGER NOT NULL REFERENCES agent,
     slot       INTEGER NOT NULL,
-    nonce      TEXT NOT NULL,
-    boot_id    TEXT NOT NULL,
+    nonce      TEXT,               -- of a task's session it follows from what the history has (agentctl_store/ids.py)
     task       INTEGER,
     attempt    INTEGER,
     pid        INTEGER,
     started_ms INTEGER,
     ended_ms   INTEGER,
-    outcome    TEXT CHECK (outcome IN ('exited', 'killed', 'stopped', 'lost', 'never_started')),
+    outcome    TEXT CHECK (outcome IN ('killed', 'stopped', 'lost', 'never_started')),  -- NULL, once ended: exited
     exit_code  INTEGER,
     signal     INTEGER,
     detail     TEXT,
-    CHECK ((ended_ms IS NULL) = (outcome IS NULL))
+    CHECK (ended_ms IS NOT NULL OR coalesce(outcome, exit_code, signal, detail) IS NULL),
+    CHECK ((task IS NULL) = (attempt IS NULL)),
+    CHECK ((task IS NULL) = (nonce IS NOT NULL))
 ) STRICT;
 CREATE INDEX session_open ON session (agent, slot) WHERE ended_ms IS NULL;
-CREATE INDEX session_instance ON session (agent, slot, id);
+-- Sessions of tasks are as many as attempts and only the newest have a folder: a bounded look back finds those.
+CREATE INDEX session_instance ON session (agent, slot, id) WHERE task IS NULL;
 
 -- The history: append-only and hash-chained (agentctl_store/sqlite/connection.py, link). Numbers have columns of
 -- their own: in `data`, as JSON, they take three times the room, and most of a store is history.
@@ -168,12 +171,12 @@ CREATE TABLE event (
     at_ms       INTEGER NOT NULL,
     kind        INTEGER NOT NULL,
     task        INTEGER,
-    attempt     INTEGER,
+    attempt     INTEGER,           -- of an added task: its queue
     actor       INTEGER REFERENCES actor,
-    session     INTEGER,
+    session     INTEGER,           -- the one that claimed, or that a claim opened and the attempt's end ended
     body        INTEGER,           -- the payload or result this event brought
     data        TEXT,
-    correlation BLOB CHECK (length(correlation) = 16),
+    correlation BLOB CHECK (length(correlation) IN (8, 16)),  -- 8: the half after the id of its own task
     hash        BLOB NOT NULL CHECK (length(hash) = 16)
 ) STRICT;
 CREATE INDEX event_task ON event (task) WHERE task IS NOT NULL;

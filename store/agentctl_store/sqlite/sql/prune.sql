@@ -30,7 +30,7 @@ SELECT id FROM session WHERE task IS NULL
 -- name: session_lines
 SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.session, e.body, e.data, e.correlation
 FROM event e LEFT JOIN actor a ON a.id = e.actor
-WHERE e.task = ? AND e.kind IN (60, 61, 62) AND e.seq > ? AND e.seq <= ? ORDER BY e.seq
+WHERE e.task = ? AND e.session IS NOT NULL AND e.seq > ? AND e.seq <= ? ORDER BY e.seq
 
 -- name: carried_sessions
 SELECT data FROM event WHERE task = ? AND kind = 16 AND data ->> '$.at' = ? AND data IS NOT NULL

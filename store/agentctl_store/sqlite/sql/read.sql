@@ -8,8 +8,14 @@ CASE WHEN octet_length(p.text) > 65536 THEN substr(p.text, 1, 80)
      WHEN p.text LIKE '"%' THEN p.text ->> '$'
      ELSE substr(p.text, 1, 80) END
 
+-- name: session
+s.id, a.name, s.slot, s.pid, s.started_ms, s.ended_ms,
+    CASE WHEN s.ended_ms IS NOT NULL THEN coalesce(s.outcome, 'exited') END, s.exit_code, s.signal, s.detail, s.task
+
 -- name: instances
-SELECT a.name, i.slot, a.mode, a.desired, i.phase, i.health, i.reason, i.since_ms, i.session,
+-- An idle one with a session works (sqlite/fleet.py, save_instances).
+SELECT a.name, i.slot, a.mode, a.desired,
+    CASE WHEN i.phase = 'idle' AND i.session IS NOT NULL THEN 'busy' ELSE i.phase END, i.health, i.reason, i.since_ms, i.session,
     CASE WHEN s.ended_ms IS NULL THEN s.pid END, CASE WHEN s.ended_ms IS NULL THEN s.started_ms END,
     x.task, x.n, q.name, @title, x.claimed_ms, x.progress, i.restarts, i.next_start_ms, i.latched, x.cost_microusd,
     i.agent
@@ -23,9 +29,15 @@ ORDER BY a.name, i.slot, x.task, x.n
 SELECT health, count(*) FROM instance GROUP BY health
 
 -- name: sessions
-SELECT s.id, a.name, s.slot, s.pid, s.started_ms, s.ended_ms, s.outcome, s.exit_code, s.signal, s.detail, s.task
+SELECT @session
 FROM session s JOIN agent a ON a.id = s.agent
-WHERE s.agent = (SELECT id FROM agent WHERE name = ?) AND s.slot = ? ORDER BY s.id DESC LIMIT ?
+WHERE s.agent = (SELECT id FROM agent WHERE name = ?) AND s.slot = ? AND s.task IS NULL ORDER BY s.id DESC LIMIT ?
+
+-- name: task_sessions
+-- These have no index: they are looked for among the newest sessions of all, as many as could still have a folder.
+SELECT @session
+FROM (SELECT * FROM session ORDER BY id DESC LIMIT @look_back) s JOIN agent a ON a.id = s.agent
+WHERE a.name = ? AND s.slot = ? AND s.task IS NOT NULL ORDER BY s.id DESC LIMIT ?
 
 -- name: queues
 SELECT q.id, q.name, q.paused_ms IS NOT NULL,

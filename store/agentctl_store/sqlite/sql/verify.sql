@@ -39,7 +39,7 @@ SELECT DISTINCT task FROM event
 WHERE task IN (SELECT value FROM json_each(?)) AND kind IN (6, 12, 13) AND seq > ? AND seq <= ?
 
 -- name: sessions
-SELECT s.id, a.name, s.slot, s.nonce, s.boot_id, s.task, s.attempt, s.pid, s.started_ms, s.ended_ms, s.outcome,
+SELECT s.id, a.name, s.slot, s.nonce, s.task, s.attempt, s.pid, s.started_ms, s.ended_ms, s.outcome,
     s.exit_code, s.signal, s.detail, t.id
 FROM session s JOIN agent a ON a.id = s.agent LEFT JOIN task t ON t.id = s.task
 WHERE s.id IN (SELECT value FROM json_each(?))
