@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     from ..domain.agent import NewSession
     from .connection import Connection
-    from .transaction import Transaction
+    from .transaction import Group, Transaction
 
 _CLAIMED, _OPENED = KINDS["task.claimed"], KINDS["session.opened"]
 ATTEND_AT_ONCE = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest
+AHEAD = 32  #: ready tasks looked up at once for the claims of one commit
 PROMOTE_AT_ONCE = 64  #: due tasks of a queue made ready per claim; the next claim goes on
 _OPEN = "INSERT INTO session (id, agent, slot, nonce, task, attempt) VALUES (?, ?, ?, ?, ?, ?)"
 # A claim opens the session it names if that began in its own millisecond (replay/fleet.py): saying so would cost each
@@ -36,6 +37,15 @@ def claim(
     limit: int,
 ) -> list[Claim]:
     """Claim up to `limit` tasks of `queues`, the best ranked first, after what time asks for has been done."""
+    if conn.group is not None and limit == 1 and open_session is None:
+        found = _ahead(conn.group, queues)
+        if found is not None:
+            number, name = found
+            actor = agent if slot is None else f"{agent}/{slot}"
+            holder, told = tx.number("agent", agent), _opening(tx, session, False)
+            taken = _take(tx, conn.sql, number, name, agent, holder, slot, session, actor, lease_ms, told)
+            if taken is not None:
+                return [taken]
     looked = _survey(tx, conn, queues)
     if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
         from .sweeping import attend, promote
@@ -56,14 +66,15 @@ def claim(
         holder = tx.number("agent", agent)
         if open_session is not None:
             session = open_session.id
-        opens = open_session is not None
-        told = None
-        if session is not None and opens != (session >> 20 == tx.now.wall_ms):
-            told = _OPENS[opens]
-        won.append(_take(tx, conn.sql, best[2], best[1], agent, holder, slot, session, actor, lease_ms, told))
+        told = _opening(tx, session, open_session is not None)
+        taken = _take(tx, conn.sql, best[2], best[1], agent, holder, slot, session, actor, lease_ms, told)
+        assert taken is not None, "a ready task was found in this transaction"
+        won.append(taken)
         if open_session is not None:
             tx.execute(_OPEN, (session, holder, open_session.slot, None, best[2], won[-1].n))
         if len(won) >= limit:
+            if conn.group is not None and len(queues) == 1:
+                _look_ahead(tx, conn, conn.group, queues, best)
             return won
         looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
 
@@ -74,6 +85,23 @@ def _survey(tx: Transaction, conn: Connection, queues: Sequence[str]) -> list[An
     if block is None:
         block = conn.survey[len(queues)] = conn.sql["survey"].replace("@names", ", ".join("?" * len(queues)))
     return tx.execute(block, (tx.now.wall_ms, tx.now.boot_ms, *queues)).fetchall()  # type: ignore[no-any-return]
+
+
+def _look_ahead(tx: Transaction, conn: Connection, group: Group, queues: Sequence[str], row: Any) -> None:
+    """Look the next ready tasks of one queue up for the claims that follow in this commit, all in one go."""
+    found = tx.execute(conn.sql["ahead"], (row[0], AHEAD)).fetchall()
+    group.ahead[queues[0]] = [(number, row[1]) for (number,) in reversed(found)]
+
+
+def _ahead(group: Group, queues: Sequence[str]) -> tuple[int, str] | None:
+    # What a neighbour in this commit adds, cancels or pauses meanwhile has not been told to anybody: this claim is
+    # as if it had come before. One that is not ready any more is not taken (see _take).
+    line = group.ahead.get(queues[0]) if len(queues) == 1 else None
+    return line.pop() if line else None
+
+
+def _opening(tx: Transaction, session: int | None, opens: bool) -> str | None:
+    return _OPENS[opens] if session is not None and opens != (session >> 20 == tx.now.wall_ms) else None
 
 
 def _next(tx: Transaction, sql: dict[str, str], row: Any) -> Any:
@@ -93,9 +121,11 @@ def _take(
     actor: str,
     lease_ms: int,
     told: str | None,
-) -> Claim:
+) -> Claim | None:
     until = tx.now.boot_ms + lease_ms
     row = tx.execute(sql["claim"], (until, task)).fetchone()
+    if row is None:
+        return None
     n = row[5]
     tx.execute(sql["insert_attempt"], (task, n, holder, slot, session, tx.now.wall_ms))
     tx.event(_CLAIMED, task, n, actor, told, session=session)

@@ -192,7 +192,12 @@ class Group(Transaction):
     once the group has been left without an error.
     """
 
-    __slots__ = ()
+    __slots__ = ("ahead",)
+
+    def __init__(self, conn: Connection, now: Moment) -> None:
+        super().__init__(conn, now)
+        #: ready tasks found for the claims to come, by queue, the best last; sqlite/claiming.py
+        self.ahead: dict[str, list[tuple[int, str]]] = {}
 
     def __enter__(self) -> Group:
         super().__enter__()

@@ -32,6 +32,9 @@ SELECT t.id, t.available_ms - t.priority * 60000 FROM task t
 WHERE t.queue = ? AND t.state = 'ready'
 ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1
 
+-- name: ahead
+SELECT id FROM task WHERE queue = ? AND state = 'ready' ORDER BY available_ms - priority * 60000, id LIMIT ?
+
 -- name: survey
 -- All a claim must know, in one look at the edges of five indexes: of each queue that is not paused, whether a task is
 -- due, and its best ready one; and whether any lease or deadline is over.
