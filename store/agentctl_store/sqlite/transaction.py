@@ -97,6 +97,9 @@ class Transaction:
         conn = self.conn
         at_commit = False
         try:
+            if not conn.db.in_transaction:
+                # SQLite gave it up on the way (disk full, an I/O error): events written now would tell what was undone.
+                raise StoreError("the store gave up the transaction; nothing of it was written", "Try again")
             head = self._write_events() if self.told else None
             at_commit = True
             self.execute("COMMIT")
