@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SOCKET = "wake.sock"
 WAITERS = "waiters"
+MOST_DRAINED = (
+    4_096  #: datagrams taken in at once: whoever sends faster than they are taken must not hold the waiter up
+)
 MOST_WAITERS = 1_024  #: told after one commit; more must rely on their own slow look
 _PATH_LIMIT = 100  #: bytes; sun_path holds 108 on Linux and 104 on macOS
 
@@ -119,7 +122,7 @@ class Waiter:
         """Take in all that has come, so that the next commit wakes again."""
         self._channel.settimeout(0)
         try:
-            while True:
+            for _ in range(MOST_DRAINED):
                 self._channel.recv(16)
         except OSError:
             pass
