@@ -93,7 +93,7 @@ HOT = [
     (TASK["overdue"], "USING INDEX task_deadline (deadline_ms>? AND deadline_ms<?)"),
     (TASK["by_key"], "USING INDEX task_key (key=?)"),
     (TASK["children"], "USING PRIMARY KEY (parent=?)"),
-    (TASK["parents"], "USING COVERING INDEX edge_child (child=?)"),
+    (TASK["parents"], "USING COVERING INDEX edge_child (child=? AND parent>?)"),
     (TASK["held_by_session"], "attempt_open (session=?"),
     (READ["last_event"], "SEARCH event"),
     (READ["moves"], "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)"),

@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     from .transaction import Transaction
 
 _ADDED = KINDS["task.added"]
+MOST_ANSWERED = 16 << 20  #: characters of results that one call answers: ten thousand may name one key
 _PLAIN = (None, None, None, None)  #: no deadline, timeout, retry policy or creator
 
 
 def add(tx: Transaction, sql: dict[str, str], tasks: Sequence[NewTask], actor: str | None) -> list[Added]:
     """Add all of `tasks` in order; later ones may name earlier ones as parents by key."""
-    return [_known(tx, sql, task) or _add(tx, sql, task, actor) for task in tasks]
+    added, answered = [], 0
+    for task in tasks:
+        added.append(_known(tx, sql, task) or _add(tx, sql, task, actor))
+        answered += len(added[-1].result or "")
+        if answered > MOST_ANSWERED:
+            raise BadInput(
+                f"the results of tasks that were added before under these keys are more than {MOST_ANSWERED >> 20} MiB",
+                "Add them in parts",
+            )
+    return added
 
 
 def _known(tx: Transaction, sql: dict[str, str], task: NewTask) -> Added | None:
@@ -110,7 +120,7 @@ def _parents(tx: Transaction, sql: dict[str, str], task: NewTask) -> list[tuple[
     if len(task.after) > MAX_PARENTS:
         raise BadInput(f"a task may wait for at most {MAX_PARENTS:,} others, not {len(task.after):,}")
     found: dict[int, State] = {}
-    for named in task.after:
+    for named in dict.fromkeys(task.after):
         block = "parent" if isinstance(named, int) else "parent_by_key"
         row = tx.execute(sql[block], (named,)).fetchone()
         if row is None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _CLAIMED, _OPENED = KINDS["task.claimed"], KINDS["session.opened"]
 ATTEND_AT_ONCE = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest
 AHEAD = 32  #: ready tasks looked up at once for the claims of one commit
+MOST_CLAIMED = 16 << 20  #: characters of payloads beyond which a claim wins no more tasks, whatever its limit
 PROMOTE_AT_ONCE = 64  #: due tasks of a queue made ready per claim; the next claim goes on
 _OPEN = "INSERT INTO session (id, agent, slot, nonce, task, attempt) VALUES (?, ?, ?, ?, ?, ?)"
 # A claim opens the session it names if that began in its own millisecond (replay/fleet.py): saying so would cost each
@@ -36,7 +37,10 @@ def claim(
     lease_ms: int,
     limit: int,
 ) -> list[Claim]:
-    """Claim up to `limit` tasks of `queues`, the best ranked first, after what time asks for has been done."""
+    """Claim up to `limit` tasks of `queues`, the best ranked first, after what time asks for has been done.
+
+    Fewer, when their payloads are many megabytes: a claimer that wants more asks again.
+    """
     if conn.group is not None and limit == 1 and open_session is None:
         found = _ahead(conn.group, queues)
         if found is not None:
@@ -55,6 +59,7 @@ def claim(
             promote(tx, conn.sql, row[0], PROMOTE_AT_ONCE)
         looked = _survey(tx, conn, queues)
     won: list[Claim] = []
+    much = 0
     actor = agent if slot is None else f"{agent}/{slot}"
     while True:
         best = None
@@ -70,9 +75,10 @@ def claim(
         taken = _take(tx, conn.sql, best[2], best[1], agent, holder, slot, session, actor, lease_ms, told)
         assert taken is not None, "a ready task was found in this transaction"
         won.append(taken)
+        much += len(taken.task.payload)
         if open_session is not None:
             tx.execute(_OPEN, (session, holder, open_session.slot, None, best[2], won[-1].n))
-        if len(won) >= limit:
+        if len(won) >= limit or much >= MOST_CLAIMED:
             if conn.group is not None and len(queues) == 1:
                 _look_ahead(tx, conn, conn.group, queues, best)
             return won

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..domain.task import ParentResult, Turn
-from ..errors import NotFound
+from ..errors import NotFound, StoreError
 from ..ids import write_id
 from ..later import later
 from . import sqltext
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 else:
     rooms = ("adding", "claiming", "clocks", "deciding", "ending", "fleet", "history", "holding", "rows")
     later(globals(), __package__, *rooms, "sweeping", "waiting")
+
+
+PARENTS_AT_ONCE = 16  #: read in one go where what they left is limited: each may hold 2 MiB
 
 
 class SqliteDriver:
@@ -162,8 +165,21 @@ class SqliteDriver:
     def unfinished(self, queues: Sequence[str]) -> bool:
         return any(self.conn.rows(self.sql["unfinished"], (queue,))[0][0] for queue in queues)
 
-    def parents(self, task: int) -> list[ParentResult]:
-        return [ParentResult(*row) for row in self.conn.rows(self.sql["parents"], (task,))]
+    def parents(self, task: int, most: int | None = None) -> list[ParentResult]:
+        """See Driver.parents. StoreError when they left more than `most` characters, before all are read."""
+        found: list[ParentResult] = []
+        limit, left = (-1, 0) if most is None else (PARENTS_AT_ONCE, most)
+        while True:
+            page = self.conn.rows(self.sql["parents"], (task, found[-1].task if found else -1, limit))
+            found += [ParentResult(*row) for row in page]
+            if len(page) < limit or limit < 0:
+                return found
+            left -= sum(len(row[3]) + len(row[4] or "") for row in page)
+            if left < 0:
+                raise StoreError(
+                    f"what the tasks left that {write_id(task)} waited for is more than {most or 0:,} characters",
+                    "Have fewer parents, or let them leave the names of files",
+                )
 
     # --- queues -----------------------------------------------------------------------------------------------
     def pause_queue(self, queue: str, *, reason: str, actor: str, now: Moment) -> bool:

@@ -195,7 +195,7 @@ FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? ORDER BY x.n
 SELECT t.id, q.name, t.state, p.text, r.text, t.reason, t.error
 FROM edge e JOIN task t ON t.id = e.parent JOIN queue q ON q.id = t.queue
 JOIN body p ON p.id = t.payload LEFT JOIN body r ON r.id = t.result
-WHERE e.child = ? ORDER BY e.parent
+WHERE e.child = ? AND e.parent > ? ORDER BY e.parent LIMIT ?
 
 -- name: held_by_session
 SELECT x.task, x.n FROM attempt x JOIN task t ON t.id = x.task AND t.attempts = x.n AND t.state = 'active'
