@@ -125,19 +125,22 @@ def real(value: Any) -> Any:
     return value
 
 
+MOST = 10**15  #: of anything that is counted or added up: sums of many still fit 64 bits
+LATEST_MS = 10**15  #: of a moment; it is reckoned with, and a number beyond 64 bits would be a real one
 number, count, slot, fence = whole(0), whole(0), whole(1, 9_999), whole(1, 1 << 31)
+amount, moment = whole(0, MOST), whole(0, LATEST_MS)
 words, long_text = text(MAX_WORDS), text(2 * MAX_TEXT)
 names, kinds = many(name, 1_000), many(words, 64)
 
 _FIELDS: dict[str, tuple[Shape, ...]] = {
     "NewTask": (
         number, name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(key), many(parent, MAX_BATCH),
-        word(("fail", "run", "cancel")), maybe(count), maybe(count), maybe(whole(1)), maybe(a("RetryPolicy")),
-        maybe(number),
+        word(("fail", "run", "cancel")), maybe(moment), maybe(moment), maybe(whole(1, LATEST_MS)),
+        maybe(a("RetryPolicy")), maybe(number),
     ),
     "RetryPolicy": (count, real, count, count),
-    "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(count)),
-    "Usage": (count, count, count),
+    "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment)),
+    "Usage": (amount, amount, amount),
     "NewSession": (number, name, slot, maybe(words)),
     "SessionEnd": (
         number, word(("exited", "killed", "stopped", "lost", "never_started")), maybe(whole()), maybe(whole()),
