@@ -104,7 +104,7 @@ class Supervisor:
         become_subreaper()  # so that what a killed shim leaves comes to us, not to init
         try:
             self._begin()
-            self._owner.serve(self._hands.live.values)
+            self._owner.serve(self._hands.live.values, lambda text: self._tell("supervisor", text))
             self._loop.listen(self._doorbell.fileno(), self._rung)
             self._loop.listen(signals.fileno(), lambda: self._signalled(signals))
             self._loop.listen(self._bell.fileno(), lambda: self._belled(watch))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from .shapes import Shape
 
+MANY = 32  #: rows or queues beyond which a call counts as heavy
 MAX_WAIT_MS = 24 * 3_600_000
 _lease, _wait = whole(1, MAX_LEASE_MS), whole(0, MAX_WAIT_MS)
 _queues, _usage, _end = many(name, 1_000), maybe(a("Usage")), maybe(a("SessionEnd"))
@@ -84,3 +85,8 @@ def checked(verb: Any, given: Any) -> dict[str, Any]:
     if arguments.get("queues") == () and verb != "unfinished":
         raise BadInput("a claim names at least one queue")
     return arguments
+
+
+def is_heavy(verb: str, arguments: dict[str, Any]) -> bool:
+    """Whether a call may take many times as long as most do: its size does not tell, what it asks for does."""
+    return verb == "parents" or arguments.get("limit", 0) > MANY or len(arguments.get("queues", ())) > MANY

@@ -34,6 +34,7 @@ class Caller:
     def __init__(self, directory: str, link: Link | None, client: int, token: str | None, create: bool) -> None:
         self._directory, self._create = directory, create
         self._client, self._token = client, token
+        self._kept_as = client  #: the number its receipts are kept under
         self._link = link
         self._file: SqliteDriver | None = None
         self._number = 0
@@ -109,6 +110,7 @@ class Caller:
 
     def _drop(self) -> None:
         if self._link is not None:
+            self._kept_as = self._link.client
             self._link.close()
             self._link = None
 
@@ -129,7 +131,7 @@ class Caller:
             return getattr(file, verb)(**arguments, now=now)
         # The owner may have done it before it died. Asked in the transaction that would do it again: no gap between.
         with file.conn.together(now):
-            kept = file.receipt(self._client, self._number)
+            kept = file.receipt(self._kept_as, self._number)
             if kept is None:
                 return getattr(file, verb)(**arguments, now=now)
         return self._recalled(verb, kept)

@@ -7,13 +7,14 @@ it, and calls that wait for news of the history.
 from __future__ import annotations
 
 from collections import deque
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from ..domain.event import KINDS, WAKES
+from ..domain.event import WAKES
 from ..errors import AgentctlError, Refused, StoreError
-from ..jsontext import dumps
 from .calls import CLAIMS, ONCE, READS
-from .rights import allow
+from .refusals import Refusals
+from .rights import allow, allow_still, renumber, withhold
 from .wire import ERROR, MAX_ANSWER, VALUE, Malformed, error_words, frame, text_of
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from ..sqlite.transaction import Group, Transaction
     from .peer import Peer
 
-_REFUSED = KINDS["access.refused"]
-REFUSAL_EVERY_MS = 1_000  #: refusals of one connection become events at most this often
 RECEIPT_MS = 60_000  #: how long a caller may take to ask what it was answered
 MOST_WAITING = 10_000  #: calls that wait at once
 
@@ -35,11 +34,12 @@ MOST_WAITING = 10_000  #: calls that wait at once
 class Call:
     """A call as it came: checked, not served."""
 
-    __slots__ = ("arguments", "number", "peer", "until_ms", "verb")
+    __slots__ = ("arguments", "came", "number", "peer", "until_ms", "verb")
 
     def __init__(self, peer: Peer, number: int, verb: str, arguments: dict[str, Any]) -> None:
         self.peer, self.number, self.verb, self.arguments = peer, number, verb, arguments
-        self.until_ms = 0  #: boot time at which one that waits is answered all the same
+        self.until_ms = 0  #: boot time at which one that waits is answered all the same; 0: it does not wait
+        self.came = 0  #: which of those who wait it is, the first being 1
 
 
 class Answer:
@@ -54,9 +54,13 @@ class Answer:
 class Desk:
     """Holds the driver and what waits. One thread's."""
 
-    def __init__(self, driver: SqliteDriver, clock: Clock) -> None:
+    def __init__(self, driver: SqliteDriver, clock: Clock, tell: Callable[[Exception], None]) -> None:
         self.driver = driver
+        self.refusals = Refusals()
         self._clock = clock
+        self._tell_of = tell
+        self._fed: list[Call] = []  #: who waited and was given work in the transaction that is open
+        self._parked = 0  #: how many have ever waited
         self._claims: dict[tuple[str, ...], deque[Call]] = {}  #: by the queues they wait for, first come first served
         self._watches: list[Call] = []
         self._due_ms: int | None = None  #: boot time of the first that has waited long enough
@@ -78,9 +82,11 @@ class Desk:
                     if answer is not None:
                         answers.append(answer)
                 self._feed(group, now, answers)
-        except AgentctlError as error:
-            # Nothing of it was committed, or nobody knows: the error says which.
-            return [_failed(call, error) for call in calls if not call.peer.gone]
+        except Exception as error:
+            # Nothing of it was committed, or nobody knows: the error says which. Those who wait were given nothing.
+            self._wait_on()
+            return [self._failed(call, error) for call in calls if not call.peer.gone and not call.until_ms]
+        self._fed.clear()
         self._tell(group, answers)
         return answers
 
@@ -91,7 +97,11 @@ class Desk:
                 allow(peer.identity, verb, arguments, self.driver)
             if verb == "claim":
                 return self._claim(call, group, now)
+            if verb == "add" and peer.identity is not None:
+                renumber(arguments["tasks"], now)
             value = getattr(self.driver, verb)(**arguments, now=now)
+            if verb == "add" and peer.identity is not None:
+                value = withhold(peer.identity, value, self.driver)
             answer = Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
             if verb in ONCE:
                 kept = value
@@ -103,9 +113,7 @@ class Desk:
                 self.driver.keep_receipt(group, peer.client, call.number, text_of(kept))
             return answer
         except Exception as error:
-            if isinstance(error, Refused):
-                self._note_refusal(call, error, group, now)
-            return _failed(call, error)
+            return self._failed(call, error)
 
     def _claim(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
         won = self._win(call, group, now)
@@ -136,34 +144,42 @@ class Desk:
 
     def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> None:
         """Give work that this transaction brought to the claims that wait for it."""
-        if not self._claims or not any(WAKES.get(one[0]) == b"task" for one in group.told):
-            return
-        for queues in list(self._claims):
-            self._feed_one(queues, group, now, answers)
+        if self._claims and any(WAKES.get(one[0]) == b"task" for one in group.told):
+            self._feed_all(group, now, answers)
 
-    def _feed_one(self, queues: tuple[str, ...], group: Group, now: Moment, answers: list[Answer]) -> None:
-        line = self._claims[queues]
-        while line:
+    def _feed_all(self, group: Group, now: Moment, answers: list[Answer]) -> None:
+        """Give what is ready to those who wait, whoever came first first, whatever queues they named."""
+        heads = [(line[0].came, queues) for queues, line in self._claims.items()]
+        heapify(heads)
+        while heads:
+            queues = heappop(heads)[1]
+            line = self._claims[queues]
             call = line[0]
             if not call.peer.gone:
-                try:
-                    answer = self._win(call, group, now)
-                except Exception as error:
-                    answer = _failed(call, error)
+                answer = self._feed_one(call, group, now)
                 if answer is None:
-                    return
+                    continue  # nothing in these queues
                 answers.append(answer)
+                self._fed.append(call)
             line.popleft()
-        del self._claims[queues]
+            if line:
+                heappush(heads, (line[0].came, queues))
+            else:
+                del self._claims[queues]
 
-    def _note_refusal(self, call: Call, error: Refused, group: Transaction, now: Moment) -> None:
-        peer = call.peer
-        if now.boot_ms - peer.refused_ms < REFUSAL_EVERY_MS and peer.refused_ms:
-            return
-        peer.refused_ms = now.boot_ms
-        who = peer.identity.instance if peer.identity is not None else f"pid-{peer.pid}"
-        with self.driver.conn.write(now) as tx:
-            tx.event(_REFUSED, actor=who, data=dumps({"verb": call.verb, "reason": error.message}))
+    def _feed_one(self, call: Call, group: Group, now: Moment) -> Answer | None:
+        try:
+            if call.peer.identity is not None:
+                allow_still(call.peer.identity, self.driver)
+            return self._win(call, group, now)
+        except Exception as error:
+            return self._failed(call, error)
+
+    def _wait_on(self) -> None:
+        """Put those back who were given what was not committed."""
+        for call in reversed(self._fed):
+            self._claims.setdefault(call.arguments["queues"], deque()).appendleft(call)
+        self._fed.clear()
 
     # --- reads and news ---------------------------------------------------------------------------------------
     def _read(self, call: Call) -> Answer | None:
@@ -173,10 +189,14 @@ class Desk:
                 allow(peer.identity, call.verb, arguments, self.driver)
             if call.verb == "changed":
                 return self._changed(call)
+            if call.verb == "receipt":
+                arguments["client"] = peer.client  # nobody reads another's
+            elif call.verb == "parents":
+                arguments["most"] = MAX_ANSWER
             value = getattr(self.driver, call.verb)(**arguments)
             return Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
         except Exception as error:
-            return _failed(call, error)
+            return self._failed(call, error)
 
     def _changed(self, call: Call) -> Answer | None:
         wait_ms, call.arguments["wait_ms"] = call.arguments["wait_ms"], 0
@@ -203,7 +223,8 @@ class Desk:
 
     # --- what waits -------------------------------------------------------------------------------------------
     def _park(self, call: Call, until_ms: int) -> None:
-        call.until_ms = until_ms
+        self._parked += 1
+        call.until_ms, call.came = until_ms, self._parked
         self._due_ms = until_ms if self._due_ms is None else min(self._due_ms, until_ms)
 
     def _waiting(self) -> int:
@@ -226,13 +247,20 @@ class Desk:
         if self._claims:
             try:
                 with self.driver.conn.together(now) as group:
-                    for queues in list(self._claims):
-                        self._feed_one(queues, group, now, answers)
-            except AgentctlError:
+                    self._feed_all(group, now, answers)
+            except Exception as error:
                 answers = []  # the store is busy or full: they go on waiting, and were given nothing
+                self._wait_on()
+                if not isinstance(error, AgentctlError):
+                    self._tell_of(error)
+            self._fed.clear()
         still = []
         for call in self._watches:
-            last = self.driver.changed(**call.arguments)
+            try:
+                last = self.driver.changed(**call.arguments)
+            except Exception as error:
+                answers.append(self._failed(call, error))
+                continue
             if last > call.arguments["after"] or call.until_ms <= now.boot_ms:
                 answers.append(Answer(call.peer, frame([call.number, VALUE, last], MAX_ANSWER)))
             else:
@@ -271,7 +299,7 @@ class Desk:
                 self.driver.release(
                     task, n, reason="its claimer went away before it was told", end_session=None, now=now
                 )
-            except (AgentctlError, StoreError):
+            except AgentctlError:
                 pass  # its lease will run out
 
     def tidy(self) -> None:
@@ -281,9 +309,19 @@ class Desk:
         except AgentctlError:
             pass
 
+    def tell_refusals(self) -> None:
+        """Write into the history who was refused what."""
+        try:
+            self.refusals.write(self.driver, self._clock.now())
+        except AgentctlError:
+            pass  # a full disk must not keep anybody from being answered
 
-def _failed(call: Call, error: Exception) -> Answer:
-    if not isinstance(error, AgentctlError):
-        # A mistake of ours, in one call: its savepoint is undone, its neighbours are not to suffer from it.
-        error = StoreError(f"the broker could not serve {call.verb}: {type(error).__name__}: {error}"[:500])
-    return Answer(call.peer, frame([call.number, ERROR, error_words(error)], MAX_ANSWER))
+    def _failed(self, call: Call, error: Exception) -> Answer:
+        if isinstance(error, Refused):
+            self.refusals.add(call.peer, call.verb, error, self._clock.now().boot_ms)
+        elif not isinstance(error, AgentctlError):
+            # A mistake of ours, in one call: its savepoint is undone, its neighbours are not to suffer from it. The
+            # caller is not told its words: they may quote what is another's.
+            self._tell_of(error)
+            error = StoreError(f"the broker could not serve {call.verb}: {type(error).__name__}", "Please report it")
+        return Answer(call.peer, frame([call.number, ERROR, error_words(error)], MAX_ANSWER))

@@ -41,6 +41,7 @@ class Link:
             if folder >= 0:
                 os.close(folder)
         self._hello: bytes | None = frame([0, "hello", [VERSION, client, token]], MAX_CALL)
+        self.client = client  #: the number receipts are kept under; the broker says it
         self._timeout_s = ANSWER_S
         self._come = b""
 
@@ -54,7 +55,7 @@ class Link:
                 self._timeout_s = timeout_s
             self._channel.sendall(data if hello is None else hello + data)
             if hello is not None:
-                self._taken()
+                self.client = self._taken()[2]
             return self._taken()
         except OSError as error:
             raise Lost(str(error)) from None

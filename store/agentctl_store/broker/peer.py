@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import socket
 
+from ..errors import Refused
 from .wire import LENGTH, MAX_CALL, Malformed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .tokens import Identity
 
+SO_PEERPIDFD = 77  #: Linux 6.5: a descriptor of the very process that connected, whoever has its number now
 CHUNK = 64 << 10  #: bytes taken from a connection at once
 
 
@@ -17,7 +22,7 @@ class Peer:
     """A client's connection. `calls` are read one at a time: whoever sends many waits in the kernel's buffer."""
 
     __slots__ = (
-        "asking", "channel", "client", "gone", "greeted", "heard", "identity", "owed", "parting", "pid", "refused_ms",
+        "asking", "channel", "client", "gone", "greeted", "half", "heard", "identity", "owed", "parting", "pid",
         "stuck_ms", "watched",
     )  # fmt: skip
 
@@ -34,7 +39,36 @@ class Peer:
         self.heard = bytearray()
         self.owed = bytearray()
         self.stuck_ms = 0  #: boot time since which it has taken nothing of what it is owed; 0: it is owed nothing
-        self.refused_ms = 0  #: boot time of the last refusal that became an event
+        self.half = False  #: it had sent a part of a call, or no hello, when the broker last tidied up
+
+    def pin(self) -> int:
+        """Return a pidfd of the process that connected, -1 where the kernel has none to give. Refused if it is gone."""
+        try:
+            return self.channel.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
+        except OSError as error:
+            if error.errno == errno.ENOPROTOOPT:
+                return -1  # then its number must do
+            raise self.ended() from None
+
+    def unpin(self, pinned: int) -> None:
+        """Give the descriptor back. Refused if the process has ended: what its number told is worth nothing then.
+
+        A connection outlives the process that made it where another holds it too. Without this, a child made for the
+        purpose would connect and end, and its parent go on as somebody whom nobody can trace.
+        """
+        if pinned < 0:
+            return
+        try:
+            if _readable(pinned):
+                raise self.ended()
+        finally:
+            os.close(pinned)
+
+    def ended(self) -> Refused:
+        """Return the refusal of a caller that connected by a process which lives no more."""
+        return Refused(
+            f"process {self.pid}, which connected, has ended: who calls cannot be told", "Call from one that lives on"
+        )
 
     def read(self) -> bool:
         """Take what has come; False when the connection has ended."""
@@ -46,6 +80,15 @@ class Peer:
             return False
         self.heard += data
         return bool(data)
+
+    def dawdles(self) -> bool:
+        """Whether it is to go on, and nobody waits for us: a call has come in part, or no hello yet."""
+        return not self.asking and not self.owed and (bool(self.heard) or not self.greeted)
+
+    @property
+    def length(self) -> int:
+        """Bytes of the next call as it was announced."""
+        return int.from_bytes(self.heard[:LENGTH], "big")
 
     def whole(self) -> bool:
         """Whether a whole frame has come. Malformed when one is announced that is too large."""
@@ -92,3 +135,9 @@ class Peer:
         del self.owed[:sent]
         self.stuck_ms = now_ms if self.owed else 0
         return True
+
+
+def _readable(descriptor: int) -> bool:
+    looker = select.poll()
+    looker.register(descriptor, select.POLLIN)
+    return bool(looker.poll(0))

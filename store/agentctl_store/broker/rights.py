@@ -5,7 +5,10 @@ Everything that is not listed here is the operator's: requeue, discard, pause, s
 
 from __future__ import annotations
 
-from ..errors import NotFound, Refused
+import os
+
+from ..domain.task import Added
+from ..errors import Refused
 from ..ids import write_attempt, write_id
 
 TYPE_CHECKING = False
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..clock import Moment
+    from ..domain.task import NewTask
     from ..sqlite.driver import SqliteDriver
     from .tokens import Identity
 
@@ -24,7 +29,37 @@ def allow(who: Identity, verb: str, arguments: dict[str, Any], driver: SqliteDri
     rule = _RULES.get(verb)
     if rule is None:
         raise Refused(f"{who.instance} may not {verb}", "That is the operator's: do it outside of the agent")
+    allow_still(who, driver)
     rule(who, arguments, driver)
+
+
+def allow_still(who: Identity, driver: SqliteDriver) -> None:
+    """Return if the session of `who` runs. Refused otherwise: a connection can outlive it in other hands."""
+    if not driver.runs(who.session):
+        raise Refused(f"the session of {who.instance} has ended", "Its token is good for nothing any more")
+
+
+def renumber(tasks: tuple[NewTask, ...], now: Moment) -> None:
+    """Give an agent's new tasks ids of ours, in place: only we hold these records.
+
+    An id says when its task was made, and the next free one is looked for one by one: ten thousand tasks that ask for
+    the same would keep everybody waiting for minutes.
+    """
+    first = now.wall_ms << 20 | int.from_bytes(os.urandom(3), "big") >> 4
+    for index, task in enumerate(tasks):
+        if task.correlation[:16] == f"{task.id:016x}":  # of work that begins with it: ids.new_correlation
+            object.__setattr__(task, "correlation", f"{first + index:016x}{task.correlation[16:]}")
+        object.__setattr__(task, "id", first + index)
+
+
+def withhold(who: Identity, added: list[Added], driver: SqliteDriver) -> list[Added]:
+    """Return what `add` answers without the results of tasks that `who` may not see, whose keys it knew or guessed."""
+    return [
+        one
+        if one.result is None or driver.visible_to(who.agent, who.session, one.id)
+        else Added(one.id, one.created, one.state)
+        for one in added
+    ]
 
 
 def _claim(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
@@ -53,13 +88,39 @@ def _turn(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> Non
 
 
 def _add(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
+    ours = {task.key for task in arguments["tasks"] if task.key is not None}
     for task in arguments["tasks"]:
         if task.creator is not None and not driver.took_part(who.agent, task.creator):
             raise Refused(
                 f"{who.instance} may not add a task in the name of {write_id(task.creator)}",
                 "An agent adds tasks for those it works on",
             )
+        begins = task.correlation[:16] == f"{task.id:016x}"  # a piece of work of its own; see renumber
+        if not begins and not driver.part_in_work(task.creator, who.session, task.correlation):
+            # Whoever holds a task sees all of its piece of work.
+            raise Refused(
+                f"{who.instance} may not add to work it has no part in",
+                "Leave the correlation id out, or use that of a task it works on",
+            )
+        for parent in dict.fromkeys(task.after):
+            _parent(who, parent, ours, driver)
     arguments["actor"] = who.instance
+
+
+def _parent(who: Identity, parent: int | str, ours: set[str], driver: SqliteDriver) -> None:
+    """A child is told its parents' payloads and results: only what an agent may see may be one."""
+    number = parent if isinstance(parent, int) else driver.task_by_key(parent)
+    if number is None and parent in ours:
+        return  # added with it
+    if (
+        number is not None
+        and not driver.visible_to(who.agent, who.session, number)
+        and not driver.added_by(who.agent, number)
+    ):
+        driver.task(number)  # NotFound is no secret
+        raise Refused(
+            f"{who.instance} may not have a task wait for {write_id(number)}", "It would be told that one's result"
+        )
 
 
 def _seen(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
@@ -85,9 +146,8 @@ def _own_session(who: Identity, arguments: dict[str, Any], driver: SqliteDriver)
 
 def _by_key(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
     found = driver.task_by_key(arguments["key"])
-    if found is None:
-        raise NotFound("there is no task with this key")
-    _seen(who, {"task": found}, driver)
+    if found is not None:
+        _seen(who, {"task": found}, driver)
 
 
 def _free(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
@@ -114,4 +174,5 @@ _RULES: dict[str, Rule] = {
     "unfinished": _free,
     "changed": _free,
     "version": _free,
+    "receipt": _free,  # of its own client number alone: broker/desk.py
 }

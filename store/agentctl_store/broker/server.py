@@ -12,17 +12,22 @@ import os
 import select
 import socket
 import struct
+import sys
 import threading
+import time
+import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..errors import AgentctlError, Refused
+from ..errors import AgentctlError, Refused, StoreError
 from ..sqlite.driver import SqliteDriver
 from ..wake import Waiter
-from .arguments import checked
+from .arguments import checked, is_heavy
 from .desk import Answer, Call, Desk
+from .listener import listener
 from .peer import Peer
 from .shapes import read_call
+from .tokens import bind
 from .wire import ERROR, MAX_ANSWER, SOCKET, VALUE, VERSION, Malformed, error_words, frame
 
 if TYPE_CHECKING:
@@ -35,14 +40,17 @@ if TYPE_CHECKING:
     Identify = Callable[[int, str | None], Identity | None]
 
 MOST_PEERS = 512
+MOST_AGENTS = 448  #: connections of agents: the rest is the operator's, whatever they do
+MOST_OF_ONE = 64  #: connections of one session
 BATCH = 256  #: calls in one commit
+LARGE = 64 << 10  #: bytes of a call that takes long for its size alone
+STUMBLE_S = 0.05  #: pause after an error of our own
 MUCH = 256 << 10  #: bytes heard of one peer beyond which it is looked at closely
 HEARD_BYTES = 64 << 20  #: of calls that have come in part, of all peers
 OWED_BYTES = 128 << 20  #: of answers that are not taken, of all peers
 STUCK_MS = 30_000  #: a peer that takes nothing of its answers for so long is let go
 LOOK_MS = 1_000  #: how often those who wait are served though nobody rang
 TIDY_MS = 30_000
-BACKLOG = 128
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -51,40 +59,45 @@ def anybody(pid: int, token: str | None) -> Identity | None:
     return None
 
 
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
 class Broker:
-    """Serves a store from `start` to `stop`. `identify` says who a process with a token is, or raises Refused."""
+    """Serves a store from `start` to `stop`, whatever comes.
+
+    `identify` says who a process with a token is, or raises Refused; `tell` hears, in the broker's thread, of errors
+    of its own.
+    """
 
     def __init__(
-        self, directory: str, clock: Clock, *, identify: Identify = anybody, synchronous: str = "FULL"
+        self,
+        directory: str,
+        clock: Clock,
+        *,
+        identify: Identify = anybody,
+        tell: Callable[[str], None] = _to_stderr,
+        synchronous: str = "FULL",
     ) -> None:
         self._clock = clock
         self._identify = identify
-        self._desk = Desk(SqliteDriver(directory, synchronous=synchronous), clock)
+        self._tell = tell
+        self._desk = Desk(SqliteDriver(directory, synchronous=synchronous), clock, self._mistake)
         self._folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         self._waiter = self._desk.driver.conn.waiter = Waiter(directory)
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._listener = self._bind(directory)
+        self._listener = listener(directory, self._folder)
         self._epoll = select.epoll()
         for descriptor in (self._listener.fileno(), self._waiter.fileno(), self._bell):
             self._epoll.register(descriptor, select.EPOLLIN)
         self._peers: dict[int, Peer] = {}
         self._turn: deque[Peer] = deque()  #: peers whose next call has come whole
+        self._large: deque[Peer] = deque()  #: the same, where it is a large one
+        self._heavy: deque[Call] = deque()  #: calls that take long to serve
         self._lost: list[tuple[int, int]] = []  #: claims of peers that went before they were told
         self._looked_ms = self._tidied_ms = 0
-        self._rung = self._ending = False
+        self._rung = self._ending = self._deaf = False
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
-
-    def _bind(self, directory: str) -> socket.socket:
-        path = os.path.join(directory, SOCKET)
-        try:
-            os.unlink(path)  # a killed supervisor's; whoever holds the supervisor's lock may
-        except FileNotFoundError:
-            pass
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        listener.bind(f"/proc/self/fd/{self._folder}/{SOCKET}" if len(os.fsencode(path)) > 100 else path)
-        os.chmod(path, 0o600)
-        listener.listen(BACKLOG)
-        return listener
 
     def start(self) -> None:
         self._thread.start()
@@ -110,30 +123,60 @@ class Broker:
     # --- the loop ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
         while not self._ending:
-            self._listen(self._timeout_s())
+            calls: list[Call] = []
             answers: list[Answer] = []
-            calls = self._calls(answers)
-            if calls:
-                answers += self._desk.serve(calls, self._mark_gone)
-            now_ms = self._clock.now().boot_ms
-            if self._desk.waits and (self._rung or now_ms >= self._look_ms()):
-                self._looked_ms = now_ms
-                answers += self._desk.look()
-            self._rung = False
-            self._deliver(answers, now_ms)
-            if self._lost:
-                lost, self._lost = self._lost, []
-                self._desk.give_back(lost)
-            if now_ms - self._tidied_ms >= TIDY_MS:
-                self._tidied_ms = now_ms
-                self._tidy(now_ms)
+            try:
+                self._round(calls, answers)
+            except Exception as error:
+                self._stumble(error, calls, answers)
+
+    def _round(self, calls: list[Call], answers: list[Answer]) -> None:
+        self._listen(self._timeout_s())
+        self._calls(calls, answers)
+        if calls:
+            answers += self._desk.serve(calls, self._mark_gone)
+        now_ms = self._clock.now().boot_ms
+        if self._desk.waits and (self._rung or now_ms >= self._look_ms()):
+            self._looked_ms = now_ms
+            answers += self._desk.look()
+        self._rung = False
+        self._deliver(answers, now_ms)
+        if self._desk.refusals.waiting:
+            self._desk.tell_refusals()
+        if self._lost:
+            lost, self._lost = self._lost, []
+            self._desk.give_back(lost)
+        if now_ms - self._tidied_ms >= TIDY_MS:
+            self._tidied_ms = now_ms
+            self._tidy(now_ms)
+
+    def _stumble(self, error: Exception, calls: list[Call], answers: list[Answer]) -> None:
+        """Tell a mistake of ours and go on. Those whose calls were in hand are let go: they ask for their receipts."""
+        self._mistake(error)
+        for answer in answers:
+            self._lost += answer.claims
+        for peer in {call.peer for call in calls} | {answer.peer for answer in answers}:
+            try:
+                self._drop(peer)
+            except Exception as again:
+                self._mistake(again)
+        time.sleep(STUMBLE_S)  # one that comes at each round must not take the whole processor
+
+    def _mistake(self, error: Exception) -> None:
+        # Its kind and its place only: its words may quote what is nobody else's business.
+        at = traceback.extract_tb(error.__traceback__)[-1:]
+        place = f" at {os.path.basename(at[0].filename)}:{at[0].lineno}" if at else ""
+        try:
+            self._tell(f"the broker met an error of its own and goes on: {type(error).__name__}{place}")
+        except Exception:
+            pass  # it cannot even be told
 
     def _look_ms(self) -> int:
         due_ms, look_ms = self._desk.due_ms, self._looked_ms + LOOK_MS
         return look_ms if due_ms is None else min(due_ms, look_ms)
 
     def _timeout_s(self) -> float:
-        if self._turn:
+        if self._turn or self._large or self._heavy:
             return 0
         if not self._desk.waits:
             return TIDY_MS / 1000
@@ -161,8 +204,11 @@ class Broker:
             self._drop(peer)  # what it asked for and was not served is not done: it may ask elsewhere
             return
         if len(peer.heard) > MUCH and sum(len(one.heard) for one in self._peers.values()) > HEARD_BYTES:
-            self._refuse(peer, AgentctlError("too much is being sent to the broker at once", "Send it again, later"))
-            return
+            # Not whoever comes last: a few that never finish what they began would keep everybody else out.
+            most = max(self._peers.values(), key=lambda one: (one.identity is not None, len(one.heard)))
+            self._refuse(most, AgentctlError("too much is being sent to the broker at once", "Send it again, later"))
+            if most is peer:
+                return
         self._queue(peer)
 
     def _queue(self, peer: Peer) -> None:
@@ -170,7 +216,7 @@ class Broker:
         try:
             if not peer.asking and not peer.owed and peer.heard and peer.whole():
                 peer.asking = True
-                self._turn.append(peer)
+                (self._turn if peer.length <= LARGE else self._large).append(peer)
         except Malformed as error:
             self._refuse(peer, error)
             return
@@ -196,10 +242,17 @@ class Broker:
         while True:
             try:
                 channel, _ = self._listener.accept()
+            except BlockingIOError:
+                return
             except OSError:
-                return  # nobody is left, or no descriptor is: the next look tries again
+                # No descriptor is left. It would ring again at once, and again: until the next is closed, or a while.
+                self._epoll.modify(self._listener.fileno(), 0)
+                self._deaf = True
+                return
             channel.setblocking(False)
             pid, uid, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if len(self._peers) >= MOST_PEERS:
+                self._make_room()
             peer = Peer(channel, pid)
             self._peers[channel.fileno()] = peer
             peer.watched = select.EPOLLRDHUP | select.EPOLLIN
@@ -208,6 +261,17 @@ class Broker:
                 self._refuse(peer, Refused(f"user {uid} may not use this store", "It belongs to another user"))
             elif len(self._peers) > MOST_PEERS:
                 self._refuse(peer, AgentctlError(f"{MOST_PEERS} clients are connected already", "Close some"))
+
+    def _make_room(self) -> None:
+        """Let go whoever connected longest ago and has not said who it is: agents are counted only from then on."""
+        silent = next((one for one in self._peers.values() if not one.greeted and not one.asking), None)
+        if silent is not None:
+            self._drop(silent)
+
+    def _hear_again(self) -> None:
+        if self._deaf:
+            self._deaf = False
+            self._epoll.modify(self._listener.fileno(), select.EPOLLIN)
 
     def _refuse(self, peer: Peer, error: AgentctlError) -> None:
         peer.send(frame([0, ERROR, error_words(error)], MAX_ANSWER), 0)
@@ -223,24 +287,35 @@ class Broker:
         if found is not None:
             self._epoll.unregister(peer.channel.fileno())
             peer.channel.close()
+            self._hear_again()
 
     def _tidy(self, now_ms: int) -> None:
         self._desk.tidy()
-        for peer in [one for one in self._peers.values() if one.stuck_ms and now_ms - one.stuck_ms > STUCK_MS]:
-            self._drop(peer)
+        self._hear_again()
+        for peer in list(self._peers.values()):
+            dawdles = peer.dawdles()
+            if (peer.half and dawdles) or (peer.stuck_ms and now_ms - peer.stuck_ms > STUCK_MS):
+                self._drop(peer)
+            peer.half = dawdles
 
     # --- calls ------------------------------------------------------------------------------------------------
-    def _calls(self, answers: list[Answer]) -> list[Call]:
-        """Return the next call of each peer that has one, BATCH at most, in the order they came."""
-        found: list[Call] = []
+    def _calls(self, found: list[Call], answers: list[Answer]) -> None:
+        """Find the next call of each peer that has one, BATCH at most, in the order they came.
+
+        Of those that are large or take long there is one at a time: whoever asks for little waits for one of them at
+        most, however many there are.
+        """
         for _ in range(min(len(self._turn), BATCH)):
-            peer = self._turn.popleft()
-            if peer.gone:
-                continue
-            call = self._call(peer, answers)
-            if call is not None:
-                found.append(call)
-        return found
+            self._take(self._turn.popleft(), found, answers)
+        if self._large:
+            self._take(self._large.popleft(), found, answers)
+        if self._heavy:
+            found.append(self._heavy.popleft())
+
+    def _take(self, peer: Peer, found: list[Call], answers: list[Answer]) -> None:
+        call = None if peer.gone else self._call(peer, answers)
+        if call is not None:
+            (self._heavy if is_heavy(call.verb, call.arguments) else found).append(call)
 
     def _call(self, peer: Peer, answers: list[Answer]) -> Call | None:
         number = 0
@@ -250,28 +325,46 @@ class Broker:
                 answers.append(Answer(peer, self._greet(peer, verb, given)))
                 return None
             return Call(peer, number, verb, checked(verb, given))
-        except AgentctlError as error:
+        except Exception as error:
+            if isinstance(error, Refused):
+                self._desk.refusals.add(peer, "hello", error, self._clock.now().boot_ms)
+            elif not isinstance(error, AgentctlError):
+                self._mistake(error)
+                error = StoreError(f"the broker could not read the call: {type(error).__name__}", "Please report it")
             answers.append(Answer(peer, frame([number, ERROR, error_words(error)], MAX_ANSWER)))
             if not peer.greeted:
                 peer.parting = True
             return None
 
     def _greet(self, peer: Peer, verb: Any, given: Any) -> bytes:
-        if verb != "hello" or type(given) is not list or len(given) != 3 or type(given[1]) is not int:
+        if verb != "hello" or type(given) is not list or len(given) != 3 or not _is_client(given[1]):
             raise Malformed("a connection begins with hello", "Is this another program's socket?")
         version, client, token = given
-        if version != VERSION:
+        if version != VERSION or type(version) is not int:
+            shown = version if type(version) is int else "?"
             raise Malformed(
-                f"the caller speaks version {str(version)[:20]} of the broker's protocol, the supervisor {VERSION}",
+                f"the caller speaks version {shown} of the broker's protocol, the supervisor {VERSION}",
                 "Use the same agentctl for both: restart the supervisor with the newer one",
             )
-        who = peer.identity = self._identify(peer.pid, token if type(token) is str else None)
-        if who is not None and self._desk.driver.session(who.session).ended_ms is not None:
-            raise Refused(f"the session of {who.instance} has ended", "Its token is good for nothing any more")
-        for other in [one for one in self._peers.values() if one.client == client and one is not peer]:
+        pinned = peer.pin()
+        try:
+            who = self._identify(peer.pid, token if type(token) is str else None)
+        finally:
+            peer.unpin(pinned)
+        self._admit(peer, who, bind(client, who))
+        return frame([0, VALUE, [VERSION, os.getpid(), peer.client]], MAX_ANSWER)
+
+    def _admit(self, peer: Peer, who: Identity | None, client: int) -> None:
+        """Take a caller in as `who`. Raises Refused."""
+        if who is not None:
+            if not self._desk.driver.runs(who.session):
+                raise Refused(f"the session of {who.instance} has ended", "Its token is good for nothing any more")
+            agents = [one for one in self._peers.values() if one.identity is not None]
+            if len(agents) >= MOST_AGENTS or sum(one.identity == who for one in agents) >= MOST_OF_ONE:
+                raise AgentctlError(f"{who.instance} has too many connections open", "Close some, then try again")
+        for other in [one for one in self._peers.values() if one.greeted and one.client == client]:
             self._drop(other)  # its caller is here now: what is left there is not to be done any more
-        peer.client, peer.greeted = client, True
-        return frame([0, VALUE, [VERSION, os.getpid()]], MAX_ANSWER)
+        peer.identity, peer.client, peer.greeted = who, client, True
 
     def _deliver(self, answers: list[Answer], now_ms: int) -> None:
         for answer in answers:
@@ -285,11 +378,18 @@ class Broker:
                 continue
             peer.asking = False
             self._queue(peer)
-        if sum(len(peer.owed) for peer in self._peers.values() if peer.owed) > OWED_BYTES:
-            self._drop(max(self._peers.values(), key=lambda peer: len(peer.owed)))
+        owing = [peer for peer in self._peers.values() if peer.owed]
+        while sum(len(peer.owed) for peer in owing) > OWED_BYTES:
+            most = max(owing, key=lambda peer: (peer.identity is not None, len(peer.owed)))
+            owing.remove(most)
+            self._drop(most)
 
 
 def _parts(value: Any) -> tuple[int, Any, Any]:
     if type(value) is not list or len(value) != 3 or type(value[0]) is not int or not 0 <= value[0] < 1 << 53:
         raise Malformed("a call is its number, a verb and its arguments")
     return value[0], value[1], value[2]
+
+
+def _is_client(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63

@@ -1,7 +1,8 @@
 """What goes over the broker's socket: frames of JSON, each a call or its answer.
 
 A frame is its length, four bytes big-endian, and that much JSON in UTF-8. The first one names the version and who
-calls: `[0, "hello", [version, client, token]]`; the server answers `[0, 0, [version, pid]]`. After that a call is
+calls: `[0, "hello", [version, client, token]]`; the server answers `[0, 0, [version, pid, client]]`, where the
+last is the number the caller's receipts are kept under. After that a call is
 `[number, verb, [argument, …]]` with the arguments in the order of broker/calls.py, and its answer, after the commit,
 `[number, 0, value]`, or `[number, 1, [error, message, remedy]]` with the name of a class of errors.py.
 A record of the domain is an object of one entry, its type's name and its fields in order; bytes are `{"bytes": hex}`.

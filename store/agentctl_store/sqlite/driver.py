@@ -284,6 +284,10 @@ class SqliteDriver:
         found = self.conn.rows(self.sql["holder"], (task, n))
         return found[0] if found else None
 
+    def runs(self, session: int) -> bool:
+        """Return whether a session is known and has not ended."""
+        return bool(self.conn.rows(self.sql["runs"], (session,)))
+
     def took_part(self, agent: str, task: int) -> bool:
         """Return whether `agent` ever had an attempt of `task`."""
         return bool(self.conn.rows(self.sql["took_part"], (task, agent)))
@@ -291,6 +295,14 @@ class SqliteDriver:
     def visible_to(self, agent: str, session: int, task: int) -> bool:
         """Return whether an agent works or worked on `task`, or on one of its piece of work in this session."""
         return self.took_part(agent, task) or bool(self.conn.rows(self.sql["same_work"], (task, session)))
+
+    def added_by(self, agent: str, task: int) -> bool:
+        """Return whether `agent` works or worked on the task that added this one."""
+        return bool(self.conn.rows(self.sql["added_by"], (task, agent)))
+
+    def part_in_work(self, task: int | None, session: int, correlation: str) -> bool:
+        """Return whether a correlation id is that of `task`, or of one that a session holds."""
+        return bool(self.conn.rows(self.sql["part_in_work"], (task, session, bytes.fromhex(correlation))))
 
     def version(self) -> int:
         return int(self.conn.rows("PRAGMA data_version")[0][0])

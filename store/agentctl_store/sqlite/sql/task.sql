@@ -218,6 +218,9 @@ DELETE FROM receipt WHERE awake_ms < ? OR awake_ms > ?
 -- name: holder
 SELECT a.name, x.session FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? AND x.n = ?
 
+-- name: runs
+SELECT 1 FROM session WHERE id = ? AND ended_ms IS NULL
+
 -- name: took_part
 SELECT 1 FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? AND a.name = ? LIMIT 1
 
@@ -225,3 +228,12 @@ SELECT 1 FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? AND a.na
 -- A task the session holds now shares its correlation id: parents, siblings and children of what it works on.
 SELECT 1 FROM task t JOIN attempt x ON x.session = ?2 AND x.ended_ms IS NULL JOIN task h ON h.id = x.task
 WHERE t.id = ?1 AND h.correlation = t.correlation LIMIT 1
+
+-- name: added_by
+SELECT 1 FROM task t CROSS JOIN attempt x ON x.task = t.creator CROSS JOIN agent a ON a.id = x.agent
+WHERE t.id = ? AND a.name = ? LIMIT 1
+
+-- name: part_in_work
+SELECT 1 FROM task WHERE id = ?1 AND correlation = ?3
+UNION ALL SELECT 1 FROM attempt x JOIN task h ON h.id = x.task
+WHERE x.session = ?2 AND x.ended_ms IS NULL AND h.correlation = ?3 LIMIT 1
