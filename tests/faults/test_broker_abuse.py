@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from faults.broker_kit import CLOCK, Raw, World, claim_words, hello_frame, in_th
 from faults.session_kit import until
 
 from agentctl_store.broker import server
+from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.errors import StoreError
 from agentctl_store.sqlite import adding, claiming, transaction
 
@@ -100,8 +105,8 @@ def test_an_ended_session_is_refused_on_the_connection_it_has(tmp_path: Path) ->
 
 
 # --- what an agent may see and say ----------------------------------------------------------------------------------
-@pytest.fixture
-def secret(tmp_path: Path) -> Any:
+@contextmanager
+def secret_world(tmp_path: Path) -> Iterator[Any]:
     """A world in which b/1 has finished a task with a secret result, that a/1 has no part in."""
     with world(tmp_path, "a/1", "b/1") as w:
         with w.raw() as operator, w.raw("b/1") as b:
@@ -110,6 +115,12 @@ def secret(tmp_path: Path) -> Any:
             w.correlation = claim.task.correlation  # type: ignore[attr-defined]
             assert b.call("complete", w.task, 1, '"the result"', None, None, None)[0] == 0  # type: ignore[attr-defined]
         yield w
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Iterator[Any]:
+    with secret_world(tmp_path) as made:
+        yield made
 
 
 def test_a_key_that_is_known_does_not_give_its_result(secret: Any) -> None:
@@ -219,6 +230,15 @@ def test_numbers_beyond_reckoning_are_refused(wrong: Any, tmp_path: Path) -> Non
     with world(tmp_path) as w, w.raw() as caller:
         assert caller.call("add", (new_task("q", **wrong),), None)[0] == 1
         assert caller.call("find_tasks", 0, (1 << 63) - 1, 10) == (0, [])
+
+
+@pytest.mark.parametrize("wrong", ["", "no", "[]", '{"x":1}', '{"base_ms":-1}', '{"factor":"2"}', '{"factor":1e308}'])
+def test_an_agent_is_not_declared_with_a_policy_that_nobody_can_read(wrong: str, tmp_path: Path) -> None:
+    """It is read in everybody's claims: found by broken frames."""
+    with world(tmp_path) as w, w.raw() as caller:
+        assert caller.call("declare_agents", (AgentSpec("a", "task", ("q",), 1, wrong),), "x")[0] == 1
+        added(caller, new_task("q"))
+        assert won(caller, "a")
 
 
 def test_one_key_ten_thousand_times_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,8 +453,85 @@ def test_a_commit_that_fails_answers_each_once_and_whoever_waits_goes_on(
         until(lambda: not broken, "it failed")
         tasks = added(operator, new_task("q"), new_task("q"))
         for one in (worker, worker2):
-            assert [claim.task.id for claim in one.take()[2]] == [tasks.pop(0)]
+            [claim] = one.take()[2]
+            tasks.remove(claim.task.id)
             assert one.call("version")[0] == 0, "its next answer is the next one's"
+
+
+@contextmanager
+def held(w: World) -> Iterator[None]:
+    """While this is open, nobody else commits: what comes meanwhile is in one batch after it."""
+    with w.driver.conn.write(CLOCK.now()):
+        yield
+
+
+def unread(caller: Raw) -> int:
+    """Bytes that were sent and not yet taken."""
+    return int.from_bytes(fcntl.ioctl(caller.channel, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def test_an_answer_comes_after_the_commit_and_never_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, broken = transaction.Transaction._commit, [1]
+
+    def failing(tx: Any) -> None:
+        if isinstance(tx, transaction.Group) and broken:
+            broken.pop()
+            tx._roll_back()
+            tx.conn.unlock()
+            raise StoreError("the disk is full")
+        commit(tx)
+
+    with world(tmp_path) as w, w.raw() as caller:
+        monkeypatch.setattr(transaction.Transaction, "_commit", failing)
+        assert caller.call("add", (new_task("q"),), None)[1][1] == "the disk is full"
+        assert caller.call("find_tasks", 0, (1 << 63) - 1, 10) == (0, [])
+
+
+def test_one_bad_call_in_a_batch_leaves_nothing_and_takes_nobody_with_it(tmp_path: Path) -> None:
+    with world(tmp_path) as w, w.raw() as first, w.raw() as bad, w.raw() as good:
+        with held(w):
+            first.ask("hasten", 1, "x")  # the broker waits for its turn with this one in hand
+            until(lambda: not unread(first), "it was taken")
+            bad.ask("add", (new_task("q"), new_task("q", after=(12345,))), None)
+            good.ask("add", (new_task("q"),), None)
+        assert first.take()[2][0] == bad.take()[2][0] == "NotFound"
+        [one] = good.take()[2]
+        assert good.call("find_tasks", 0, (1 << 63) - 1, 10) == (0, [one.id])
+
+
+def test_what_somebody_asked_who_has_gone_is_not_done(tmp_path: Path) -> None:
+    """It may have gone to the file meanwhile, and done there what it asked here."""
+    with world(tmp_path) as w, w.raw() as operator:
+        caller = w.raw()
+        with held(w):
+            caller.ask("add", (new_task("q"),), None)
+            until(lambda: not unread(caller), "it was taken")
+            caller.close()
+        assert operator.call("hasten", 1, "x")[1][0] == "NotFound"
+        assert operator.call("find_tasks", 0, (1 << 63) - 1, 10) == (0, [])
+
+
+def test_a_claim_that_waits_is_fed_by_the_commit_and_not_by_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LOOK_MS", 600_000)
+    with world(tmp_path) as w, w.raw() as operator, w.raw() as worker, w.raw() as watcher:
+        worker.ask("claim", *claim_words(wait_ms=600_000))
+        watcher.ask("changed", 1 << 40, None, 600_000)
+        w.raw().close()
+        [task] = added(operator, new_task("q"))
+        assert [claim.task.id for claim in worker.take()[2]] == [task]
+        assert watcher.take()[2] > 0
+
+
+def test_what_was_answered_is_kept_until_the_next_call(tmp_path: Path) -> None:
+    with world(tmp_path, "a/1") as w:
+        for caller in (w.raw(client=5), w.raw("a/1", client=5)):
+            [task] = added(caller, new_task("q"))
+            assert str(task) in caller.call("receipt", 5, 1)[1]
+            assert won(caller, "a")
+            assert str(task) in caller.call("receipt", 5, caller.number)[1]
+            caller.close()
 
 
 def test_a_transaction_that_sqlite_gave_up_writes_no_events(tmp_path: Path) -> None:

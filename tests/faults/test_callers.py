@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from faults.fleet_kit import fleet
 from faults.session_kit import subreaper, until
 
 from agentctl.supervisor import owner, proctree
-from agentctl.supervisor.owner import Owner
+from agentctl_store.broker import tokens
 from agentctl_store.broker.tokens import Identity
 from agentctl_store.clock import Clock
 from agentctl_store.errors import Refused
@@ -24,10 +25,10 @@ from agentctl_store.errors import Refused
 ME = Identity("a", 1, 5)
 
 
-@pytest.fixture
-def known(tmp_path: Path) -> Iterator[Any]:
+@contextmanager
+def known_session(tmp_path: Path) -> Iterator[Any]:
     """An owner that has one session in hand: of a keeper with an agent below it, which are `keeper` and `agent`."""
-    made: Any = Owner(str(tmp_path), Clock())
+    made: Any = owner.Owner(str(tmp_path), Clock())
     script = "sleep 60 & echo $!; wait"
     env = {"PATH": os.environ["PATH"], "AGENTCTL_NONCE": "n", "AGENTCTL_STORE": str(tmp_path)}
     process = subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE, env=env)
@@ -44,10 +45,30 @@ def known(tmp_path: Path) -> Iterator[Any]:
         proctree.signal_exact((agent, proctree.start_of(agent) or 0), 9)
 
 
+@pytest.fixture
+def known(tmp_path: Path) -> Iterator[Any]:
+    with known_session(tmp_path) as made:
+        yield made
+
+
 def test_whoever_lives_below_a_keeper_is_its_agent(known: Any) -> None:
     assert known.identify(known.agent, None) == known.identify(known.keeper, None) == ME
     assert known.identify(os.getpid(), None) is None and known.identify(1, None) is None
     assert known.identify(os.getppid(), None) is None, "who started us is the operator"
+
+
+def test_a_token_is_believed_by_its_mac_and_until_it_expires(known: Any) -> None:
+    now = int(Clock().now().wall_ms) // 1000
+    assert known.identify(known.agent, known.token("a", 1, 5)) == ME
+    assert known.identify(os.getpid(), known.token("b", 2, 7)) == Identity("b", 2, 7)
+    for token, words in (
+        (tokens.mint(bytes(32), ME, now), "not made here"),
+        (known.token("a", 1, 5).replace("a/1", "a/2"), "not made here"),
+        (tokens.mint(known._key, ME, now - tokens.LIFE_S - 1), "has expired"),
+        (known.token("a", 1, 6), "shows the token of"),
+    ):
+        with pytest.raises(Refused, match=words):
+            known.identify(known.agent, token)
 
 
 def test_a_process_that_ends_while_the_way_up_is_followed_hides_no_keeper(

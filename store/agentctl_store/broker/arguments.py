@@ -25,6 +25,7 @@ from .shapes import (
     slot,
     text,
     whole,
+    word,
     words,
 )  # fmt: skip
 from .wire import Malformed
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from .shapes import Shape
 
+#: kinds of events that change no row; another, noted, would tell what never happened
+NOTES = ("supervisor.started", "supervisor.stopped", "supervisor.noted", "store.backed_up", "store.restored")
 MANY = 32  #: rows or queues beyond which a call counts as heavy
 MAX_WAIT_MS = 24 * 3_600_000
 _lease, _wait = whole(1, MAX_LEASE_MS), whole(0, MAX_WAIT_MS)
@@ -58,6 +61,7 @@ _SPECIAL: dict[tuple[str, str], Shape] = {
     ("claim", "limit"): whole(1, MAX_CLAIM),
     ("complete_and_claim", "session"): maybe(number),
     ("open_session", "session"): a("NewSession"),
+    ("note", "kind"): word(NOTES),
     ("events", "task"): maybe(number),
     ("changed", "task"): maybe(number),
 }

@@ -10,6 +10,7 @@ from ..domain.retry import CLASSES, RetryPolicy
 from ..domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
 from ..ids import check_correlation, check_key, check_name
 from ..jsontext import loads
+from ..record import fields_of
 from .wire import Malformed, record_type, scanner
 
 TYPE_CHECKING = False
@@ -132,6 +133,20 @@ amount, moment = whole(0, MOST), whole(0, LATEST_MS)
 words, long_text = text(MAX_WORDS), text(2 * MAX_TEXT)
 names, kinds = many(name, 1_000), many(words, 64)
 
+
+def policy(value: Any) -> Any:
+    """A retry policy as the store keeps it: everybody's claims read it."""
+    found = loads(long_text(value), "retry policy")
+    names = fields_of(RetryPolicy)
+    if type(found) is not dict or not set(names).issuperset(found):
+        raise Malformed(f"a retry policy has other fields than {', '.join(names)}")
+    for field, shape in zip(names, _FIELDS["RetryPolicy"], strict=True):
+        if field in found:
+            shape(found[field])
+    RetryPolicy(**found).check()
+    return value
+
+
 _FIELDS: dict[str, tuple[Shape, ...]] = {
     "NewTask": (
         number, name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(key), many(parent, MAX_BATCH),
@@ -146,7 +161,7 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
         number, word(("exited", "killed", "stopped", "lost", "never_started")), maybe(whole()), maybe(whole()),
         maybe(long_text),
     ),
-    "AgentSpec": (name, word(MODES), names, whole(0, 9_999), maybe(long_text)),
+    "AgentSpec": (name, word(MODES), names, whole(0, 9_999), maybe(policy)),
     "Instance": (
         name, slot, word(PHASES), word(HEALTHS), long_text, maybe(number), count, boolean, maybe(count),
         text(MAX_MEMO), count,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     Telling = tuple[int, int | None, int | None, int | None, int | None, int | None, str | None, bytes | None, bytes]
 
+MOST_KNOWN = 10_000  #: names whose numbers are remembered: a process that lives long meets any number of them
 GENESIS = bytes(16)
 HEAD = "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
 _APPEND = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -180,6 +181,8 @@ class Transaction:
             row = (made.lastrowid,)
             # Rows and events name it by its number: the history must say what the number stands for.
             self.event(_NAMED, data=dumps({table: name, "id": row[0]}))
+        if len(self.conn.ids) >= MOST_KNOWN:
+            self.conn.ids.clear()
         self.conn.ids[table, name] = row[0]
         return int(row[0])
 
