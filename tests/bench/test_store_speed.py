@@ -55,7 +55,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recorded(directory: Path, verb: Callable[[Store], None], chunks: int) -> list[list[Statement]]:
     """What the verb executes, chunk by chunk, after a first one that fills every cache."""
     store = opened(directory, "OFF")
-    recorder = store.driver.conn.db = Recorder(store.driver.conn.db)  # type: ignore[attr-defined]
+    recorder = Recorder(store.driver.conn.db)  # type: ignore[attr-defined]
+    store.driver.conn.use(recorder)  # type: ignore[attr-defined]
     verb(store)
     seen = []
     for _ in range(chunks):

@@ -33,6 +33,9 @@ class BadCommit:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.db, name)
 
+    def cursor(self) -> Any:
+        return self
+
     def execute(self, sql: str, *values: Any) -> Any:
         if sql != "COMMIT" or not self.left:
             return self.db.execute(sql, *values)
@@ -52,7 +55,7 @@ def test_an_error_at_commit_says_that_the_outcome_is_unknown_and_the_key_settles
 ) -> None:
     directory = filled(tmp_path, 0)
     with open_store(str(directory)) as store:
-        store.driver.conn.db = BadCommit(store.driver.conn.db, durable)  # type: ignore[attr-defined]
+        store.driver.conn.use(BadCommit(store.driver.conn.db, durable))  # type: ignore[attr-defined]
         with pytest.raises(StoreFull, match="not known: say it again, with the same idempotency key"):
             store.add([TaskRequest("q", key="k")])
         again = store.add([TaskRequest("q", key="k")])[0]
@@ -68,7 +71,7 @@ def test_killed_around_the_commit_and_said_again(tmp_path: Path, durable: bool) 
     child = os.fork()
     if child == 0:
         store = open_store(str(directory))
-        store.driver.conn.db = BadCommit(store.driver.conn.db, durable, kill=True)  # type: ignore[attr-defined]
+        store.driver.conn.use(BadCommit(store.driver.conn.db, durable, kill=True))  # type: ignore[attr-defined]
         store.add([TaskRequest("q", key="k")])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

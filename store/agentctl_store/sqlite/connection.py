@@ -63,10 +63,16 @@ class Connection:
         self._checked_ms = -1  #: boot time of the last look at the files
         self._log_bytes = self._folded_ms = 0
         self._synchronous, self._prepared = synchronous, False
-        self.db = self._open()
+        self.use(self._open())
         self._check_version()
         self._check_tail()
         self._files = self._identities()
+
+    def use(self, db: Any) -> None:
+        """Work through `db`, an open connection; tests put things around it that count, cut or fail."""
+        self.db: Any = db
+        # One cursor for all writes: making one for each statement takes as long as a short statement.
+        self.execute: Any = db.cursor().execute
 
     def _open(self) -> Any:
         try:

@@ -62,7 +62,7 @@ class Transaction:
     def __init__(self, conn: Connection, now: Moment) -> None:
         self.conn = conn
         self.now = now
-        self.execute = conn.db.execute
+        self.execute = conn.execute
         #: the events so far, as they will be written at the end: (kind, task, …, digest of the body)
         self.told: list[Telling] = []
 
