@@ -60,6 +60,7 @@ class Connection:
         # What the mark in write.lock is good for: a commit that is not synced may be gone after a power cut.
         self._good_for = b"*" if synchronous in ("FULL", "EXTRA") else _boot()
         self._files: tuple[Any, Any] = (None, None)
+        self._folder = -1  #: a descriptor of the store's folder, once it was needed
         self._checked_ms = -1  #: boot time of the last look at the files
         self._log_bytes = self._folded_ms = 0
         self._synchronous, self._prepared = synchronous, False
@@ -230,7 +231,9 @@ class Connection:
     def wake(self, told: list[Telling]) -> None:
         """Wake whoever waits for what was just committed."""
         but = "" if self.waiter is None else self.waiter.name
-        tell(self.directory, {WAKES[one[0]] for one in told if one[0] in WAKES}, but)
+        if self._folder < 0:
+            self._folder = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+        tell(self.directory, self._folder, {WAKES[one[0]] for one in told if one[0] in WAKES}, but)
 
     @property
     def last(self) -> int:
@@ -266,5 +269,8 @@ class Connection:
         """Close the file. The last one out folds the WAL back."""
         if self.waiter is not None:
             self.waiter.close()
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
         self.db.close()
         self._lock.close()
