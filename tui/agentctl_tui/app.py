@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -69,12 +70,13 @@ class Dashboard(App[None]):
         ascii_only: bool = False,
         usage: bool = False,
         beat_s: float = BEAT_S,
+        after: Callable[[], object] | None = None,
     ) -> None:
         super().__init__()
         self.look = Look(now_ms, ASCII if ascii_only else UNICODE, theme_name)
         self.operator = operator
         self.usage = usage
-        self.feed = Feed(reader, logs, self.post_message, now_ms, beat_s)
+        self.feed = Feed(reader, logs, self.post_message, now_ms, beat_s, after)
         self.summary: FleetSummary | None = None
         self.worst: Sequence[InstanceRow] = ()
         self.lost: tuple[str, int] | None = None
@@ -88,11 +90,18 @@ class Dashboard(App[None]):
 
     # --- life
 
+    def on_load(self) -> None:
+        self.feed.ask("summary", Summary())
+        self.feed.start()  # before the first screen is mounted, whose questions are then answered in the meantime
+
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._dressed)
-        self.feed.ask("summary", Summary())
-        self.feed.start()
         self.set_interval(1.0, self._tick)
+
+    def on_ready(self) -> None:
+        # What is there now stays: no later collection needs to look at it.
+        gc.freeze()
+        gc.enable()
 
     def on_unmount(self) -> None:
         self.feed.stop()
@@ -331,13 +340,15 @@ def run_app(
     theme_name: str = "dark",
     ascii_only: bool | None = None,
     usage: bool = False,
+    after: Callable[[], object] | None = None,
 ) -> int:
     """Show the dashboard until a person quits it; return the exit code.
 
-    `ascii_only` None decides by the terminal's encoding. `usage` shows the context and cost columns.
+    `ascii_only` None decides by the terminal's encoding. `usage` shows the context and cost columns. `after` returns
+    when the reader is free to be used.
     """
     if ascii_only is None:
         ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
-    app = Dashboard(reader, operator, logs, theme_name=theme_name, ascii_only=ascii_only, usage=usage)
+    app = Dashboard(reader, operator, logs, theme_name=theme_name, ascii_only=ascii_only, usage=usage, after=after)
     app.run()
     return app.return_code or 0

@@ -36,9 +36,11 @@ class Feed:
         post: Callable[[Message], object],
         now_ms: Callable[[], int],
         beat_s: float = BEAT_S,
+        after: Callable[[], object] | None = None,
     ) -> None:
+        """`after` returns when the reader is free to be used."""
         self._reader, self._logs, self._post, self._now_ms = reader, logs, post, now_ms
-        self._beat_s = beat_s
+        self._beat_s, self._after = beat_s, after
         self._lock = threading.Lock()
         self._asks: dict[str, Ask] = {}
         self._answers: dict[str, tuple[Ask, object]] = {}
@@ -82,6 +84,8 @@ class Feed:
             self._answers.pop(name, None)
 
     def _run(self) -> None:
+        if self._after is not None:
+            self._after()
         while not self._stopped:
             woken = self._wake.wait(LOST_BEAT_S if self._lost else self._beat_s)
             self._wake.clear()
