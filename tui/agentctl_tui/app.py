@@ -36,6 +36,8 @@ from agentctl_tui.themes import COLORS, theme
 if TYPE_CHECKING:
     from agentctl_store.read.port import Reader
 
+SWITCH_S = 0.01
+
 
 def _wall_ms() -> int:
     return int(time() * 1000)
@@ -162,6 +164,10 @@ class Dashboard(App[None]):
         """Show a screen of the tab row."""
         if self.current_mode != name:
             self.switch_mode(name)
+
+    def delay_update(self, delay: float = SWITCH_S) -> None:
+        """Hold the screen still while another one is put up: Textual would for 50 ms, but answers are there sooner."""
+        super().delay_update(delay)
 
     def action_theme(self) -> None:
         """Take the next theme."""
