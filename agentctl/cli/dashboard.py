@@ -160,5 +160,5 @@ def _first_look(reader: Reader) -> None:
     try:
         reader.summary(time.time_ns() // 1_000_000)
         reader.instances(0, 1, "instance", Filter())
-    except Exception:  # noqa: S110 - the dashboard reads it again, and tells what is wrong
+    except Exception:  # the dashboard reads it again, and tells what is wrong
         pass

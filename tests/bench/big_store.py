@@ -1,7 +1,7 @@
 """A store as a busy fleet leaves it after five days: 100 instances, a million tasks, ten million events.
 
 Rows are as the store would have written them, put in by bulk SQL under the real schema; only the hashes of the history
-are not those of a chain, which no screen looks at. Instances, sessions and the held tasks are made by the store's verbs.
+are not those of a chain, which no screen looks at. Instances, sessions and held tasks are made by the store's verbs.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def people(store: Store) -> None:
         for slot in range(1, SLOTS + 1):
             session = None
             if slot % 2:
-                claim = store.claim(QUEUES, agent=agent, slot=slot, open_session=f"{agent}{slot}", lease_ms=86_400_000)[0]
+                claim = store.claim(QUEUES, agent=agent, slot=slot, open_session=f"{agent}{slot}", lease_ms=86_400_000)[
+                    0
+                ]
                 session = claim.session
                 store.session_started(session or 0, pid=1_000_000_000 + slot)
             rows.append(Instance(agent, slot, "busy" if session else "idle", "healthy", "", session))
