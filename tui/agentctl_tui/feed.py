@@ -119,6 +119,22 @@ class Feed:
         with self._lock:
             asks = list(self._asks.items())
         now_ms = self._now_ms()
+        news: list[Fresh] = []
+        try:
+            self._read_each(asks, changed, now_ms, news)
+        finally:
+            for fresh in news:  # together, so that they make one frame: drawing it costs more than reading
+                self._post(fresh)
+        self._version = version
+        self._ok_ms = now_ms
+        if changed:
+            self._since_read_s = 0.0
+        if self._lost is not None:
+            self._lost = None
+            self._post(Back())
+
+    def _read_each(self, asks: list[tuple[str, Ask]], changed: bool, now_ms: int, news: list[Fresh]) -> None:
+        """Read what may have changed. First answers are posted at once, changed ones are added to `news`."""
         for name, ask in asks:
             if self._asks.get(name) != ask:
                 continue  # replaced meanwhile: the next turn reads what is wanted now
@@ -135,15 +151,10 @@ class Feed:
                     continue  # asked anew meanwhile: an old answer would only make the screen jump
                 known = self._answers.get(name)
                 self._answers[name] = (ask, value)
-            if known is None or known != (ask, value):
+            if known is None or known[0] != ask:
                 self._post(Fresh(name, value, now_ms))
-        self._version = version
-        self._ok_ms = now_ms
-        if changed:
-            self._since_read_s = 0.0
-        if self._lost is not None:
-            self._lost = None
-            self._post(Back())
+            elif known[1] != value:
+                news.append(Fresh(name, value, now_ms))
 
     def _ask_reader(self, name: str, ask: Ask, now_ms: int) -> object:
         with self._lock:

@@ -75,6 +75,7 @@ class Fleet(Board):
             self.searching = False
             self.table.show(cast("Window[InstanceRow]", value))
             self.entitle()
+            self._detail()  # in the same frame; that the row was selected is told only after it
             self.set_class(self.table.total == 0 and not self._filter.text, "-void")
         elif name == "log":
             self._log = cast("Sequence[LogLine]", value)
