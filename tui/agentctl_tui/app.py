@@ -114,6 +114,9 @@ class Dashboard(App[None]):
         return [screen for screen in self.screen_stack if isinstance(screen, Listening) and screen.ready]
 
     def _tick(self) -> None:
+        if not self.is_headless and not sys.__stdin__.isatty():  # type: ignore[union-attr]
+            self.exit()  # nobody can see it any more, and Textual would read the end of its input for ever
+            return
         for board in self._boards()[-1:]:
             board.tick()
             board.frame()
