@@ -26,27 +26,33 @@ def poke(directory: str, word: bytes = b"task") -> bool:
     return os.access(f"{directory}/{SOCKET}", os.F_OK) and bool(_send(directory, (SOCKET,), (word,)))
 
 
-def tell(directory: str, folder: int, words: Collection[bytes], but: str = "") -> None:
+def listened(folder: int) -> bool:
+    """Whether anybody listens for commits in the store whose folder's descriptor this is.
+
+    Whoever listens has made `waiters/`, the supervisor too. From a descriptor the name is found in a quarter of the
+    time that walking the whole path takes.
+    """
+    return os.access(WAITERS, os.F_OK, dir_fd=folder)
+
+
+def tell(directory: str, words: Collection[bytes], but: str = "") -> None:
     """After a commit: wake every waiter but the one of that name, and the supervisor with each of `words`.
 
-    `folder` is a descriptor of `directory`: looking there for a name takes a quarter of walking the whole path. Never
-    raises, never blocks.
+    Never raises, never blocks.
     """
-    # Whoever listens has made the folder, the supervisor too: none, nothing to do.
-    if os.access(WAITERS, os.F_OK, dir_fd=folder):
-        for word in words:
-            poke(directory, word)
-        room = f"{directory}/{WAITERS}"
+    for word in words:
+        poke(directory, word)
+    room = f"{directory}/{WAITERS}"
+    try:
+        names = os.listdir(room)
+    except OSError:
+        return
+    names = [name for name in names[:MOST_WAITERS] if name != but]
+    for name in _send(room, names, (b"!",), gone=True) if names else ():
         try:
-            names = os.listdir(room)
+            os.unlink(f"{room}/{name}")  # its process was killed
         except OSError:
-            return
-        names = [name for name in names[:MOST_WAITERS] if name != but]
-        for name in _send(room, names, (b"!",), gone=True) if names else ():
-            try:
-                os.unlink(f"{room}/{name}")  # its process was killed
-            except OSError:
-                pass
+            pass
 
 
 def _send(folder: str, names: Collection[str], words: Collection[bytes], *, gone: bool = False) -> list[str]:

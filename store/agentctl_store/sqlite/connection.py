@@ -7,7 +7,7 @@ import os
 
 from ..domain.event import WAKES
 from ..errors import NotFound, StoreBusy, StoreCorrupt, StoreError, StoreTooNew
-from ..wake import tell
+from ..wake import listened, tell
 from . import gate
 from .transaction import GENESIS, HEAD, Group, Step, Transaction
 from .writelock import WriteLock
@@ -210,11 +210,11 @@ class Connection:
 
     def head(self, execute: Any) -> tuple[tuple[int, bytes], bool]:
         """Return the last event, number and hash, and whether that is a guess. In a transaction, turn in hand."""
-        seq, boot = self._lock.marked()
-        if self.tail is not None and self.tail[0] == seq:
+        if self.tail is not None and self._lock.unmoved():
             # Nobody marked a later one. A writer killed between its commit and its mark makes this guess wrong, and
             # then the number is taken and the insert fails.
             return self.tail, True
+        seq, boot = self._lock.marked()
         row: tuple[int, bytes] = execute(HEAD).fetchone() or (0, GENESIS)
         if row[0] < seq and (boot == b"*" or boot == _boot()):
             raise self._damaged(f"its history ends at event {row[0]}, but event {seq} was written")
@@ -230,10 +230,11 @@ class Connection:
 
     def wake(self, told: list[Telling]) -> None:
         """Wake whoever waits for what was just committed."""
-        but = "" if self.waiter is None else self.waiter.name
         if self._folder < 0:
             self._folder = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
-        tell(self.directory, self._folder, {WAKES[one[0]] for one in told if one[0] in WAKES}, but)
+        if listened(self._folder):
+            but = "" if self.waiter is None else self.waiter.name
+            tell(self.directory, {WAKES[one[0]] for one in told if one[0] in WAKES}, but)
 
     @property
     def last(self) -> int:
