@@ -24,13 +24,13 @@ class Owner:
         self._clients, self._synchronous = clients, synchronous
         self.pid = 0
 
-    def start(self) -> None:
-        """Begin to serve; returns before it does."""
-        self.pid = self._clients.start("serve", synchronous=self._synchronous)
+    def start(self, die: str = "") -> None:
+        """Begin to serve; returns before it does. `die`: see the job `serve`."""
+        self.pid = self._clients.start("serve", synchronous=self._synchronous, die=die)
 
-    def up(self) -> None:
+    def up(self, die: str = "") -> None:
         """Begin to serve, and return when it does."""
-        self.start()
+        self.start(die)
         ready = self._clients.logs / f"serve-{self._clients.count}.serves"
         until(ready.exists, "the broker serves")
 

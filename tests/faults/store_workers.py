@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from faults.bad_commit import BadBatch
 from history import Log
 
 from agentctl_store.broker.driver import connect
@@ -49,9 +50,13 @@ def opened(directory: str, synchronous: str = "FULL", clock: Clock | None = None
     return Store(SqliteDriver(directory, synchronous=synchronous), directory, clock)
 
 
-def serve(store: str, log: str, name: str, synchronous: str = "NORMAL") -> None:
-    """Own the store until killed, as the supervisor does."""
-    Broker(store, Clock(), synchronous=synchronous).start()
+def serve(store: str, log: str, name: str, synchronous: str = "NORMAL", die: str = "") -> None:
+    """Own the store until killed, as the supervisor does; `die` by SIGKILL "before" or "after" the next commit."""
+    broker = Broker(store, Clock(), synchronous=synchronous)
+    if die:
+        conn = broker._desk.driver.conn
+        conn.db = BadBatch(conn.db, durable=die == "after", kill=True)
+    broker.start()
     Path(log, f"{name}.serves").touch()
     while True:
         signal.pause()
@@ -297,6 +302,11 @@ class Clients:
     def signal(self, pid: int, what: signal.Signals) -> bool:
         """False when the client had ended by itself."""
         return bool(self._ask(do="signal", pid=pid, signal=int(what)))
+
+    def ended(self, pid: int) -> int | None:
+        """The exit code of a client, None while it runs; asked once it is no client any more."""
+        code: int | None = self._ask(do="ended", pid=pid)
+        return code
 
     def wait(self, *pids: int, within_s: float = 60) -> None:
         """Wait until all have ended well."""

@@ -187,6 +187,8 @@ def test_it_reaches_the_broker_and_its_own_keeper(tried):
     assert ANSWER in tried["broker"] and tried["status"] == "ok"
 
     assert ANSWER in tried["broker"] and tried["status"] == "ok"
+
+
 def test_it_does_its_work(tried):
     assert (tried["payload"], tried["stdin"], tried["parents"]) == ('"do all"', '"do all"', "")
     assert (tried["checkpoint"], tried["work"]) == ("ok", [])
