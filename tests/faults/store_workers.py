@@ -117,7 +117,7 @@ def churn(store: str, log: str, name: str, seed: int, lease_ms: int = 80, keys: 
 
 
 def mingle(store: str, log: str, name: str, seed: int, lease_ms: int = 150) -> None:
-    """As `churn`, with all verbs of which saying them twice would do them twice; knows that an outcome may be unknown."""
+    """As `churn`, with verbs that must not be said twice, and as one who knows that an outcome may be unknown."""
     dice, mine, said = random.Random(seed), opened(store, "NORMAL"), Log(log, name)
     held: list[tuple[int, int]] = []
     for count in itertools.count():

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from faults import store_workers
 from faults.bad_commit import BadCommit
+from faults.broker_kit import WAYS, clients_of
 from faults.store_kit import assert_honest, assert_whole, dice_of, filled, finals
-from faults.store_workers import Clients
 from history import read
 
 from agentctl_store.errors import StoreFull
@@ -85,9 +85,10 @@ def test_io_errors_from_the_kernel_at_random_moments(
     assert_whole(directory)
 
 
-def test_many_processes_add_under_the_same_keys_and_each_key_has_one_task(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_many_processes_add_under_the_same_keys_and_each_key_has_one_task(tmp_path: Path, way: str) -> None:
     directory = filled(tmp_path, 0)
-    with Clients(directory, tmp_path / "logs") as clients:
+    with clients_of(way, directory, tmp_path / "logs") as clients:
         clients.wait(*[clients.start("add_many", prefix="same", count=100) for _ in range(6)])
     assert len(finals(directory)) == 100
     assert len([op for op in read(clients.logs) if op.outcome == "acked"]) == 600
