@@ -94,15 +94,27 @@ class Waiter:
         import _socket
 
         self.folder = f"{directory}/{WAITERS}"
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
         self.name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
-        self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
         self._channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        for left in (3, 2, 1, 0):
+            try:
+                self._enter()
+                return
+            except FileNotFoundError:  # the last one out took the folder along just now
+                if not left:
+                    self._channel.close()
+                    raise
+            except BaseException:
+                self._channel.close()
+                raise
+
+    def _enter(self) -> None:
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             long = len(os.fsencode(self.folder)) > _PATH_LIMIT - 40
             self._channel.bind(f"/proc/self/fd/{self._descriptor}/{self.name}" if long else self.path)
-        except OSError:
-            self._channel.close()
+        except BaseException:
             os.close(self._descriptor)
             raise
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..sqlite.transaction import Group, Transaction
     from .peer import Peer
 
+    Fed = dict[tuple[str, ...], int]  #: by queues, how many of those who wait were served
+
 _REFUSED = KINDS["access.refused"]
 REFUSAL_EVERY_MS = 1_000  #: refusals of one connection become events at most this often
 RECEIPT_MS = 60_000  #: how long a caller may take to ask what it was answered
@@ -45,10 +47,10 @@ class Call:
 class Answer:
     """What goes to a peer once it is true, and the claims in it, which must not be lost with the peer."""
 
-    __slots__ = ("claims", "data", "peer")
+    __slots__ = ("claims", "data", "number", "peer")
 
-    def __init__(self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = ()) -> None:
-        self.peer, self.data, self.claims = peer, data, claims
+    def __init__(self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = (), number: int = 0) -> None:
+        self.peer, self.data, self.claims, self.number = peer, data, claims, number
 
 
 class Desk:
@@ -77,12 +79,29 @@ class Desk:
                     answer = self._read(call) if call.verb in READS else self._write(call, group, now)
                     if answer is not None:
                         answers.append(answer)
-                self._feed(group, now, answers)
+                fed = self._feed(group, now, answers)
         except AgentctlError as error:
-            # Nothing of it was committed, or nobody knows: the error says which.
-            return [_failed(call, error) for call in calls if not call.peer.gone]
+            return self._undone(calls, answers, error)
+        self._take_off(fed)
         self._tell(group, answers)
         return answers
+
+    def _undone(self, calls: list[Call], answers: list[Answer], error: AgentctlError) -> list[Answer]:
+        """Nothing of a batch was committed, or nobody knows (the error says which): tell all who asked in it.
+
+        Reads go on while writes fail, and who waited from before goes on waiting.
+        """
+        self.give_back([answer for answer in answers if answer.claims])  # it may have been committed all the same
+        told: list[Answer] = []
+        for call in calls:
+            if call.peer.gone:
+                continue
+            if call.verb not in READS:
+                self._unpark(call)
+                told.append(_failed(call, error))
+            elif not call.until_ms and (answer := self._read(call)) is not None:
+                told.append(answer)
+        return told
 
     def _write(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
         peer, verb, arguments = call.peer, call.verb, call.arguments
@@ -91,21 +110,26 @@ class Desk:
                 allow(peer.identity, verb, arguments, self.driver)
             if verb == "claim":
                 return self._claim(call, group, now)
-            value = getattr(self.driver, verb)(**arguments, now=now)
-            answer = Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
-            if verb in ONCE:
-                kept = value
-                if verb in CLAIMS and value.claim is not None:
-                    answer.claims = ((value.claim.task.id, value.claim.n),)
-                    kept = [value.ended, answer.claims]
-                elif verb in CLAIMS:
-                    kept = [value.ended, ()]
-                self.driver.keep_receipt(group, peer.client, call.number, text_of(kept))
-            return answer
+            if verb not in ONCE:
+                value = getattr(self.driver, verb)(**arguments, now=now)
+                return Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
+            with self.driver.conn.write(now):  # what cannot be told, or noted as told, is not to be done either
+                return self._once(call, group, now)
         except Exception as error:
             if isinstance(error, Refused):
                 self._note_refusal(call, error, group, now)
             return _failed(call, error)
+
+    def _once(self, call: Call, group: Transaction, now: Moment) -> Answer:
+        peer, verb = call.peer, call.verb
+        value = kept = getattr(self.driver, verb)(**call.arguments, now=now)
+        answer = Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER), (), call.number)
+        if verb in CLAIMS:
+            if value.claim is not None:
+                answer.claims = ((value.claim.task.id, value.claim.n),)
+            kept = [value.ended, answer.claims]
+        self.driver.keep_receipt(group, peer.client, call.number, text_of(kept))
+        return answer
 
     def _claim(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
         won = self._win(call, group, now)
@@ -130,31 +154,39 @@ class Desk:
                     data = frame([call.number, VALUE, won], MAX_ANSWER)
                     claims = tuple([(one.task.id, one.n) for one in won])
                     self.driver.keep_receipt(group, call.peer.client, call.number, text_of(claims))
-                return Answer(call.peer, data, claims)
+                return Answer(call.peer, data, claims, call.number)
             except Malformed:
                 arguments["limit"] = len(won) // 2 or 1
 
-    def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> None:
+    def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
         """Give work that this transaction brought to the claims that wait for it."""
         if not self._claims or not any(WAKES.get(one[0]) == b"task" for one in group.told):
-            return
-        for queues in list(self._claims):
-            self._feed_one(queues, group, now, answers)
+            return {}
+        return {queues: self._feed_one(queues, group, now, answers) for queues in self._claims}
 
-    def _feed_one(self, queues: tuple[str, ...], group: Group, now: Moment, answers: list[Answer]) -> None:
-        line = self._claims[queues]
-        while line:
-            call = line[0]
+    def _feed_one(self, queues: tuple[str, ...], group: Group, now: Moment, answers: list[Answer]) -> int:
+        """Serve a line from its head; return how many are to be taken off it, once that is committed."""
+        served = 0
+        for call in self._claims[queues]:
             if not call.peer.gone:
                 try:
                     answer = self._win(call, group, now)
                 except Exception as error:
                     answer = _failed(call, error)
                 if answer is None:
-                    return
+                    break
                 answers.append(answer)
-            line.popleft()
-        del self._claims[queues]
+            served += 1
+        return served
+
+    def _take_off(self, fed: Fed) -> None:
+        """Let those go who were served in what has been committed."""
+        for queues, count in fed.items():
+            line = self._claims[queues]
+            for _ in range(count):
+                line.popleft()
+            if not line:
+                del self._claims[queues]
 
     def _note_refusal(self, call: Call, error: Refused, group: Transaction, now: Moment) -> None:
         peer = call.peer
@@ -173,6 +205,8 @@ class Desk:
                 allow(peer.identity, call.verb, arguments, self.driver)
             if call.verb == "changed":
                 return self._changed(call)
+            if call.verb == "receipt" and arguments["client"] != peer.client:
+                raise Refused("a receipt is another client's", "Ask for your own")
             value = getattr(self.driver, call.verb)(**arguments)
             return Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
         except Exception as error:
@@ -206,6 +240,13 @@ class Desk:
         call.until_ms = until_ms
         self._due_ms = until_ms if self._due_ms is None else min(self._due_ms, until_ms)
 
+    def _unpark(self, call: Call) -> None:
+        line = self._claims.get(call.arguments["queues"]) if call.until_ms else None
+        if line is not None:
+            line.remove(call)
+            if not line:
+                del self._claims[call.arguments["queues"]]
+
     def _waiting(self) -> int:
         return len(self._watches) + sum(len(line) for line in self._claims.values())
 
@@ -219,20 +260,28 @@ class Desk:
         """Boot time at which `look` is due at the latest; None when nobody waits."""
         return self._due_ms if self.waits else None
 
-    def look(self) -> list[Answer]:
+    def look(self, alive: Callable[[], None]) -> list[Answer]:
         """Serve those who wait from what others committed or time brought, and answer whose time is up."""
         answers: list[Answer] = []
         now = self._clock.now()
         if self._claims:
             try:
                 with self.driver.conn.together(now) as group:
-                    for queues in list(self._claims):
-                        self._feed_one(queues, group, now, answers)
+                    alive()
+                    fed = {queues: self._feed_one(queues, group, now, answers) for queues in self._claims}
             except AgentctlError:
-                answers = []  # the store is busy or full: they go on waiting, and were given nothing
+                # The store is busy or full: they go on waiting.
+                self.give_back([answer for answer in answers if answer.claims])
+                answers = []
+            else:
+                self._take_off(fed)
         still = []
         for call in self._watches:
-            last = self.driver.changed(**call.arguments)
+            try:
+                last = self.driver.changed(**call.arguments)
+            except AgentctlError as error:
+                answers.append(_failed(call, error))
+                continue
             if last > call.arguments["after"] or call.until_ms <= now.boot_ms:
                 answers.append(Answer(call.peer, frame([call.number, VALUE, last], MAX_ANSWER)))
             else:
@@ -263,16 +312,28 @@ class Desk:
             else:
                 del self._claims[queues]
 
-    def give_back(self, claims: list[tuple[int, int]]) -> None:
-        """Release what was claimed for peers that went away before they were told."""
+    def give_back(self, untold: list[Answer]) -> None:
+        """Release what was claimed for peers that went away before they were told.
+
+        Unless they asked for the receipt meanwhile, on the file itself: whoever drops it decides.
+        """
+        if not untold:
+            return
         now = self._clock.now()
+        try:
+            with self.driver.conn.together(now) as group:
+                for answer in untold:
+                    if self.driver.drop_receipt(group, answer.peer.client, answer.number):
+                        self._release(answer.claims, now)
+        except AgentctlError:
+            pass  # their leases will run out
+
+    def _release(self, claims: tuple[tuple[int, int], ...], now: Moment) -> None:
         for task, n in claims:
             try:
-                self.driver.release(
-                    task, n, reason="its claimer went away before it was told", end_session=None, now=now
-                )
-            except (AgentctlError, StoreError):
-                pass  # its lease will run out
+                self.driver.release(task, n, reason="its claimer was never told", end_session=None, now=now)
+            except AgentctlError:
+                pass  # it has been lost already
 
     def tidy(self) -> None:
         """Forget answers nobody will ask for any more."""
@@ -283,7 +344,11 @@ class Desk:
 
 
 def _failed(call: Call, error: Exception) -> Answer:
-    if not isinstance(error, AgentctlError):
-        # A mistake of ours, in one call: its savepoint is undone, its neighbours are not to suffer from it.
-        error = StoreError(f"the broker could not serve {call.verb}: {type(error).__name__}: {error}"[:500])
-    return Answer(call.peer, frame([call.number, ERROR, error_words(error)], MAX_ANSWER))
+    return Answer(call.peer, frame([call.number, ERROR, error_words(known(error, call.verb))], MAX_ANSWER))
+
+
+def known(error: Exception, what: str) -> AgentctlError:
+    """Return the error as one of ours. Otherwise it is a mistake of ours, from which only its own call is to suffer."""
+    if isinstance(error, AgentctlError):
+        return error
+    return StoreError(f"the broker could not serve {what}: {type(error).__name__}: {error}"[:500])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from .wire import LENGTH, MAX_CALL, Malformed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .desk import Answer
     from .tokens import Identity
 
 CHUNK = 64 << 10  #: bytes taken from a connection at once
@@ -18,7 +20,7 @@ class Peer:
 
     __slots__ = (
         "asking", "channel", "client", "gone", "greeted", "heard", "identity", "owed", "parting", "pid", "refused_ms",
-        "stuck_ms", "watched",
+        "reset", "stuck_ms", "told", "watched",
     )  # fmt: skip
 
     def __init__(self, channel: socket.socket, pid: int) -> None:
@@ -33,8 +35,19 @@ class Peer:
         self.watched = 0  #: what epoll is asked about it
         self.heard = bytearray()
         self.owed = bytearray()
+        self.told: Answer | None = None  #: the last answer sent to it
+        self.reset = False  #: it closed its end with something unread in it
         self.stuck_ms = 0  #: boot time since which it has taken nothing of what it is owed; 0: it is owed nothing
         self.refused_ms = 0  #: boot time of the last refusal that became an event
+
+    def unheard(self) -> Answer | None:
+        """Return the claims it was told of and, having gone, has never heard of."""
+        told = self.told
+        if told is None or not told.claims:
+            return None
+        # A Unix socket that is closed with something unread in it says so at the other end, once.
+        reset = self.reset or self.channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+        return told if self.owed or reset else None
 
     def read(self) -> bool:
         """Take what has come; False when the connection has ended."""
@@ -42,7 +55,8 @@ class Peer:
             data = self.channel.recv(CHUNK)
         except (BlockingIOError, InterruptedError):
             return True
-        except OSError:
+        except OSError as error:
+            self.reset = error.errno == errno.ECONNRESET
             return False
         self.heard += data
         return bool(data)

@@ -20,7 +20,7 @@ from ..errors import AgentctlError, Refused
 from ..sqlite.driver import SqliteDriver
 from ..wake import Waiter
 from .arguments import checked
-from .desk import Answer, Call, Desk
+from .desk import Answer, Call, Desk, known
 from .peer import Peer
 from .shapes import read_call
 from .wire import ERROR, MAX_ANSWER, SOCKET, VALUE, VERSION, Malformed, error_words, frame
@@ -52,7 +52,10 @@ def anybody(pid: int, token: str | None) -> Identity | None:
 
 
 class Broker:
-    """Serves a store from `start` to `stop`. `identify` says who a process with a token is, or raises Refused."""
+    """Serves a store from `start` to `stop`. `identify` says who a process with a token is, or raises Refused.
+
+    Raises StoreError when it cannot be served: a full disk has no room for a socket.
+    """
 
     def __init__(
         self, directory: str, clock: Clock, *, identify: Identify = anybody, synchronous: str = "FULL"
@@ -60,16 +63,19 @@ class Broker:
         self._clock = clock
         self._identify = identify
         self._desk = Desk(SqliteDriver(directory, synchronous=synchronous), clock)
-        self._folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-        self._waiter = self._desk.driver.conn.waiter = Waiter(directory)
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._listener = self._bind(directory)
+        try:
+            self._folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+            self._waiter = self._desk.driver.conn.waiter = Waiter(directory)
+            self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._listener = self._bind(directory)
+        except OSError as error:
+            raise self._desk.driver.conn.explained(error) from None
         self._epoll = select.epoll()
         for descriptor in (self._listener.fileno(), self._waiter.fileno(), self._bell):
             self._epoll.register(descriptor, select.EPOLLIN)
         self._peers: dict[int, Peer] = {}
         self._turn: deque[Peer] = deque()  #: peers whose next call has come whole
-        self._lost: list[tuple[int, int]] = []  #: claims of peers that went before they were told
+        self._lost: list[Answer] = []  #: claims of peers that went before they were told
         self._looked_ms = self._tidied_ms = 0
         self._rung = self._ending = False
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -95,6 +101,15 @@ class Broker:
         os.eventfd_write(self._bell, 1)
         if self._thread.is_alive():
             self._thread.join()
+        self._leave()
+        self._epoll.close()
+        self._desk.driver.close()  # closes the waiter
+        os.close(self._bell)
+        os.close(self._folder)
+
+    def _leave(self) -> None:
+        if self._listener.fileno() < 0:
+            return
         try:
             os.unlink(SOCKET, dir_fd=self._folder)
         except OSError:
@@ -102,13 +117,17 @@ class Broker:
         for peer in list(self._peers.values()):
             self._close(peer)
         self._listener.close()
-        self._epoll.close()
-        self._desk.driver.close()  # closes the waiter
-        os.close(self._bell)
-        os.close(self._folder)
 
     # --- the loop ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            # Also after a mistake of ours: without a socket clients go on with the file itself, where they would
+            # wait for the answers of a thread that is no more.
+            self._leave()
+
+    def _serve(self) -> None:
         while not self._ending:
             self._listen(self._timeout_s())
             answers: list[Answer] = []
@@ -116,14 +135,15 @@ class Broker:
             if calls:
                 answers += self._desk.serve(calls, self._mark_gone)
             now_ms = self._clock.now().boot_ms
-            if self._desk.waits and (self._rung or now_ms >= self._look_ms()):
+            rung, self._rung = self._rung, False
+            if self._desk.waits and (rung or now_ms >= self._look_ms()):
                 self._looked_ms = now_ms
-                answers += self._desk.look()
-            self._rung = False
+                answers += self._desk.look(self._mark_gone)
             self._deliver(answers, now_ms)
             if self._lost:
                 lost, self._lost = self._lost, []
                 self._desk.give_back(lost)
+                self._rung = True  # others may be waiting for it
             if now_ms - self._tidied_ms >= TIDY_MS:
                 self._tidied_ms = now_ms
                 self._tidy(now_ms)
@@ -133,7 +153,7 @@ class Broker:
         return look_ms if due_ms is None else min(due_ms, look_ms)
 
     def _timeout_s(self) -> float:
-        if self._turn:
+        if self._turn or self._rung:
             return 0
         if not self._desk.waits:
             return TIDY_MS / 1000
@@ -221,6 +241,9 @@ class Broker:
     def _close(self, peer: Peer) -> None:
         found = self._peers.pop(peer.channel.fileno(), None)
         if found is not None:
+            unheard = peer.unheard()
+            if unheard is not None:
+                self._lost.append(unheard)
             self._epoll.unregister(peer.channel.fileno())
             peer.channel.close()
 
@@ -250,8 +273,8 @@ class Broker:
                 answers.append(Answer(peer, self._greet(peer, verb, given)))
                 return None
             return Call(peer, number, verb, checked(verb, given))
-        except AgentctlError as error:
-            answers.append(Answer(peer, frame([number, ERROR, error_words(error)], MAX_ANSWER)))
+        except Exception as error:
+            answers.append(Answer(peer, frame([number, ERROR, error_words(known(error, "a call"))], MAX_ANSWER)))
             if not peer.greeted:
                 peer.parting = True
             return None
@@ -277,9 +300,11 @@ class Broker:
         for answer in answers:
             peer = answer.peer
             if peer.gone or not peer.send(answer.data, now_ms):
-                self._lost += answer.claims
+                if answer.claims:
+                    self._lost.append(answer)
                 self._drop(peer)
                 continue
+            peer.told = answer
             if peer.parting:
                 self._drop(peer)
                 continue

@@ -242,8 +242,13 @@ class Connection:
         return 0 if self.tail is None else self.tail[0]
 
     def forget(self) -> None:
-        """Forget what was learned in a transaction that is undone: numbers given to new names are gone with it."""
+        """Forget what was learned in a transaction that is undone.
+
+        Numbers given to new names are gone with it, and so are the leases it voided or extended for a reboot or a
+        suspend: the next one must notice those again.
+        """
         self.ids.clear()
+        self.clock_seen = None
         self.clock_seen = None
 
     def rows(self, sql: str, values: Any = ()) -> list[Any]:
