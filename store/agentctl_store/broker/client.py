@@ -11,7 +11,6 @@ import os
 import time
 
 from ..errors import AgentctlError, NoSupervisor, StoreError
-from .calls import CLAIMS, ONCE, ORDER, READS
 from .link import Link, Lost
 from .wire import MAX_CALL, SOCKET, Malformed, frame, read_answer
 
@@ -85,6 +84,8 @@ class Caller:
         return self._link
 
     def _after_loss(self, verb: str, given: tuple[Any, ...], now: Moment | None, data: bytes, wait_ms: int) -> Any:
+        from .calls import ONCE  # here and below: a command that is answered needs none of it
+
         self._drop()
         until_s = time.monotonic() + AGAIN_S
         while True:
@@ -114,6 +115,8 @@ class Caller:
 
     # --- on the file ------------------------------------------------------------------------------------------
     def _on_file(self, verb: str, given: tuple[Any, ...], now: Moment | None, *, lost: bool = False) -> Any:
+        from .calls import ONCE, ORDER, READS
+
         file = self._file
         if file is None:
             from ..sqlite.driver import SqliteDriver
@@ -136,6 +139,8 @@ class Caller:
 
     # --- what was answered before -----------------------------------------------------------------------------
     def _recalled(self, verb: str, kept: str) -> Any:
+        from .calls import CLAIMS
+
         value = read_answer(kept.encode())
         if verb == "claim":
             return self._standing(value)
