@@ -11,7 +11,6 @@ import os
 import time
 
 from ..errors import AgentctlError, NoSupervisor, StoreError
-from .calls import CLAIMS, ONCE, ORDER, READS
 from .link import ANSWER_S, Link, Lost
 from .wire import MAX_CALL, SOCKET, Malformed, frame, read_answer
 
@@ -108,6 +107,8 @@ class Caller:
 
     def _after_loss(self, verb: str, given: tuple[Any, ...], until_s: float, lost: Lost) -> Any:
         """Bring a call to its end whose answer was lost; one that waits, at `until_s` (0: it does not)."""
+        from .calls import ONCE  # here and below: a command that is answered needs none of it
+
         last_s = time.monotonic() + AGAIN_S
         while True:
             # First of all: whoever still has the call in hand sees by this that it is not to be done any more.
@@ -144,6 +145,8 @@ class Caller:
 
     # --- on the file ------------------------------------------------------------------------------------------
     def _on_file(self, verb: str, given: tuple[Any, ...], now: Moment | None, *, lost: bool = False) -> Any:
+        from .calls import ORDER, READS
+
         file = self._file
         if file is None:
             from ..sqlite.driver import SqliteDriver
@@ -163,6 +166,8 @@ class Caller:
             raise type(error)(error.message, UNKNOWN) from None  # the owner may have done it, whatever happened here
 
     def _once(self, file: SqliteDriver, verb: str, arguments: dict[str, Any], now: Moment) -> Any:
+        from .calls import ONCE
+
         if verb not in ONCE:
             return getattr(file, verb)(**arguments, now=now)
         # The owner may have done it before it died. Asked in the transaction that would do it again: no gap between.
@@ -176,6 +181,8 @@ class Caller:
 
     # --- what was answered before -----------------------------------------------------------------------------
     def _recalled(self, verb: str, kept: str) -> Any:
+        from .calls import CLAIMS
+
         value = read_answer(kept.encode())
         if verb == "claim":
             return self._standing(value)
