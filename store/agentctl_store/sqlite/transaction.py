@@ -192,12 +192,13 @@ class Group(Transaction):
     once the group has been left without an error.
     """
 
-    __slots__ = ("ahead", "gave_up")
+    __slots__ = ("ahead", "gave_up", "stepping")
 
     def __init__(self, conn: Connection, now: Moment) -> None:
         super().__init__(conn, now)
         #: ready tasks found for the claims to come, by queue, the best last; sqlite/claiming.py
         self.ahead: dict[str, list[tuple[int, str]]] = {}
+        self.stepping = False  #: a step is open
 
     def __enter__(self) -> Group:
         super().__enter__()
@@ -217,28 +218,39 @@ class Group(Transaction):
 
 
 class Step:
-    """A savepoint around one verb of a group, or around a verb and what must not be kept without it: they nest."""
+    """A savepoint around one verb of a group, or around a verb and what must not be kept without it.
 
-    __slots__ = ("_before", "_group")
+    A step within a step needs no savepoint of its own: its error ends both.
+    """
+
+    __slots__ = ("_before", "_group", "_within")
 
     def __init__(self, group: Group) -> None:
         self._group = group
         self._before = len(group.told)
+        self._within = group.stepping
 
     def __enter__(self) -> Transaction:
         group = self._group
         if group.gave_up is not None:
             raise group.gave_up
+        if self._within:
+            return group
+        group.stepping = True
         try:
             group.execute("SAVEPOINT step")
         except group.conn.library.Error as error:
+            group.stepping = False
             raise self._explained(error) from None
         return group
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._within:
+            return
         group = self._group
+        group.stepping = False
         conn = group.conn
         if kind is None:
             try:
