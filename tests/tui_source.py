@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from threading import Event
 
-from agentctl_store.errors import Conflict, NotFound
+from agentctl_store.errors import Conflict, Interrupted, NotFound
 from agentctl_store.read.models import (
     HEALTH_ORDER,
     AttemptRow,
@@ -212,6 +213,9 @@ class Source:
         self.acts: list[tuple] = []
         self.refuse: Exception | None = None
         self.broken: Exception | None = None
+        self.slow = False  #: whether dead letters are searched for ever
+        self.searches = Event()  #: such a search has begun
+        self.given_up = Event()
         self.supervisor = SupervisorRow(True, 4242, NOW - 151 * MIN)
         self.output = [
             LogLine(NOW - 9_000, "out", "reading tarfile.py"),
@@ -229,6 +233,17 @@ class Source:
         return self.changes
 
     # --- reader
+
+    def interrupt(self):
+        self.given_up.set()
+
+    def _search(self):
+        """Take for ever, as a text that is nowhere in a huge store may, until given up or `slow` is unset."""
+        while self.slow:
+            self.searches.set()
+            if self.given_up.wait(0.01):
+                self.given_up.clear()
+                raise Interrupted("given up")
 
     def summary(self, now_ms: int) -> FleetSummary:
         healths = Counter(row.health for row in self.rows)
@@ -290,6 +305,7 @@ class Source:
         return tuple(self._letters(sort, filter)[offset : offset + limit])
 
     def dead_letter_count(self, filter):
+        self._search()
         return len(self._letters("died", filter))
 
     def dead_letter_position(self, task, sort, filter):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import time
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from agentctl.supervisor.spool import Follower
 from agentctl_store.errors import AgentctlError, BadInput, Conflict
 from agentctl_store.ids import read_id
+from agentctl_store.read.models import Filter
 from agentctl_store.store import read_session_id, sessions_folder
 from agentctl_tui.ports import LogLine, Receipt
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agentctl_store.domain.agent import Desired
+    from agentctl_store.read.port import Reader
     from agentctl_store.store import Store
 
 TAIL_BYTES = 1 << 18
@@ -133,14 +138,27 @@ def need_terminal() -> None:
 
 def show_dashboard(call: Call, *, theme: str, ascii_only: bool) -> int:
     """Run the dashboard on a terminal until a person leaves it."""
-    from agentctl_tui.app import run_app
-
     need_terminal()
     reader = call.reader
+    first_look = Thread(target=_first_look, args=(reader,), name="first look", daemon=True)
+    first_look.start()
+    gc.disable()  # until the first frame: there is no garbage yet, and looking for it is a tenth of the start-up
+    from agentctl_tui.app import run_app
+
     return run_app(
         reader,
         FleetOperator(call),
         SessionLogs(call.place()[0]),
         theme_name=theme,
         ascii_only=True if ascii_only else None,
+        after=first_look.join,
     )
+
+
+def _first_look(reader: Reader) -> None:
+    """Have the tasks counted while Textual is loaded, which takes as long as counting a million of them."""
+    try:
+        reader.summary(time.time_ns() // 1_000_000)
+        reader.instances(0, 1, "instance", Filter())
+    except Exception:  # the dashboard reads it again, and tells what is wrong
+        pass

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from agentctl_store.text import printable
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -32,6 +30,8 @@ def flush() -> None:
 
 def say(text: str) -> None:
     """Write one cleaned line."""
+    from agentctl_store.text import printable
+
     write(printable(text) + "\n")
 
 

@@ -9,7 +9,6 @@ from agentctl_store.ids import check_instance, read_attempt, read_id, write_id
 
 from . import output
 from .call import Call, actor, needed
-from .given import json_text, task_id
 from .verb import arg, opt, verb
 
 TYPE_CHECKING = False
@@ -82,6 +81,8 @@ def add(
     }  # fmt: skip
     now_ms = store.clock.now().wall_ms
     if payload is not None:
+        from .given import json_text
+
         requests = [_request(store, now_ms, asked | {"payload": json_text(payload, "payload")})]
     else:
         from .task_lines import task_lines
@@ -147,7 +148,11 @@ def _deadline(text: str, now_ms: int) -> int:
 
 
 def _parent(store: Store, text: str) -> int | str:
-    return text[4:] if text.startswith("key:") else task_id(store, text)
+    if text.startswith("key:"):
+        return text[4:]
+    from .given import task_id
+
+    return task_id(store, text)
 
 
 def _print_added(call: Call, added: list[Added]) -> int:
@@ -295,7 +300,11 @@ def complete(
 ) -> int:
     """Finish a claimed task, and claim the next."""
     task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
-    text = None if result is None else json_text(result, "result")
+    text = None
+    if result is not None:
+        from .given import json_text
+
+        text = json_text(result, "result")
     if not next:
         call.store.complete(task, n, result=text)
         return 0
@@ -356,6 +365,7 @@ def release(call: Call, *, attempt: str | None = None, reason: str = "released")
 )
 def show(call: Call, *, task: str | None = None) -> int:
     """Show one task."""
+    from .given import task_id
     from .task_rows import task_row
     from .task_view import TASK
 

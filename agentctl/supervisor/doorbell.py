@@ -7,7 +7,7 @@ import signal
 import socket
 
 from agentctl_store.errors import StoreError
-from agentctl_store.wake import SOCKET
+from agentctl_store.wake import SOCKET, WAITERS
 
 MAX_DRAIN = 4_096  #: datagrams taken at once; what is left rings again
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -34,6 +34,7 @@ class Doorbell:
                 "Put the store into a folder with a shorter path (under 100 characters) on a local disk",
             ) from None
         os.chmod(self.path, 0o600)
+        os.makedirs(os.path.join(store, WAITERS), mode=0o700, exist_ok=True)  # by it writers know that somebody listens
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -52,6 +53,7 @@ class Doorbell:
         self._socket.close()
         try:
             os.unlink(SOCKET, dir_fd=self._folder)  # ours, whatever is at the path by now
+            os.rmdir(WAITERS, dir_fd=self._folder)  # fails while others wait there
         except OSError:
             pass
         os.close(self._folder)

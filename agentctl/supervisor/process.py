@@ -235,9 +235,12 @@ class WarmPool:
         return len(self._spares)
 
     def fill(self) -> bool:
-        """Start a spare if one is missing; whether another is still missing."""
+        """Start a spare if one is missing; whether another is still missing, and can be started."""
         if len(self._spares) < self._size:
-            self._spares.append(Spare(self._log))
+            try:
+                self._spares.append(Spare(self._log))
+            except LaunchError:
+                return False  # nobody waits for it: whoever needs one is told why there is none
         return len(self._spares) < self._size
 
     def take(self) -> Spare:

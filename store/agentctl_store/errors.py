@@ -18,6 +18,7 @@
         ├── StoreFull       disk full, quota, read-only: reads still work
         ├── StoreCorrupt    integrity or history check failed
         ├── StoreTooNew     written by a newer agentctl
+        ├── Interrupted     who asked gave the reading up
         └── UnsafeSqlite    the SQLite library at hand corrupts WAL stores
 
 Each carries a machine-readable `code`, one sentence for a person, and the next step to take.
@@ -119,6 +120,10 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     code = "store_too_new"
+
+
+class Interrupted(StoreError):
+    code = "interrupted"
 
 
 class UnsafeSqlite(StoreError):

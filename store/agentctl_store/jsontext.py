@@ -33,10 +33,12 @@ def loads(text: str | bytes, what: str = "payload", max_bytes: int = MAX_BYTES) 
             text = text.decode()
         except UnicodeDecodeError as error:
             raise BadJson(f"{what} is not UTF-8 (byte {error.start})") from None
-    elif len(text) > max_bytes or (not text.isascii() and len(text.encode(errors="replace")) > max_bytes):
+    plain = text.isascii()
+    if len(text) > max_bytes or (not plain and len(text.encode(errors="replace")) > max_bytes):
         raise BadJson(f"{what} is larger than the limit of {max_bytes:,} bytes")
-    _check_depth(text, what)
-    start = len(text) - len(text.lstrip(_SPACE))
+    if text.count("[") + text.count("{") > MAX_DEPTH:  # fewer openers cannot nest deeper
+        _check_depth(text, what)
+    start = len(text) - len(text.lstrip(_SPACE)) if text[:1] in _SPACE else 0
     try:
         try:
             value, end = _scan(text, start)
@@ -54,14 +56,14 @@ def loads(text: str | bytes, what: str = "payload", max_bytes: int = MAX_BYTES) 
         reason = getattr(error, "msg", str(error)).rstrip(": ")
         at = f" at {_place(text, where)}" if where is not None else ""
         raise BadJson(f"{what} is not JSON: {reason[:1].lower()}{reason[1:]}{at}") from None
-    if text[end:].strip(_SPACE):
+    if end != len(text) and text[end:].strip(_SPACE):
         raise BadJson(f"{what} is not JSON: unexpected text after the value at {_place(text, end)}")
-    try:
-        text.encode()
-        if "\\u" in text:
+    if not plain or "\\u" in text:
+        try:
+            text.encode()
             dumps(value).encode()
-    except UnicodeEncodeError:
-        raise BadJson(f"{what} holds a lone surrogate, which is not a character") from None
+        except UnicodeEncodeError:
+            raise BadJson(f"{what} holds a lone surrogate, which is not a character") from None
     return value
 
 
@@ -84,9 +86,6 @@ def _place(text: str, position: int) -> str:
 
 
 def _check_depth(text: str, what: str) -> None:
-    # Cheap first: a document with few openers cannot nest deeply. Only then count outside strings.
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return
     depth = 0
     inside = escaped = False
     for character in text:

@@ -16,8 +16,8 @@ from .taskverbs import FOREVER_MS as FOREVER_MS
 from .taskverbs import MAX_CLAIM as MAX_CLAIM
 from .taskverbs import MAX_LEASE_MS as MAX_LEASE_MS
 from .taskverbs import MAX_PROGRESS as MAX_PROGRESS
+from .taskverbs import MAX_WAIT_MS, TaskVerbs
 from .taskverbs import TaskRequest as TaskRequest
-from .taskverbs import TaskVerbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,8 +71,11 @@ class Store(TaskVerbs, FleetVerbs):
         return self.driver.events(after=after, limit=limit, task=task, kinds=kinds, newest_first=newest_first)
 
     def changed(self, after: int = 0, *, task: int | None = None, wait_ms: int = 0) -> int:
-        """Return the number of the last event (of `task`), having waited up to `wait_ms` for one beyond `after`."""
-        return self.driver.changed(after, task=task, wait_ms=wait_ms)
+        """Return the number of the last event (of `task`), having waited for one beyond `after`.
+
+        For `wait_ms` at most, and for no more than an hour: whoever waits longer asks again.
+        """
+        return self.driver.changed(after, task=task, wait_ms=min(wait_ms, MAX_WAIT_MS))
 
     def version(self) -> int:
         """Return a number that changes when another process has committed."""

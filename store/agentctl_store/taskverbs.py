@@ -34,7 +34,8 @@ DEFAULT_LEASE_MS = 60_000
 MAX_LEASE_MS = 24 * 3_600_000
 MAX_CLAIM = 1_000
 MAX_PROGRESS = 500
-LOOK_MS = 500  #: how often a claim that waits without a supervisor looks for what no commit announces
+LOOK_MS = 1_000  #: how often a claim that waits without a supervisor looks for what no commit announces
+MAX_WAIT_MS = 3_600_000  #: of one call of the driver; whoever waits longer asks again
 FOREVER_MS = 10 * 366 * 24 * 3_600_000
 
 
@@ -151,7 +152,7 @@ class TaskVerbs:
                 open_session=new,
                 lease_ms=lease_ms,
                 limit=limit,
-                wait_ms=max(0, until_ms - now.boot_ms),
+                wait_ms=min(max(0, until_ms - now.boot_ms), MAX_WAIT_MS),
                 now=now,
             )
             if won or not wait_ms:

@@ -25,6 +25,9 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.db, name)
 
+    def cursor(self) -> Recorder:
+        return self
+
     def execute(self, sql: str, values: Any = ()) -> Any:
         self.seen.append((sql, values))
         return self.db.execute(sql, values)

@@ -1,13 +1,12 @@
-"""The dashboard, or Textual's DataTable on the same rows, in a terminal of its own; started by test_tui.py."""
+"""Textual's DataTable on a fleet in memory, in a terminal of its own; started by test_tui.py."""
 
 from __future__ import annotations
 
 import random
 import sys
-import threading
 import time
 
-from tui_source import Source, busy, instance
+from tui_source import busy, instance
 
 from agentctl_store.record import replace
 from agentctl_tui.units import age, size
@@ -39,24 +38,6 @@ def change(rows: list, rng: random.Random) -> list:
         )
         for row in rows
     ]
-
-
-def keep_changing(source: Source) -> None:
-    rng = random.Random(7)
-    while True:
-        time.sleep(BEAT_S)
-        source.rows = change(source.rows, rng)
-        source.touch()
-
-
-def dashboard(live: bool) -> None:
-    from agentctl_tui.app import Dashboard
-
-    source = Source(fleet())
-    source._instances = lambda sort, wanted: source.rows  # sorted by name as it is: a store would have an index
-    if live:
-        threading.Thread(target=keep_changing, args=(source,), daemon=True).start()
-    Dashboard(source, source, source).run()
 
 
 def data_table(live: bool) -> None:
@@ -93,4 +74,4 @@ def data_table(live: bool) -> None:
 
 
 if __name__ == "__main__":
-    {"dashboard": dashboard, "datatable": data_table}[sys.argv[1]](sys.argv[2] == "live")
+    data_table(sys.argv[1:] == ["live"])

@@ -7,6 +7,7 @@ reaped it yet, so the pid cannot be somebody else's.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -21,8 +22,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from faults.bad_commit import BadBatch
 from history import Log
 
+from agentctl_store.broker.driver import connect
+from agentctl_store.broker.server import Broker
 from agentctl_store.clock import Clock
 from agentctl_store.domain.retry import Failure, RetryPolicy
 from agentctl_store.errors import AgentctlError, StaleAttempt, StoreError
@@ -32,9 +36,30 @@ from agentctl_store.store import Store, TaskRequest
 PATIENT = RetryPolicy(base_ms=1, factor=1.5, cap_ms=50, max_attempts=1000)
 
 
+THROUGH, PATIENCE_S = "AGENTCTL_TEST_THROUGH", "AGENTCTL_TEST_PATIENCE_S"
+
+
 def opened(directory: str, synchronous: str = "FULL", clock: Clock | None = None) -> Store:
-    """A store with a chosen durability."""
-    return Store(SqliteDriver(directory, synchronous=synchronous), directory, clock or Clock())
+    """A store with a chosen durability; through its broker, and not needing one, where THROUGH says so."""
+    clock = clock or Clock()
+    if os.environ.get(THROUGH) == "broker":
+        patience_s = float(os.environ.get(PATIENCE_S, "15"))
+        driver = connect(directory, clock, create=False, stay=True, patience_s=patience_s)
+        assert driver is not None
+        return Store(driver, directory, clock)
+    return Store(SqliteDriver(directory, synchronous=synchronous), directory, clock)
+
+
+def serve(store: str, log: str, name: str, synchronous: str = "NORMAL", die: str = "") -> None:
+    """Own the store until killed, as the supervisor does; `die` by SIGKILL "before" or "after" the next commit."""
+    broker = Broker(store, Clock(), synchronous=synchronous)
+    if die:
+        conn = broker._desk.driver.conn
+        conn.use(BadBatch(conn.db, durable=die == "after", kill=True))
+    broker.start()
+    Path(log, f"{name}.serves").touch()
+    while True:
+        signal.pause()
 
 
 # --- what clients do --------------------------------------------------------------------------------------------
@@ -89,6 +114,48 @@ def churn(store: str, log: str, name: str, seed: int, lease_ms: int = 80, keys: 
                 said.refused()
             else:
                 said.acked()
+
+
+def mingle(store: str, log: str, name: str, seed: int, lease_ms: int = 150) -> None:
+    """As `churn`, with verbs that must not be said twice, and as one who knows that an outcome may be unknown."""
+    dice, mine, said = random.Random(seed), opened(store, "NORMAL"), Log(log, name)
+    held: list[tuple[int, int]] = []
+    for count in itertools.count():
+        try:
+            _mingled(dice, mine, said, f'"{name}-{count}"', held, lease_ms)
+        except StaleAttempt:
+            said.refused()
+        except StoreError:
+            held.clear()  # no line: neither acknowledged nor refused
+
+
+def _mingled(
+    dice: random.Random, mine: Store, said: Log, payload: str, held: list[tuple[int, int]], lease_ms: int
+) -> None:
+    if dice.random() < 0.4:
+        key = f"shared-{dice.randrange(50)}" if dice.random() < 0.2 else None
+        said.sent("add", **({"key": key} if key else {}))
+        said.acked(task=mine.add([TaskRequest("q", payload, key=key, retry=PATIENT)])[0].id)
+    elif not held:
+        said.sent("claim")
+        won = mine.claim(["q"], agent="mingle", lease_ms=lease_ms, wait_ms=dice.choice((0, 20)))
+        held += [(one.task.id, one.n) for one in won]
+        said.acked(task=held[0][0], n=held[0][1]) if won else said.refused()
+    elif dice.random() < 0.5:
+        task, n = held.pop()
+        said.sent("complete", task=task, n=n)
+        turn = mine.complete_and_claim(task, n, ["q"], agent="mingle", lease_ms=lease_ms, result='"done"')
+        said.acked()
+        if turn.claim is not None:
+            held.append((turn.claim.task.id, turn.claim.n))
+            said.sent("claim")
+            said.acked(task=held[0][0], n=held[0][1])
+    else:
+        task, n = held.pop()
+        verb = dice.choice(["complete", "complete", "fail", "release"])
+        said.sent(verb, task=task, n=n)
+        _end(mine, verb, task, n, lease_ms)
+        said.acked()
 
 
 def _end(store: Store, verb: str, task: int, n: int, lease_ms: int) -> None:
@@ -153,7 +220,7 @@ def late(store: str, log: str, name: str, verb: str, lease_ms: int, extra_ms: in
         said.acked()
 
 
-JOBS = {job.__name__: job for job in (drain, churn, add_many, add_stubborn, hold_lock, late)}
+JOBS = {job.__name__: job for job in (drain, churn, mingle, add_many, add_stubborn, hold_lock, late, serve)}
 
 
 # --- the parent -------------------------------------------------------------------------------------------------
@@ -235,6 +302,11 @@ class Clients:
     def signal(self, pid: int, what: signal.Signals) -> bool:
         """False when the client had ended by itself."""
         return bool(self._ask(do="signal", pid=pid, signal=int(what)))
+
+    def ended(self, pid: int) -> int | None:
+        """The exit code of a client, None while it runs; asked once it is no client any more."""
+        code: int | None = self._ask(do="ended", pid=pid)
+        return code
 
     def wait(self, *pids: int, within_s: float = 60) -> None:
         """Wait until all have ended well."""

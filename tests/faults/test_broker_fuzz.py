@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.broker_kit import Raw, descriptors, hello_frame, new_task, rss_kib
+from faults.raw_kit import Raw, descriptors, hello_frame, new_task, rss_kib
 from faults.store_kit import dice_of
 
 from agentctl_store.broker.calls import ORDER
@@ -44,7 +44,7 @@ TOKENS = (None, None, "a/1", "b/1")
 SERVER = """
 import sys
 from pathlib import Path
-from faults.broker_kit import World
+from faults.raw_kit import World
 w = World(Path(sys.argv[1]), ("a/1", "b/1"))
 # SQLite keeps pages up to 2 MiB as the file grows: less, so that what leaks can be told from it.
 w.broker._desk.driver.conn.db.execute("PRAGMA cache_size = -200")
@@ -59,7 +59,7 @@ for line in w.told:
 NEIGHBOUR = """
 import sys, time
 from pathlib import Path
-from faults.broker_kit import Raw, claim_words, new_task
+from faults.raw_kit import Raw, claim_words, new_task
 worst = turns = 0
 with Raw(Path(sys.argv[1])) as caller:
     assert caller.hello()[0] == 0

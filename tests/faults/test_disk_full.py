@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from faults.broker_kit import WAYS, Asked, serving, through
 from faults.store_kit import assert_whole
 
+from agentctl_store.broker.server import Broker
+from agentctl_store.clock import Clock
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.errors import StoreError, StoreFull
 from agentctl_store.store import Store, TaskRequest, open_store
@@ -63,11 +68,23 @@ def assert_clear(error: StoreError) -> None:
     assert "\n" not in text and "cannot be written" in text and error.remedy, text
 
 
-def test_a_disk_filled_by_the_store_itself_loses_nothing_acknowledged(small_disk: Path) -> None:
+@contextmanager
+def opened(way: str, directory: Path) -> Iterator[Store]:
+    """A new store, or a client of the broker that owns it."""
+    with open_store(str(directory), create=True) as store:
+        if way == "direct":
+            yield store
+            return
+    with serving(directory, synchronous="FULL"), through(directory) as store:
+        yield store
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_disk_filled_by_the_store_itself_loses_nothing_acknowledged(small_disk: Path, way: str) -> None:
     directory = small_disk / ".agentctl"
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"\0" * 300_000)
-    with open_store(str(directory), create=True) as store:
+    with opened(way, directory) as store:
         told = add_until_full(store)
         assert len(told) > 20
         for _ in range(3):
@@ -82,6 +99,33 @@ def test_a_disk_filled_by_the_store_itself_loses_nothing_acknowledged(small_disk
     with open_store(str(directory)) as store:
         assert [event.task for event in store.events(limit=10_000, kinds=["task.added"])] == told
     assert_whole(directory)
+
+
+def test_who_waits_for_work_through_the_broker_gets_it_once_there_is_room_again(small_disk: Path) -> None:
+    directory = small_disk / ".agentctl"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"\0" * 300_000)
+    with opened("broker", directory) as store:
+        waiting = Asked(directory, lambda one: one.claim(["late"], agent="a", wait_ms=20_000))
+        add_until_full(store)
+        with pytest.raises(StoreFull):
+            store.add([TaskRequest("late", BIG)])
+        assert not waiting.over
+        ballast.unlink()
+        late = store.add([TaskRequest("late", BIG)])[0].id
+        assert [one.task.id for one in waiting.get()] == [late]
+    assert_whole(directory)
+
+
+def test_a_broker_on_a_read_only_disk_says_that_it_cannot_serve(small_disk: Path) -> None:
+    directory = small_disk / ".agentctl"
+    open_store(str(directory), create=True).close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(StoreFull) as refused:
+        Broker(str(directory), Clock())
+    assert_clear(refused.value)
+    gc.collect()  # what it had opened keeps the disk busy
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
 
 
 def test_a_store_opened_on_a_full_disk_reads_and_later_writes(small_disk: Path) -> None:

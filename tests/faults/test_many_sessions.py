@@ -12,7 +12,7 @@ import pytest
 from faults.session_kit import WITHIN_S, Session, python, session, shell, spec_for, subreaper, until
 
 from agentctl.supervisor import proctree
-from agentctl.supervisor.process import WarmPool, launch
+from agentctl.supervisor.process import LaunchError, WarmPool, launch
 from agentctl.supervisor.recover import reap_orphans
 from agentctl.supervisor.session_files import FactsReader, read_exit
 
@@ -207,3 +207,11 @@ def test_orphans_that_fall_to_the_supervisor_are_reaped(tmp_path: Path, strays: 
         keep = {pid for pid in proctree.children(os.getpid()) if pid not in _zombies()}
         assert reap_orphans(keep) >= 1
         assert _zombies() == set()
+
+
+def test_a_spare_that_cannot_be_started_is_no_misfortune(tmp_path: Path) -> None:
+    """Its log's folder is gone, as when a store is moved away; so it is when the system has no more processes."""
+    pool = WarmPool(1, str(tmp_path / "gone" / "supervisor.log"))
+    assert not pool.fill() and len(pool) == 0
+    with pytest.raises(LaunchError, match="cannot start a shim"):
+        pool.take()

@@ -9,41 +9,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from faults import store_workers
+from faults.bad_commit import BadCommit
+from faults.broker_kit import WAYS, clients_of
 from faults.store_kit import assert_honest, assert_whole, dice_of, filled, finals
-from faults.store_workers import Clients
 from history import read
 
 from agentctl_store.errors import StoreFull
-from agentctl_store.sqlite import gate
 from agentctl_store.store import TaskRequest, open_store
-
-FSYNC_FAILED = 1034  # SQLITE_IOERR_FSYNC
-
-
-class BadCommit:
-    """A connection whose next COMMIT goes wrong, before or after it became durable."""
-
-    def __init__(self, db: Any, durable: bool, kill: bool = False) -> None:
-        self.db, self.durable, self.kill, self.left = db, durable, kill, 1
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.db, name)
-
-    def execute(self, sql: str, *values: Any) -> Any:
-        if sql != "COMMIT" or not self.left:
-            return self.db.execute(sql, *values)
-        self.left = 0
-        if self.durable:
-            self.db.execute(sql)
-        if self.kill:
-            os.kill(os.getpid(), signal.SIGKILL)
-        error = gate.load().OperationalError("disk I/O error")
-        error.sqlite_errorcode = FSYNC_FAILED
-        raise error
 
 
 @pytest.mark.parametrize("durable", [True, False], ids=["the commit happened", "the commit did not happen"])
@@ -52,7 +27,7 @@ def test_an_error_at_commit_says_that_the_outcome_is_unknown_and_the_key_settles
 ) -> None:
     directory = filled(tmp_path, 0)
     with open_store(str(directory)) as store:
-        store.driver.conn.db = BadCommit(store.driver.conn.db, durable)  # type: ignore[attr-defined]
+        store.driver.conn.use(BadCommit(store.driver.conn.db, durable))  # type: ignore[attr-defined]
         with pytest.raises(StoreFull, match="not known: say it again, with the same idempotency key"):
             store.add([TaskRequest("q", key="k")])
         again = store.add([TaskRequest("q", key="k")])[0]
@@ -68,7 +43,7 @@ def test_killed_around_the_commit_and_said_again(tmp_path: Path, durable: bool) 
     child = os.fork()
     if child == 0:
         store = open_store(str(directory))
-        store.driver.conn.db = BadCommit(store.driver.conn.db, durable, kill=True)  # type: ignore[attr-defined]
+        store.driver.conn.use(BadCommit(store.driver.conn.db, durable, kill=True))  # type: ignore[attr-defined]
         store.add([TaskRequest("q", key="k")])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -110,9 +85,10 @@ def test_io_errors_from_the_kernel_at_random_moments(
     assert_whole(directory)
 
 
-def test_many_processes_add_under_the_same_keys_and_each_key_has_one_task(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_many_processes_add_under_the_same_keys_and_each_key_has_one_task(tmp_path: Path, way: str) -> None:
     directory = filled(tmp_path, 0)
-    with Clients(directory, tmp_path / "logs") as clients:
+    with clients_of(way, directory, tmp_path / "logs") as clients:
         clients.wait(*[clients.start("add_many", prefix="same", count=100) for _ in range(6)])
     assert len(finals(directory)) == 100
     assert len([op for op in read(clients.logs) if op.outcome == "acked"]) == 600

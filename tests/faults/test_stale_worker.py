@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from faults.broker_kit import WAYS, clients_of
 from faults.store_kit import assert_honest, assert_whole, filled, finals, until
 from faults.store_workers import Clients
 from history import read
@@ -18,10 +19,13 @@ LEASE_MS = 250
 
 @pytest.mark.parametrize("verb", ["heartbeat", "complete", "fail", "release"])
 @pytest.mark.parametrize("extra_ms", [-60, 0, 40])
-def test_a_stopped_worker_is_refused_once_another_has_claimed(tmp_path: Path, verb: str, extra_ms: int) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stopped_worker_is_refused_once_another_has_claimed(
+    tmp_path: Path, verb: str, extra_ms: int, way: str
+) -> None:
     """Work times around and above the lease: shorter ones alone would let a broken fence live."""
     store = filled(tmp_path, 1)
-    with Clients(store, tmp_path / "logs") as clients, open_store(str(store)) as mine:
+    with clients_of(way, store, tmp_path / "logs") as clients, open_store(str(store)) as mine:
         worker = clients.start("late", verb=verb, lease_ms=LEASE_MS, extra_ms=extra_ms)
         until(lambda: any(op.outcome == "acked" for op in read(clients.logs)), "the worker has claimed")
         clients.signal(worker, signal.SIGSTOP)
@@ -52,9 +56,10 @@ def test_a_worker_late_but_never_replaced_still_owns_its_task(tmp_path: Path, ve
         assert [op.outcome for op in read(clients.logs)] == ["acked", "acked"]
 
 
-def test_a_killed_worker_s_task_is_claimable_within_its_lease_and_a_second(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_killed_worker_s_task_is_claimable_within_its_lease_and_a_second(tmp_path: Path, way: str) -> None:
     store = filled(tmp_path, 8)
-    with Clients(store, tmp_path / "logs") as clients, open_store(str(store)) as mine:
+    with clients_of(way, store, tmp_path / "logs") as clients, open_store(str(store)) as mine:
         workers = [clients.start("late", verb="complete", lease_ms=LEASE_MS, extra_ms=60_000) for _ in range(8)]
         until(lambda: sum(op.outcome == "acked" for op in read(clients.logs)) == 8, "all have claimed")
         last = max(op.ended_ns or 0 for op in read(clients.logs))

@@ -7,6 +7,8 @@ import os
 import random
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from store.store_kit import SetClock, add, new_store  # noqa: TID251
 
 from agentctl_store.domain.agent import AgentSpec, Instance, SessionEnd
 from agentctl_store.domain.retry import Failure
-from agentctl_store.errors import BadInput, NotFound
+from agentctl_store.errors import BadInput, Interrupted, NotFound
 from agentctl_store.ids import write_id
 from agentctl_store.read import open_reader
 from agentctl_store.read.models import (
@@ -344,3 +346,21 @@ def test_reading_works_on_a_full_or_read_only_disk(tmp_path: Path, how: str, wri
             holder.close()
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_read_that_nobody_waits_for_any_more_is_given_up(tmp_path: Path) -> None:
+    store, _ = lively(tmp_path)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    with store, open_reader(store.directory) as reader, ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(reader.file.rows, endless)  # type: ignore[attr-defined]
+        while not under_way.done():
+            reader.interrupt()
+        with pytest.raises(Interrupted):
+            under_way.result()
+        with suppress(Interrupted):  # the last one may have come when it was over
+            reader.task_count(ALL)
+        assert reader.task_count(ALL) == 60
+        reader.interrupt()
+        with pytest.raises(Interrupted):
+            reader.task_count(ALL)
+    reader.interrupt()

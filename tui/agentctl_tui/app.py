@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,6 +35,8 @@ from agentctl_tui.themes import COLORS, theme
 
 if TYPE_CHECKING:
     from agentctl_store.read.port import Reader
+
+SWITCH_S = 0.01
 
 
 def _wall_ms() -> int:
@@ -69,12 +72,13 @@ class Dashboard(App[None]):
         ascii_only: bool = False,
         usage: bool = False,
         beat_s: float = BEAT_S,
+        after: Callable[[], object] | None = None,
     ) -> None:
         super().__init__()
         self.look = Look(now_ms, ASCII if ascii_only else UNICODE, theme_name)
         self.operator = operator
         self.usage = usage
-        self.feed = Feed(reader, logs, self.post_message, now_ms, beat_s)
+        self.feed = Feed(reader, logs, self.post_message, now_ms, beat_s, after)
         self.summary: FleetSummary | None = None
         self.worst: Sequence[InstanceRow] = ()
         self.lost: tuple[str, int] | None = None
@@ -88,11 +92,18 @@ class Dashboard(App[None]):
 
     # --- life
 
+    def on_load(self) -> None:
+        self.feed.ask("summary", Summary())
+        self.feed.start()  # before the first screen is mounted, whose questions are then answered in the meantime
+
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._dressed)
-        self.feed.ask("summary", Summary())
-        self.feed.start()
         self.set_interval(1.0, self._tick)
+
+    def on_ready(self) -> None:
+        # What is there now stays: no later collection needs to look at it.
+        gc.freeze()
+        gc.enable()
 
     def on_unmount(self) -> None:
         self.feed.stop()
@@ -103,6 +114,9 @@ class Dashboard(App[None]):
         return [screen for screen in self.screen_stack if isinstance(screen, Listening) and screen.ready]
 
     def _tick(self) -> None:
+        if not self.is_headless and not sys.__stdin__.isatty():  # type: ignore[union-attr]
+            self.exit()  # nobody can see it any more, and Textual would read the end of its input for ever
+            return
         for board in self._boards()[-1:]:
             board.tick()
             board.frame()
@@ -153,6 +167,10 @@ class Dashboard(App[None]):
         """Show a screen of the tab row."""
         if self.current_mode != name:
             self.switch_mode(name)
+
+    def delay_update(self, delay: float = SWITCH_S) -> None:
+        """Hold the screen still while another one is put up: Textual would for 50 ms, but answers are there sooner."""
+        super().delay_update(delay)
 
     def action_theme(self) -> None:
         """Take the next theme."""
@@ -331,13 +349,15 @@ def run_app(
     theme_name: str = "dark",
     ascii_only: bool | None = None,
     usage: bool = False,
+    after: Callable[[], object] | None = None,
 ) -> int:
     """Show the dashboard until a person quits it; return the exit code.
 
-    `ascii_only` None decides by the terminal's encoding. `usage` shows the context and cost columns.
+    `ascii_only` None decides by the terminal's encoding. `usage` shows the context and cost columns. `after` returns
+    when the reader is free to be used.
     """
     if ascii_only is None:
         ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
-    app = Dashboard(reader, operator, logs, theme_name=theme_name, ascii_only=ascii_only, usage=usage)
+    app = Dashboard(reader, operator, logs, theme_name=theme_name, ascii_only=ascii_only, usage=usage, after=after)
     app.run()
     return app.return_code or 0

@@ -2,7 +2,7 @@
 
 Screens put questions under a name (`ask`) and get `Fresh` messages; widgets are touched by handlers alone.
 Between two beats the thread sleeps; at a beat it looks at the store's version and reads again only what may
-have changed.
+have changed. Whoever asks anew looks at the screen: the read under way is given up for it, and begun again at the end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from agentctl_store.errors import AgentctlError
+from agentctl_store.errors import AgentctlError, Interrupted
 from agentctl_tui.asks import Ask
 from agentctl_tui.messages import Back, Fresh, Lost
 from agentctl_tui.ports import Logs
@@ -36,11 +36,14 @@ class Feed:
         post: Callable[[Message], object],
         now_ms: Callable[[], int],
         beat_s: float = BEAT_S,
+        after: Callable[[], object] | None = None,
     ) -> None:
+        """`after` returns when the reader is free to be used."""
         self._reader, self._logs, self._post, self._now_ms = reader, logs, post, now_ms
-        self._beat_s = beat_s
+        self._beat_s, self._after = beat_s, after
         self._lock = threading.Lock()
         self._asks: dict[str, Ask] = {}
+        self._reading: str | None = None  #: the name whose question is read now
         self._answers: dict[str, tuple[Ask, object]] = {}
         self._wake = threading.Event()
         self._stopped = False
@@ -55,10 +58,11 @@ class Feed:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; a read under way is waited for at most a second, so that quitting is prompt."""
+        """End the thread; a read under way is given up, and waited for at most a second."""
         self._stopped = True
         self._wake.set()
         if self._thread.is_alive():
+            self._reader.interrupt()
             self._thread.join(1.0)
 
     def ask(self, name: str, ask: Ask) -> None:
@@ -67,7 +71,15 @@ class Feed:
             if self._asks.get(name) == ask:
                 return
             self._asks[name] = ask
-        self._wake.set()
+            self._wake.set()
+            if self._reading is not None:
+                self._reader.interrupt()
+
+    def waiting(self, name: str) -> bool:
+        """Say whether a question has no answer yet."""
+        with self._lock:
+            ask, known = self._asks.get(name), self._answers.get(name)
+        return ask is not None and (known is None or known[0] != ask)
 
     def again(self, name: str) -> None:
         """Have the answer posted once more even if it is the same."""
@@ -80,8 +92,12 @@ class Feed:
         with self._lock:
             self._asks.pop(name, None)
             self._answers.pop(name, None)
+            if self._reading == name:
+                self._reader.interrupt()
 
     def _run(self) -> None:
+        if self._after is not None:
+            self._after()
         while not self._stopped:
             woken = self._wake.wait(LOST_BEAT_S if self._lost else self._beat_s)
             self._wake.clear()
@@ -90,6 +106,8 @@ class Feed:
             self._since_read_s += 0.0 if woken else self._beat_s
             try:
                 self._read()
+            except Interrupted:
+                self._wake.set()  # begin again, with what was asked meanwhile
             except (AgentctlError, OSError) as error:
                 self._tell_lost(str(error) or type(error).__name__)
             except Exception as error:  # the dashboard outlives a reader's defect, and says so
@@ -101,18 +119,12 @@ class Feed:
         with self._lock:
             asks = list(self._asks.items())
         now_ms = self._now_ms()
-        for name, ask in asks:
-            known = self._answers.get(name)
-            if not changed and known is not None and known[0] == ask and not ask.live:
-                continue
-            value = ask.read(self._reader, self._logs, now_ms)
-            with self._lock:
-                if self._asks.get(name) != ask:
-                    continue  # asked anew meanwhile: an old answer would only make the screen jump
-                known = self._answers.get(name)
-                self._answers[name] = (ask, value)
-            if known is None or known != (ask, value):
-                self._post(Fresh(name, value, now_ms))
+        news: list[Fresh] = []
+        try:
+            self._read_each(asks, changed, now_ms, news)
+        finally:
+            for fresh in news:  # together, so that they make one frame: drawing it costs more than reading
+                self._post(fresh)
         self._version = version
         self._ok_ms = now_ms
         if changed:
@@ -120,6 +132,45 @@ class Feed:
         if self._lost is not None:
             self._lost = None
             self._post(Back())
+
+    def _read_each(self, asks: list[tuple[str, Ask]], changed: bool, now_ms: int, news: list[Fresh]) -> None:
+        """Read what may have changed. First answers are posted at once, changed ones are added to `news`."""
+        for name, ask in asks:
+            if self._asks.get(name) != ask:
+                continue  # replaced meanwhile: the next turn reads what is wanted now
+            known = self._answers.get(name)
+            if not changed and known is not None and known[0] == ask and not ask.live:
+                continue
+            try:
+                value = self._ask_reader(name, ask, now_ms)
+            except Interrupted:
+                self._put_last(name)
+                raise
+            with self._lock:
+                if self._asks.get(name) != ask:
+                    continue  # asked anew meanwhile: an old answer would only make the screen jump
+                known = self._answers.get(name)
+                self._answers[name] = (ask, value)
+            if known is None or known[0] != ask:
+                self._post(Fresh(name, value, now_ms))
+            elif known[1] != value:
+                news.append(Fresh(name, value, now_ms))
+
+    def _ask_reader(self, name: str, ask: Ask, now_ms: int) -> object:
+        with self._lock:
+            if self._wake.is_set():
+                raise Interrupted("something was asked since this turn began")
+            self._reading = name
+        try:
+            return ask.read(self._reader, self._logs, now_ms)
+        finally:
+            with self._lock:
+                self._reading = None
+
+    def _put_last(self, name: str) -> None:
+        with self._lock:
+            if name in self._asks:  # in new words it would take as long
+                self._asks[name] = self._asks.pop(name)
 
     def _tell_lost(self, reason: str) -> None:
         if reason != self._lost:

@@ -7,7 +7,7 @@ from typing import Generic
 
 from agentctl_tui.window import Row, Span, Window
 
-MARGIN = 20  #: rows read beyond each edge of the screen, so that scrolling has something to show at once
+MARGIN = 20  #: rows read beyond each edge of the screen, at least; else a whole screen, so that a page is there at once
 
 
 class Place(Generic[Row]):
@@ -27,10 +27,11 @@ class Place(Generic[Row]):
 
     def span(self, sort: str, first: int, visible: int) -> Span:
         """Return the window needed now."""
+        margin = max(MARGIN, visible)
         if self.goto is not None:
-            return Span(0, visible + 2 * MARGIN, sort, self.goto, visible // 2 + MARGIN)
-        offset = max(first - MARGIN, 0)
-        limit = first - offset + visible + MARGIN
+            return Span(0, visible + 2 * margin, sort, self.goto, visible // 2 + margin)
+        offset = max(first - margin, 0)
+        limit = first - offset + visible + margin
         anchor_at = self.cursor if first <= self.cursor < first + visible else first
         row = self.rows.get(anchor_at)
         anchor = self._row_id(row) if row is not None else None

@@ -94,3 +94,15 @@ def checked(verb: Any, given: Any) -> dict[str, Any]:
 def is_heavy(verb: str, arguments: dict[str, Any]) -> bool:
     """Whether a call may take many times as long as most do: its size does not tell, what it asks for does."""
     return verb == "parents" or arguments.get("limit", 0) > MANY or len(arguments.get("queues", ())) > MANY
+
+
+def parts(value: Any) -> tuple[int, Any, Any]:
+    """Return number, verb and arguments of a call as it was sent. Raises Malformed."""
+    if type(value) is not list or len(value) != 3 or type(value[0]) is not int or not 0 <= value[0] < 1 << 53:
+        raise Malformed("a call is its number, a verb and its arguments")
+    return value[0], value[1], value[2]
+
+
+def is_client(value: Any) -> bool:
+    """Whether a caller can call itself so."""
+    return type(value) is int and 0 <= value < 1 << 63

@@ -11,34 +11,45 @@ import os
 import time
 
 from ..errors import AgentctlError, NoSupervisor, StoreError
-from .calls import CLAIMS, ONCE, ORDER, READS
-from .link import Link, Lost
+from .link import ANSWER_S, Link, Lost
 from .wire import MAX_CALL, SOCKET, Malformed, frame, read_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..clock import Moment
+    from ..clock import Clock, Moment
     from ..domain.task import Claim, Task
     from ..sqlite.driver import SqliteDriver
 
 LOOK_S = 0.25  #: how often a caller that works on the file looks whether the store has an owner now
 AGAIN_S = 10.0  #: how long one that must not touch the file waits for the next owner
 PAUSE_S = 0.05
+UNKNOWN = "Whether the last call was done is not known: say it again, with the same idempotency key if it adds a task"
 
 
 class Caller:
     """Carries calls to whoever owns the store. Not for use by a process forked after it was made."""
 
-    def __init__(self, directory: str, link: Link | None, client: int, token: str | None, create: bool) -> None:
+    def __init__(
+        self,
+        directory: str,
+        link: Link | None,
+        client: int,
+        token: str | None,
+        clock: Clock,
+        *,
+        create: bool,
+        patience_s: float = ANSWER_S,
+    ) -> None:
         self._directory, self._create = directory, create
-        self._client, self._token = client, token
+        self._client, self._token, self._clock = client, token, clock
         self._kept_as = client  #: the number its receipts are kept under
         self._link = link
+        self._patience_s = patience_s
         self._file: SqliteDriver | None = None
         self._number = 0
-        self._looked_s = 0.0
+        self._look_s = 0.0  #: when to look for an owner again
         self._pid = os.getpid()
         self._turn = _thread.allocate_lock()
 
@@ -51,62 +62,82 @@ class Caller:
             )
         with self._turn:
             self._number += 1
-            link = self._link
-            if link is None and (link := self._owner()) is None:
-                return self._on_file(verb, given, now)
+            until_s = time.monotonic() + wait_ms / 1000
             try:
-                data = frame([self._number, verb, given], MAX_CALL)
-            except Malformed:
-                return self._on_file(verb, given, now)  # safe beside the owner, only not as fast
-            try:
-                return link.call(data, wait_ms)
-            except Lost:
-                return self._after_loss(verb, given, now, data, wait_ms)
-            except AgentctlError:
-                raise
-            except BaseException:
-                self._drop()  # interrupted: the answer that is still to come must not answer the next call
-                raise
+                return self._carry(verb, given, now, wait_ms)
+            except Lost as lost:
+                return self._after_loss(verb, given, until_s if wait_ms else 0.0, lost)
+            except PermissionError as shut:
+                return self._after_loss(verb, given, until_s if wait_ms else 0.0, Lost(shut))
+
+    def _carry(self, verb: str, given: tuple[Any, ...], now: Moment | None, wait_ms: int) -> Any:
+        link = self._link
+        if link is None and (link := self._owner()) is None:
+            return self._on_file(verb, given, now)
+        try:
+            data = frame([self._number, verb, given], MAX_CALL)
+        except Malformed:
+            return self._on_file(verb, given, now)  # safe beside the owner, only not as fast
+        return self._said(link, data, wait_ms)
+
+    def _said(self, link: Link, data: bytes, wait_ms: int = 0) -> Any:
+        try:
+            return link.call(data, wait_ms)
+        except (Lost, AgentctlError):
+            raise
+        except BaseException:
+            self._drop()  # interrupted: the answer that is still to come must not answer the next call
+            raise
 
     # --- who owns the store -----------------------------------------------------------------------------------
     def _owner(self) -> Link | None:
         now_s = time.monotonic()
-        if now_s < self._looked_s + LOOK_S:
+        if now_s < self._look_s:
             return None
-        self._looked_s = now_s
+        self._look_s = now_s + LOOK_S
         return self._connect()
 
     def _connect(self) -> Link | None:
         if not os.access(f"{self._directory}/{SOCKET}", os.F_OK):
             return None
         try:
-            self._link = Link(self._directory, self._client, self._token)
+            self._link = Link(self._directory, self._client, self._token, self._patience_s)
         except OSError:
             return None
         return self._link
 
-    def _after_loss(self, verb: str, given: tuple[Any, ...], now: Moment | None, data: bytes, wait_ms: int) -> Any:
-        self._drop()
-        until_s = time.monotonic() + AGAIN_S
+    def _after_loss(self, verb: str, given: tuple[Any, ...], until_s: float, lost: Lost) -> Any:
+        """Bring a call to its end whose answer was lost; one that waits, at `until_s` (0: it does not)."""
+        from .calls import ONCE  # here and below: a command that is answered needs none of it
+
+        last_s = time.monotonic() + AGAIN_S
         while True:
-            link = self._connect()
+            # First of all: whoever still has the call in hand sees by this that it is not to be done any more.
+            self._drop()
+            if lost.silent:
+                # It is stopped or stuck. It may go on at any moment, which the receipts and the fences bear.
+                self._look_s = time.monotonic() + self._patience_s
+            wait_ms = max(0, int((until_s - time.monotonic()) * 1000)) if until_s else 0
+            given = (*given[:-1], wait_ms) if until_s else given
             try:
+                link = None if lost.silent or time.monotonic() > last_s else self._connect()
                 if link is None:
-                    return self._on_file(verb, given, now, lost=True)
+                    return self._on_file(verb, given, self._clock.now(), lost=True)
                 if verb in ONCE:
-                    kept = link.call(frame([self._number, "receipt", (self._client, self._number)], MAX_CALL))
+                    kept = self._said(link, frame([self._number, "receipt", (self._client, self._number)], MAX_CALL))
                     if kept is not None:
                         return self._recalled(verb, kept)
-                return link.call(data, wait_ms)
-            except Lost:
-                self._drop()  # it died in turn
-            except PermissionError:
-                if time.monotonic() > until_s:
+                return self._said(link, frame([self._number, verb, given], MAX_CALL), wait_ms)
+            except Lost as again:
+                lost = again  # it died in turn
+            except PermissionError as shut:
+                if time.monotonic() > last_s:
                     raise NoSupervisor(
                         "the supervisor has gone, and this process may not use the store without it",
-                        "Start it again: agentctl run",
+                        f"Start it again: agentctl run. {UNKNOWN}",
                     ) from None
-                time.sleep(PAUSE_S)
+                lost = Lost(shut)
+            time.sleep(PAUSE_S)
 
     def _drop(self) -> None:
         if self._link is not None:
@@ -116,28 +147,44 @@ class Caller:
 
     # --- on the file ------------------------------------------------------------------------------------------
     def _on_file(self, verb: str, given: tuple[Any, ...], now: Moment | None, *, lost: bool = False) -> Any:
+        from .calls import ORDER, READS
+
         file = self._file
         if file is None:
             from ..sqlite.driver import SqliteDriver
 
-            if lost and not os.access(os.path.join(self._directory, "store.db"), os.R_OK | os.W_OK):
-                raise PermissionError  # a sandbox; its caller waits for the next owner
+            if _shut(self._directory):
+                raise PermissionError  # its caller waits for the next owner
             file = self._file = SqliteDriver(self._directory, create=self._create)
         arguments = dict(zip(ORDER[verb], given, strict=True))
         if verb in READS:
             return getattr(file, verb)(**arguments)
         assert now is not None
-        if not lost or verb not in ONCE:
+        if not lost:
+            return getattr(file, verb)(**arguments, now=now)
+        try:
+            return self._once(file, verb, arguments, now)
+        except StoreError as error:
+            raise type(error)(error.message, UNKNOWN) from None  # the owner may have done it, whatever happened here
+
+    def _once(self, file: SqliteDriver, verb: str, arguments: dict[str, Any], now: Moment) -> Any:
+        from .calls import ONCE
+
+        if verb not in ONCE:
             return getattr(file, verb)(**arguments, now=now)
         # The owner may have done it before it died. Asked in the transaction that would do it again: no gap between.
-        with file.conn.together(now):
+        with file.conn.together(now) as group:
             kept = file.receipt(self._kept_as, self._number)
             if kept is None:
                 return getattr(file, verb)(**arguments, now=now)
+            # An owner that lives and could not deliver it takes back what it finds a receipt for: broker/desk.py.
+            file.drop_receipt(group, self._kept_as, self._number)
         return self._recalled(verb, kept)
 
     # --- what was answered before -----------------------------------------------------------------------------
     def _recalled(self, verb: str, kept: str) -> Any:
+        from .calls import CLAIMS
+
         value = read_answer(kept.encode())
         if verb == "claim":
             return self._standing(value)
@@ -162,7 +209,7 @@ class Caller:
 
     def _ask(self, verb: str, *given: Any) -> Any:
         if self._link is not None:
-            return self._link.call(frame([self._number, verb, given], MAX_CALL))
+            return self._said(self._link, frame([self._number, verb, given], MAX_CALL))
         return self._on_file(verb, given, None)
 
     def close(self) -> None:
@@ -171,3 +218,17 @@ class Caller:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _shut(directory: str) -> bool:
+    """Whether this process may not write to the store: it is in a sandbox, of which access(2) knows nothing.
+
+    write.lock is tried instead of store.db: closing that would drop the locks another connection here holds on it.
+    """
+    try:
+        os.close(os.open(f"{directory}/write.lock", os.O_RDWR | os.O_CLOEXEC))
+    except PermissionError:
+        return True
+    except OSError:
+        pass  # there is none yet, or the disk is read-only
+    return False

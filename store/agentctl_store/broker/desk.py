@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ..sqlite.transaction import Group, Transaction
     from .peer import Peer
 
+    Fed = dict[tuple[str, ...], int]  #: by queues, how many of those who wait were served
+
 RECEIPT_MS = 60_000  #: how long a caller may take to ask what it was answered
 MOST_WAITING = 10_000  #: calls that wait at once
 
@@ -38,28 +40,27 @@ class Call:
 
     def __init__(self, peer: Peer, number: int, verb: str, arguments: dict[str, Any]) -> None:
         self.peer, self.number, self.verb, self.arguments = peer, number, verb, arguments
-        self.until_ms = 0  #: boot time at which one that waits is answered all the same; 0: it does not wait
-        self.came = 0  #: which of those who wait it is, the first being 1
+        self.until_ms = 0  #: boot time at which one that waits is answered all the same
+        self.came = 0  #: which of those who ever waited it is
 
 
 class Answer:
     """What goes to a peer once it is true, and the claims in it, which must not be lost with the peer."""
 
-    __slots__ = ("claims", "data", "peer")
+    __slots__ = ("claims", "data", "number", "peer")
 
-    def __init__(self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = ()) -> None:
-        self.peer, self.data, self.claims = peer, data, claims
+    def __init__(self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = (), number: int = 0) -> None:
+        self.peer, self.data, self.claims, self.number = peer, data, claims, number
 
 
 class Desk:
     """Holds the driver and what waits. One thread's."""
 
-    def __init__(self, driver: SqliteDriver, clock: Clock, tell: Callable[[Exception], None]) -> None:
+    def __init__(self, driver: SqliteDriver, clock: Clock, mistake: Callable[[Exception], None]) -> None:
         self.driver = driver
         self.refusals = Refusals()
         self._clock = clock
-        self._tell_of = tell
-        self._fed: list[Call] = []  #: who waited and was given work in the transaction that is open
+        self._mistake = mistake  #: hears of errors that are none of ours
         self._parked = 0  #: how many have ever waited
         self._claims: dict[tuple[str, ...], deque[Call]] = {}  #: by the queues they wait for, first come first served
         self._watches: list[Call] = []
@@ -81,14 +82,29 @@ class Desk:
                     answer = self._read(call) if call.verb in READS else self._write(call, group, now)
                     if answer is not None:
                         answers.append(answer)
-                self._feed(group, now, answers)
+                fed = self._feed(group, now, answers)
         except Exception as error:
-            # Nothing of it was committed, or nobody knows: the error says which. Those who wait were given nothing.
-            self._wait_on()
-            return [self._failed(call, error) for call in calls if not call.peer.gone and not call.until_ms]
-        self._fed.clear()
+            return self._undone(calls, answers, error)
+        self._take_off(fed)
         self._tell(group, answers)
         return answers
+
+    def _undone(self, calls: list[Call], answers: list[Answer], error: Exception) -> list[Answer]:
+        """Nothing of a batch was committed, or nobody knows (the error says which): tell all who asked in it.
+
+        Reads go on while writes fail, and who waited from before goes on waiting.
+        """
+        self.give_back([answer for answer in answers if answer.claims])  # it may have been committed all the same
+        told: list[Answer] = []
+        for call in calls:
+            if call.peer.gone:
+                continue
+            if call.verb not in READS:
+                self._unpark(call)
+                told.append(self.failed(call, error))
+            elif not call.until_ms and (answer := self._read(call)) is not None:
+                told.append(answer)
+        return told
 
     def _write(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
         peer, verb, arguments = call.peer, call.verb, call.arguments
@@ -97,23 +113,30 @@ class Desk:
                 allow(peer.identity, verb, arguments, self.driver)
             if verb == "claim":
                 return self._claim(call, group, now)
-            if verb == "add" and peer.identity is not None:
-                renumber(arguments["tasks"], now)
-            value = getattr(self.driver, verb)(**arguments, now=now)
-            if verb == "add" and peer.identity is not None:
-                value = withhold(peer.identity, value, self.driver)
-            answer = Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
-            if verb in ONCE:
-                kept = value
-                if verb in CLAIMS and value.claim is not None:
-                    answer.claims = ((value.claim.task.id, value.claim.n),)
-                    kept = [value.ended, answer.claims]
-                elif verb in CLAIMS:
-                    kept = [value.ended, ()]
-                self.driver.keep_receipt(group, peer.client, call.number, text_of(kept))
-            return answer
+            if verb not in ONCE:
+                value = getattr(self.driver, verb)(**arguments, now=now)
+                return Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
+            with self.driver.conn.write(now):  # what cannot be told, or noted as told, is not to be done either
+                return self._once(call, group, now)
         except Exception as error:
-            return self._failed(call, error)
+            return self.failed(call, error)
+
+    def _once(self, call: Call, group: Transaction, now: Moment) -> Answer:
+        peer, verb = call.peer, call.verb
+        mine = peer.identity if verb == "add" else None
+        if mine is not None:
+            renumber(call.arguments["tasks"], now)
+        value: Any = getattr(self.driver, verb)(**call.arguments, now=now)
+        if mine is not None:
+            value = withhold(mine, value, self.driver)
+        kept = value
+        answer = Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER), (), call.number)
+        if verb in CLAIMS:
+            if value.claim is not None:
+                answer.claims = ((value.claim.task.id, value.claim.n),)
+            kept = [value.ended, answer.claims]
+        self.driver.keep_receipt(group, peer.client, call.number, text_of(kept))
+        return answer
 
     def _claim(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
         won = self._win(call, group, now)
@@ -138,34 +161,37 @@ class Desk:
                     data = frame([call.number, VALUE, won], MAX_ANSWER)
                     claims = tuple([(one.task.id, one.n) for one in won])
                     self.driver.keep_receipt(group, call.peer.client, call.number, text_of(claims))
-                return Answer(call.peer, data, claims)
+                return Answer(call.peer, data, claims, call.number)
             except Malformed:
                 arguments["limit"] = len(won) // 2 or 1
 
-    def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> None:
+    def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
         """Give work that this transaction brought to the claims that wait for it."""
-        if self._claims and any(WAKES.get(one[0]) == b"task" for one in group.told):
-            self._feed_all(group, now, answers)
+        if not self._claims or not any(WAKES.get(one[0]) == b"task" for one in group.told):
+            return {}
+        return self._feed_all(group, now, answers)
 
-    def _feed_all(self, group: Group, now: Moment, answers: list[Answer]) -> None:
-        """Give what is ready to those who wait, whoever came first first, whatever queues they named."""
+    def _feed_all(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
+        """Serve those who wait, whoever came first first, whatever queues were named.
+
+        Returns how many are to be taken off each line, once that is committed.
+        """
+        served = dict.fromkeys(self._claims, 0)
         heads = [(line[0].came, queues) for queues, line in self._claims.items()]
         heapify(heads)
         while heads:
             queues = heappop(heads)[1]
             line = self._claims[queues]
-            call = line[0]
+            call = line[served[queues]]
             if not call.peer.gone:
                 answer = self._feed_one(call, group, now)
                 if answer is None:
-                    continue  # nothing in these queues
+                    continue  # nothing is left in these queues
                 answers.append(answer)
-                self._fed.append(call)
-            line.popleft()
-            if line:
-                heappush(heads, (line[0].came, queues))
-            else:
-                del self._claims[queues]
+            served[queues] += 1
+            if served[queues] < len(line):
+                heappush(heads, (line[served[queues]].came, queues))
+        return served
 
     def _feed_one(self, call: Call, group: Group, now: Moment) -> Answer | None:
         try:
@@ -173,13 +199,16 @@ class Desk:
                 allow_still(call.peer.identity, self.driver)
             return self._win(call, group, now)
         except Exception as error:
-            return self._failed(call, error)
+            return self.failed(call, error)
 
-    def _wait_on(self) -> None:
-        """Put those back who were given what was not committed."""
-        for call in reversed(self._fed):
-            self._claims.setdefault(call.arguments["queues"], deque()).appendleft(call)
-        self._fed.clear()
+    def _take_off(self, fed: Fed) -> None:
+        """Let those go who were served in what has been committed."""
+        for queues, count in fed.items():
+            line = self._claims[queues]
+            for _ in range(count):
+                line.popleft()
+            if not line:
+                del self._claims[queues]
 
     # --- reads and news ---------------------------------------------------------------------------------------
     def _read(self, call: Call) -> Answer | None:
@@ -190,13 +219,15 @@ class Desk:
             if call.verb == "changed":
                 return self._changed(call)
             if call.verb == "receipt":
-                arguments["client"] = peer.client  # nobody reads another's
+                if arguments["client"] != peer.said:
+                    raise Refused("a receipt is another client's", "Ask for your own")
+                arguments["client"] = peer.client
             elif call.verb == "parents":
                 arguments["most"] = MAX_ANSWER
             value = getattr(self.driver, call.verb)(**arguments)
             return Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
         except Exception as error:
-            return self._failed(call, error)
+            return self.failed(call, error)
 
     def _changed(self, call: Call) -> Answer | None:
         wait_ms, call.arguments["wait_ms"] = call.arguments["wait_ms"], 0
@@ -227,6 +258,13 @@ class Desk:
         call.until_ms, call.came = until_ms, self._parked
         self._due_ms = until_ms if self._due_ms is None else min(self._due_ms, until_ms)
 
+    def _unpark(self, call: Call) -> None:
+        line = self._claims.get(call.arguments["queues"]) if call.until_ms else None
+        if line is not None:
+            line.remove(call)
+            if not line:
+                del self._claims[call.arguments["queues"]]
+
     def _waiting(self) -> int:
         return len(self._watches) + sum(len(line) for line in self._claims.values())
 
@@ -240,26 +278,29 @@ class Desk:
         """Boot time at which `look` is due at the latest; None when nobody waits."""
         return self._due_ms if self.waits else None
 
-    def look(self) -> list[Answer]:
+    def look(self, alive: Callable[[], None]) -> list[Answer]:
         """Serve those who wait from what others committed or time brought, and answer whose time is up."""
         answers: list[Answer] = []
         now = self._clock.now()
         if self._claims:
             try:
                 with self.driver.conn.together(now) as group:
-                    self._feed_all(group, now, answers)
+                    alive()
+                    fed = self._feed_all(group, now, answers)
             except Exception as error:
-                answers = []  # the store is busy or full: they go on waiting, and were given nothing
-                self._wait_on()
+                # The store is busy or full: they go on waiting.
                 if not isinstance(error, AgentctlError):
-                    self._tell_of(error)
-            self._fed.clear()
+                    self._mistake(error)
+                self.give_back([answer for answer in answers if answer.claims])
+                answers = []
+            else:
+                self._take_off(fed)
         still = []
         for call in self._watches:
             try:
                 last = self.driver.changed(**call.arguments)
             except Exception as error:
-                answers.append(self._failed(call, error))
+                answers.append(self.failed(call, error))
                 continue
             if last > call.arguments["after"] or call.until_ms <= now.boot_ms:
                 answers.append(Answer(call.peer, frame([call.number, VALUE, last], MAX_ANSWER)))
@@ -291,16 +332,28 @@ class Desk:
             else:
                 del self._claims[queues]
 
-    def give_back(self, claims: list[tuple[int, int]]) -> None:
-        """Release what was claimed for peers that went away before they were told."""
+    def give_back(self, untold: list[Answer]) -> None:
+        """Release what was claimed for peers that went away before they were told.
+
+        Unless they asked for the receipt meanwhile, on the file itself: whoever drops it decides.
+        """
+        if not untold:
+            return
         now = self._clock.now()
+        try:
+            with self.driver.conn.together(now) as group:
+                for answer in untold:
+                    if self.driver.drop_receipt(group, answer.peer.client, answer.number):
+                        self._release(answer.claims, now)
+        except AgentctlError:
+            pass  # their leases will run out
+
+    def _release(self, claims: tuple[tuple[int, int], ...], now: Moment) -> None:
         for task, n in claims:
             try:
-                self.driver.release(
-                    task, n, reason="its claimer went away before it was told", end_session=None, now=now
-                )
+                self.driver.release(task, n, reason="its claimer was never told", end_session=None, now=now)
             except AgentctlError:
-                pass  # its lease will run out
+                pass  # it has been lost already
 
     def tidy(self) -> None:
         """Forget answers nobody will ask for any more."""
@@ -316,12 +369,18 @@ class Desk:
         except AgentctlError:
             pass  # a full disk must not keep anybody from being answered
 
-    def _failed(self, call: Call, error: Exception) -> Answer:
+    def failed(self, call: Call, error: Exception) -> Answer:
+        """Return what a call is told that came to nothing."""
+        return Answer(call.peer, self.error_frame(call.peer, call.number, call.verb, error))
+
+    def error_frame(self, peer: Peer, number: int, verb: str, error: Exception) -> bytes:
+        """Return the frame that tells an error. A refusal is noted; of a mistake of ours a person is told.
+
+        Only its own call is to suffer from that, and its caller does not learn its words: they may quote another's.
+        """
         if isinstance(error, Refused):
-            self.refusals.add(call.peer, call.verb, error, self._clock.now().boot_ms)
+            self.refusals.add(peer, verb, error, self._clock.now().boot_ms)
         elif not isinstance(error, AgentctlError):
-            # A mistake of ours, in one call: its savepoint is undone, its neighbours are not to suffer from it. The
-            # caller is not told its words: they may quote what is another's.
-            self._tell_of(error)
-            error = StoreError(f"the broker could not serve {call.verb}: {type(error).__name__}", "Please report it")
-        return Answer(call.peer, frame([call.number, ERROR, error_words(error)], MAX_ANSWER))
+            self._mistake(error)
+            error = StoreError(f"the broker could not serve {verb}: {type(error).__name__}", "Please report it")
+        return frame([number, ERROR, error_words(error)], MAX_ANSWER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from .client import Caller
-from .link import Link
+from .link import ANSWER_S, Link
 from .wire import SOCKET
 
 TYPE_CHECKING = False
@@ -19,16 +19,23 @@ if TYPE_CHECKING:
     from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Turn, Usage
 
 
-def connect(directory: str, clock: Clock, *, create: bool, stay: bool) -> BrokerDriver | None:
-    """Return the driver of a store with an owner; None when it has none, unless `stay`: then it waits for one."""
+def connect(
+    directory: str, clock: Clock, *, create: bool, stay: bool, patience_s: float = ANSWER_S
+) -> BrokerDriver | None:
+    """Return the driver of a store with an owner; None when it has none, unless `stay`: then it waits for one.
+
+    An owner that does not answer for `patience_s` seconds is taken for stuck, and the file is used instead.
+    """
     client = int.from_bytes(clock.token(8), "big") >> 1
     token, link = _token(directory), None
     if os.access(f"{directory}/{SOCKET}", os.F_OK):
         try:
-            link = Link(directory, client, token)
+            link = Link(directory, client, token, patience_s)
         except OSError:
             pass  # left by a supervisor that was killed
-    return BrokerDriver(Caller(directory, link, client, token, create)) if link is not None or stay else None
+    if link is None and not stay:
+        return None
+    return BrokerDriver(Caller(directory, link, client, token, clock, create=create, patience_s=patience_s))
 
 
 def _token(directory: str) -> str | None:

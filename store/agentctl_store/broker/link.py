@@ -16,18 +16,22 @@ _CHUNK = 64 << 10
 
 
 class Lost(Exception):
-    """The connection broke: what was called may have been done, or not."""
+    """The connection broke: what was called may have been done, or not. `silent`: nobody answered in time."""
+
+    def __init__(self, why: OSError) -> None:
+        super().__init__(str(why))
+        self.silent = isinstance(why, TimeoutError)
 
 
 class Link:
     """A connection. It greets with the first call, so that a command of one call makes one round trip."""
 
-    def __init__(self, directory: str, client: int, token: str | None) -> None:
+    def __init__(self, directory: str, client: int, token: str | None, patience_s: float = ANSWER_S) -> None:
         """Connect. Raises OSError when nobody listens."""
         import _socket
 
         self._channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        self._channel.settimeout(ANSWER_S)
+        self._channel.settimeout(patience_s)
         path, folder = f"{directory}/{SOCKET}", -1
         try:
             if len(os.fsencode(path)) > _PATH_LIMIT:
@@ -42,23 +46,27 @@ class Link:
                 os.close(folder)
         self._hello: bytes | None = frame([0, "hello", [VERSION, client, token]], MAX_CALL)
         self.client = client  #: the number receipts are kept under; the broker says it
-        self._timeout_s = ANSWER_S
+        self._patience_s = self._timeout_s = patience_s
         self._come = b""
 
     def call(self, data: bytes, wait_ms: int = 0) -> Any:
         """Send a call's frame and return the value of its answer, or raise the error it names. Raises Lost."""
-        timeout_s = ANSWER_S + wait_ms / 1000
+        timeout_s = self._patience_s + wait_ms / 1000
         hello, self._hello = self._hello, None
         try:
             if timeout_s != self._timeout_s:
                 self._channel.settimeout(timeout_s)
                 self._timeout_s = timeout_s
-            self._channel.sendall(data if hello is None else hello + data)
+            try:
+                self._channel.sendall(data if hello is None else hello + data)
+            except (BrokenPipeError, ConnectionResetError):
+                self._taken()  # it has closed, and may have said why
+                raise
             if hello is not None:
                 self.client = self._taken()[2]
             return self._taken()
         except OSError as error:
-            raise Lost(str(error)) from None
+            raise Lost(error) from None
 
     def _taken(self) -> Any:
         come = self._come or self._channel.recv(_CHUNK)

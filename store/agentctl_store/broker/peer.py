@@ -12,6 +12,7 @@ from .wire import LENGTH, MAX_CALL, Malformed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .desk import Answer
     from .tokens import Identity
 
 SO_PEERPIDFD = 77  #: Linux 6.5: a descriptor of the very process that connected, whoever has its number now
@@ -23,13 +24,13 @@ class Peer:
 
     __slots__ = (
         "asking", "channel", "client", "gone", "greeted", "half", "heard", "identity", "owed", "parting", "pid",
-        "stuck_ms", "watched",
+        "reset", "said", "stuck_ms", "told", "watched",
     )  # fmt: skip
 
     def __init__(self, channel: socket.socket, pid: int) -> None:
         self.channel = channel
         self.pid = pid
-        self.client = 0  #: the number it gave itself; its receipts are kept under it
+        self.said = self.client = 0  #: the number it gave itself, and the one its receipts are kept under
         self.identity: Identity | None = None  #: None: the operator
         self.greeted = False
         self.asking = False  #: a call of it waits for its turn or its answer
@@ -38,6 +39,8 @@ class Peer:
         self.watched = 0  #: what epoll is asked about it
         self.heard = bytearray()
         self.owed = bytearray()
+        self.told: Answer | None = None  #: the last answer sent to it, if claims are in it; without its data
+        self.reset = False  #: it closed its end with something unread in it
         self.stuck_ms = 0  #: boot time since which it has taken nothing of what it is owed; 0: it is owed nothing
         self.half = False  #: it had sent a part of a call, or no hello, when the broker last tidied up
 
@@ -70,13 +73,23 @@ class Peer:
             f"process {self.pid}, which connected, has ended: who calls cannot be told", "Call from one that lives on"
         )
 
+    def unheard(self) -> Answer | None:
+        """Return the claims it was told of and, having gone, has never heard of."""
+        told = self.told
+        if told is None:
+            return None
+        # A Unix socket that is closed with something unread in it says so at the other end, once.
+        reset = self.reset or self.channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+        return told if self.owed or reset else None
+
     def read(self) -> bool:
         """Take what has come; False when the connection has ended."""
         try:
             data = self.channel.recv(CHUNK)
         except (BlockingIOError, InterruptedError):
             return True
-        except OSError:
+        except OSError as error:
+            self.reset = error.errno == errno.ECONNRESET
             return False
         self.heard += data
         return bool(data)

@@ -174,5 +174,5 @@ _RULES: dict[str, Rule] = {
     "unfinished": _free,
     "changed": _free,
     "version": _free,
-    "receipt": _free,  # of its own client number alone: broker/desk.py
+    "receipt": _free,  # of its own calls: broker/desk.py
 }

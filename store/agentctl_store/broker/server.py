@@ -19,15 +19,15 @@ import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..errors import AgentctlError, Refused, StoreError
+from ..errors import AgentctlError, Refused
 from ..sqlite.driver import SqliteDriver
 from ..wake import Waiter
-from .arguments import checked, is_heavy
+from .arguments import checked, is_client, is_heavy, parts
 from .desk import Answer, Call, Desk
 from .listener import listener
 from .peer import Peer
 from .shapes import read_call
-from .tokens import bind
+from .tokens import anybody, bind
 from .wire import ERROR, MAX_ANSWER, SOCKET, VALUE, VERSION, Malformed, error_words, frame
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ MOST_AGENTS = 448  #: connections of agents: the rest is the operator's, whateve
 MOST_OF_ONE = 64  #: connections of one session
 BATCH = 256  #: calls in one commit
 LARGE = 64 << 10  #: bytes of a call that takes long for its size alone
+MOST_SHOWN = 40  #: characters of a verb that is none
 STUMBLE_S = 0.05  #: pause after an error of our own
 MUCH = 256 << 10  #: bytes heard of one peer beyond which it is looked at closely
 HEARD_BYTES = 64 << 20  #: of calls that have come in part, of all peers
@@ -52,11 +53,6 @@ STUCK_MS = 30_000  #: a peer that takes nothing of its answers for so long is le
 LOOK_MS = 1_000  #: how often those who wait are served though nobody rang
 TIDY_MS = 30_000
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-
-
-def anybody(pid: int, token: str | None) -> Identity | None:
-    """Take every process of this user for the operator."""
-    return None
 
 
 def _to_stderr(text: str) -> None:
@@ -83,10 +79,13 @@ class Broker:
         self._identify = identify
         self._tell = tell
         self._desk = Desk(SqliteDriver(directory, synchronous=synchronous), clock, self._mistake)
-        self._folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-        self._waiter = self._desk.driver.conn.waiter = Waiter(directory)
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._listener = listener(directory, self._folder)
+        try:
+            self._folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+            self._waiter = self._desk.driver.conn.waiter = Waiter(directory)
+            self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._listener = listener(directory, self._folder)
+        except OSError as error:
+            raise self._desk.driver.conn.explained(error) from None
         self._epoll = select.epoll()
         for descriptor in (self._listener.fileno(), self._waiter.fileno(), self._bell):
             self._epoll.register(descriptor, select.EPOLLIN)
@@ -94,7 +93,7 @@ class Broker:
         self._turn: deque[Peer] = deque()  #: peers whose next call has come whole
         self._large: deque[Peer] = deque()  #: the same, where it is a large one
         self._heavy: deque[Call] = deque()  #: calls that take long to serve
-        self._lost: list[tuple[int, int]] = []  #: claims of peers that went before they were told
+        self._lost: list[Answer] = []  #: claims of peers that went before they were told
         self._looked_ms = self._tidied_ms = 0
         self._rung = self._ending = self._deaf = False
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -108,6 +107,15 @@ class Broker:
         os.eventfd_write(self._bell, 1)
         if self._thread.is_alive():
             self._thread.join()
+        self._leave()
+        self._epoll.close()
+        self._desk.driver.close()  # closes the waiter
+        os.close(self._bell)
+        os.close(self._folder)
+
+    def _leave(self) -> None:
+        if self._listener.fileno() < 0:
+            return
         try:
             os.unlink(SOCKET, dir_fd=self._folder)
         except OSError:
@@ -115,20 +123,21 @@ class Broker:
         for peer in list(self._peers.values()):
             self._close(peer)
         self._listener.close()
-        self._epoll.close()
-        self._desk.driver.close()  # closes the waiter
-        os.close(self._bell)
-        os.close(self._folder)
 
     # --- the loop ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
-        while not self._ending:
-            calls: list[Call] = []
-            answers: list[Answer] = []
-            try:
-                self._round(calls, answers)
-            except Exception as error:
-                self._stumble(error, calls, answers)
+        try:
+            while not self._ending:
+                calls: list[Call] = []
+                answers: list[Answer] = []
+                try:
+                    self._round(calls, answers)
+                except Exception as error:
+                    self._stumble(error, calls, answers)
+        finally:
+            # However it ends: without a socket clients go on with the file itself, where they would wait for the
+            # answers of a thread that is no more.
+            self._leave()
 
     def _round(self, calls: list[Call], answers: list[Answer]) -> None:
         self._listen(self._timeout_s())
@@ -136,16 +145,17 @@ class Broker:
         if calls:
             answers += self._desk.serve(calls, self._mark_gone)
         now_ms = self._clock.now().boot_ms
-        if self._desk.waits and (self._rung or now_ms >= self._look_ms()):
+        rung, self._rung = self._rung, False
+        if self._desk.waits and (rung or now_ms >= self._look_ms()):
             self._looked_ms = now_ms
-            answers += self._desk.look()
-        self._rung = False
+            answers += self._desk.look(self._mark_gone)
         self._deliver(answers, now_ms)
         if self._desk.refusals.waiting:
             self._desk.tell_refusals()
         if self._lost:
             lost, self._lost = self._lost, []
             self._desk.give_back(lost)
+            self._rung = True  # others may be waiting for it
         if now_ms - self._tidied_ms >= TIDY_MS:
             self._tidied_ms = now_ms
             self._tidy(now_ms)
@@ -153,8 +163,7 @@ class Broker:
     def _stumble(self, error: Exception, calls: list[Call], answers: list[Answer]) -> None:
         """Tell a mistake of ours and go on. Those whose calls were in hand are let go: they ask for their receipts."""
         self._mistake(error)
-        for answer in answers:
-            self._lost += answer.claims
+        self._lost += [answer for answer in answers if answer.claims]
         for peer in {call.peer for call in calls} | {answer.peer for answer in answers}:
             try:
                 self._drop(peer)
@@ -176,7 +185,7 @@ class Broker:
         return look_ms if due_ms is None else min(due_ms, look_ms)
 
     def _timeout_s(self) -> float:
-        if self._turn or self._large or self._heavy:
+        if self._turn or self._large or self._heavy or self._rung:
             return 0
         if not self._desk.waits:
             return TIDY_MS / 1000
@@ -285,6 +294,9 @@ class Broker:
     def _close(self, peer: Peer) -> None:
         found = self._peers.pop(peer.channel.fileno(), None)
         if found is not None:
+            unheard = peer.unheard()
+            if unheard is not None:
+                self._lost.append(unheard)
             self._epoll.unregister(peer.channel.fileno())
             peer.channel.close()
             self._hear_again()
@@ -318,26 +330,22 @@ class Broker:
             (self._heavy if is_heavy(call.verb, call.arguments) else found).append(call)
 
     def _call(self, peer: Peer, answers: list[Answer]) -> Call | None:
-        number = 0
+        number, verb = 0, None
         try:
-            number, verb, given = _parts(read_call(peer.take()))
+            number, verb, given = parts(read_call(peer.take()))
             if not peer.greeted:
                 answers.append(Answer(peer, self._greet(peer, verb, given)))
                 return None
             return Call(peer, number, verb, checked(verb, given))
         except Exception as error:
-            if isinstance(error, Refused):
-                self._desk.refusals.add(peer, "hello", error, self._clock.now().boot_ms)
-            elif not isinstance(error, AgentctlError):
-                self._mistake(error)
-                error = StoreError(f"the broker could not read the call: {type(error).__name__}", "Please report it")
-            answers.append(Answer(peer, frame([number, ERROR, error_words(error)], MAX_ANSWER)))
+            what = verb if peer.greeted and type(verb) is str else "hello"
+            answers.append(Answer(peer, self._desk.error_frame(peer, number, what[:MOST_SHOWN], error)))
             if not peer.greeted:
                 peer.parting = True
             return None
 
     def _greet(self, peer: Peer, verb: Any, given: Any) -> bytes:
-        if verb != "hello" or type(given) is not list or len(given) != 3 or not _is_client(given[1]):
+        if verb != "hello" or type(given) is not list or len(given) != 3 or not is_client(given[1]):
             raise Malformed("a connection begins with hello", "Is this another program's socket?")
         version, client, token = given
         if version != VERSION or type(version) is not int:
@@ -351,6 +359,7 @@ class Broker:
             who = self._identify(peer.pid, token if type(token) is str else None)
         finally:
             peer.unpin(pinned)
+        peer.said = client
         self._admit(peer, who, bind(client, who))
         return frame([0, VALUE, [VERSION, os.getpid(), peer.client]], MAX_ANSWER)
 
@@ -370,9 +379,12 @@ class Broker:
         for answer in answers:
             peer = answer.peer
             if peer.gone or not peer.send(answer.data, now_ms):
-                self._lost += answer.claims
+                if answer.claims:
+                    self._lost.append(answer)
                 self._drop(peer)
                 continue
+            answer.data = b""  # it may be large, and what is told is kept
+            peer.told = answer if answer.claims else None
             if peer.parting:
                 self._drop(peer)
                 continue
@@ -383,13 +395,3 @@ class Broker:
             most = max(owing, key=lambda peer: (peer.identity is not None, len(peer.owed)))
             owing.remove(most)
             self._drop(most)
-
-
-def _parts(value: Any) -> tuple[int, Any, Any]:
-    if type(value) is not list or len(value) != 3 or type(value[0]) is not int or not 0 <= value[0] < 1 << 53:
-        raise Malformed("a call is its number, a verb and its arguments")
-    return value[0], value[1], value[2]
-
-
-def _is_client(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 63

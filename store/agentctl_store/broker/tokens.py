@@ -36,6 +36,11 @@ class Identity:
         return f"{self.agent}/{self.slot}"
 
 
+def anybody(pid: int, token: str | None) -> Identity | None:
+    """Take every process of this user for the operator."""
+    return None
+
+
 def load_key(directory: str) -> bytes:
     """Return the store's key, made if there is none. StoreError when others can read it, or it is not a key."""
     path = os.path.join(directory, KEY_FILE)

@@ -1,7 +1,8 @@
 """What screens and reading verbs ask of a store. Each call reads what it needs, closes and returns values:
 no cursor outlives it, so that a forgotten screen never pins the write-ahead log.
 
-All methods raise the errors of `agentctl_store.errors`. They may be called from any one thread at a time.
+All methods raise the errors of `agentctl_store.errors`. They may be called from any one thread at a time, `interrupt`
+from another one.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
         def version(self) -> int:
             """Return a number that changes whenever anything shown may have changed. Nearly free."""
+
+        def interrupt(self) -> None:
+            """Give up the call under way, which then raises Interrupted; when there is none, the next one does."""
 
         def summary(self, now_ms: int) -> FleetSummary: ...
 

@@ -7,7 +7,7 @@ import os
 
 from ..domain.event import WAKES
 from ..errors import NotFound, StoreBusy, StoreCorrupt, StoreError, StoreTooNew
-from ..wake import tell
+from ..wake import listened, tell
 from . import gate
 from .transaction import GENESIS, HEAD, Group, Step, Transaction
 from .writelock import WriteLock
@@ -60,13 +60,20 @@ class Connection:
         # What the mark in write.lock is good for: a commit that is not synced may be gone after a power cut.
         self._good_for = b"*" if synchronous in ("FULL", "EXTRA") else _boot()
         self._files: tuple[Any, Any] = (None, None)
+        self._folder = -1  #: a descriptor of the store's folder, once it was needed
         self._checked_ms = -1  #: boot time of the last look at the files
         self._log_bytes = self._folded_ms = 0
         self._synchronous, self._prepared = synchronous, False
-        self.db = self._open()
+        self.use(self._open())
         self._check_version()
         self._check_tail()
         self._files = self._identities()
+
+    def use(self, db: Any) -> None:
+        """Work through `db`, an open connection; tests put things around it that count, cut or fail."""
+        self.db: Any = db
+        # One cursor for all writes: making one for each statement takes as long as a short statement.
+        self.execute: Any = db.cursor().execute
 
     def _open(self) -> Any:
         try:
@@ -203,11 +210,11 @@ class Connection:
 
     def head(self, execute: Any) -> tuple[tuple[int, bytes], bool]:
         """Return the last event, number and hash, and whether that is a guess. In a transaction, turn in hand."""
-        seq, boot = self._lock.marked()
-        if self.tail is not None and self.tail[0] == seq:
+        if self.tail is not None and self._lock.unmoved():
             # Nobody marked a later one. A writer killed between its commit and its mark makes this guess wrong, and
             # then the number is taken and the insert fails.
             return self.tail, True
+        seq, boot = self._lock.marked()
         row: tuple[int, bytes] = execute(HEAD).fetchone() or (0, GENESIS)
         if row[0] < seq and (boot == b"*" or boot == _boot()):
             raise self._damaged(f"its history ends at event {row[0]}, but event {seq} was written")
@@ -223,8 +230,11 @@ class Connection:
 
     def wake(self, told: list[Telling]) -> None:
         """Wake whoever waits for what was just committed."""
-        but = "" if self.waiter is None else self.waiter.name
-        tell(self.directory, {WAKES[one[0]] for one in told if one[0] in WAKES}, but)
+        if self._folder < 0:
+            self._folder = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+        if listened(self._folder):
+            but = "" if self.waiter is None else self.waiter.name
+            tell(self.directory, {WAKES[one[0]] for one in told if one[0] in WAKES}, but)
 
     @property
     def last(self) -> int:
@@ -232,8 +242,13 @@ class Connection:
         return 0 if self.tail is None else self.tail[0]
 
     def forget(self) -> None:
-        """Forget what was learned in a transaction that is undone: numbers given to new names are gone with it."""
+        """Forget what was learned in a transaction that is undone.
+
+        Numbers given to new names are gone with it, and so are the leases it voided or extended for a reboot or a
+        suspend: the next one must notice those again.
+        """
         self.ids.clear()
+        self.clock_seen = None
         self.clock_seen = None
 
     def rows(self, sql: str, values: Any = ()) -> list[Any]:
@@ -260,5 +275,8 @@ class Connection:
         """Close the file. The last one out folds the WAL back."""
         if self.waiter is not None:
             self.waiter.close()
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
         self.db.close()
         self._lock.close()

@@ -273,6 +273,10 @@ class SqliteDriver:
         """Note in a group's transaction what its client is about to be told."""
         tx.execute(self.sql["keep_receipt"], (client, request, tx.now.awake_ms, answer))
 
+    def drop_receipt(self, tx: Transaction, client: int, request: int) -> bool:
+        """Forget what a client was to be told, in a group's transaction; whether it was still there."""
+        return bool(tx.execute(self.sql["drop_receipt"], (client, request)).rowcount)
+
     def forget_receipts(self, *, older_than_ms: int, now: Moment) -> None:
         """Forget what was answered long ago, or before a reboot: nobody asks any more."""
         with self.conn.write(now) as tx:

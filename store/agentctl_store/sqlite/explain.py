@@ -42,11 +42,27 @@ def explain(directory: str, error: Exception, at_commit: bool = False) -> StoreE
             f"{where} cannot be written: {low}",
             f"Free some disk space; reading works meanwhile, and writing goes on by itself{unknown}",
         )
+    if primary == CANTOPEN and _closed(directory):
+        return StoreError(
+            f"this process may not open {where}",
+            "In a sandboxed agent verbs on its own tasks work (task claim, complete, show, wait …); lists are yours",
+        )
     if primary in (READONLY, CANTOPEN) or isinstance(error, OSError):
         return StoreFull(
             f"{where} cannot be written: {low}", f"Check the folder's permissions and mount options{unknown}"
         )
     return StoreError(f"{where} refused a statement: {text}")
+
+
+def _closed(directory: str) -> bool:
+    # The folder, not the file: closing any descriptor of that would drop this process's locks.
+    try:
+        os.close(os.open(directory, os.O_RDONLY | os.O_CLOEXEC))
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def read_alone(library: Any, directory: str, path: str, sql: str, values: Any) -> list[Any] | None:

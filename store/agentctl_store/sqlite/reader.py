@@ -79,6 +79,9 @@ class SqliteReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def interrupt(self) -> None:
+        self.file.interrupt()
+
     def version(self) -> int:
         """Changes with each commit of another process, with the vitals, and when the supervisor comes or goes."""
         running = int(supervisor_row(self.directory).running)

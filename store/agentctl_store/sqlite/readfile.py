@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ..errors import NotFound, StoreTooNew
+from ..errors import Interrupted, NotFound, StoreTooNew
 from . import gate
 from .connection import BUSY_S, FILE, SCHEMA_VERSION
 from .explain import explain
@@ -33,6 +33,7 @@ class ReadFile:
         self.library = gate.load()
         self.directory = directory
         self.path = os.path.abspath(path or os.path.join(directory, FILE))
+        self._given_up = False  #: set by another thread; SQLite itself forgets it between two statements
         self._still: tuple[int, int] | None = None  #: mtime and size of a file opened as unchanging
         if not os.path.exists(self.path):
             raise NotFound(f"there is no store at {directory}", "Create one with: agentctl init")
@@ -100,9 +101,21 @@ class ReadFile:
         if self._still is not None:
             self._awake()
         try:
-            return self.db.execute(sql, values).fetchall()  # type: ignore[no-any-return]
+            if not self._given_up:
+                return self.db.execute(sql, values).fetchall()  # type: ignore[no-any-return]
         except self.library.Error as error:
-            raise explain(self.directory, error) from None
+            if not self._given_up:
+                raise explain(self.directory, error) from None
+        self._given_up = False
+        raise Interrupted(f"reading the store at {self.directory} was given up", "Ask again")
+
+    def interrupt(self) -> None:
+        """Have the statement that another thread waits for raise Interrupted, or the next one."""
+        self._given_up = True
+        try:
+            self.db.interrupt()
+        except self.library.Error:  # closed by now
+            pass
 
     def version(self) -> int:
         """Return a number that changes when another connection has committed."""

@@ -54,8 +54,9 @@ class Slots:
     def _ordered(self, sort: str, filter: Filter) -> list[tuple[InstanceRow, tuple[int, int]]]:
         rows = [pair for pair in self._load() if _matches(pair[0], filter)]
         name, descending = sort.removeprefix("-"), sort.startswith("-")
-        rows.sort(key=lambda pair: (_KEYS[name](pair[0]), _by_name(pair[0])), reverse=descending)
-        return rows
+        if name != "instance":  # read in that order, which sorting keeps among equals
+            rows.sort(key=lambda pair: _KEYS[name](pair[0]))
+        return rows[::-1] if descending else rows
 
     def _completed(self, pairs: Iterable[tuple[InstanceRow, tuple[int, int]]]) -> tuple[InstanceRow, ...]:
         """Add what costs a look elsewhere: flow, tasks done, the age of the output."""
@@ -149,13 +150,7 @@ def _matches(row: InstanceRow, filter: Filter) -> bool:
     return any(needle in text.casefold() for text in texts if text)
 
 
-def _by_name(row: InstanceRow) -> tuple[str, int]:
-    agent, _, slot = row.instance.rpartition("/")
-    return agent, int(slot)
-
-
 _KEYS: dict[str, Any] = {
-    "instance": _by_name,
     "health": lambda row: _RANK[row.health],
     "task": lambda row: row.task or "",
     "since": lambda row: row.since_ms,

@@ -56,8 +56,12 @@ class Tail:
 
     def flow(self, slot: Slot | None, now_ms: int) -> tuple[int, ...]:
         """Return tasks finished per bucket, oldest first, by all or by one (agent number, slot)."""
-        last = now_ms // BUCKET_MS
-        return tuple(self._flow.get(bucket, {}).get(slot, 0) for bucket in range(last - BUCKETS + 1, last + 1))
+        first = now_ms // BUCKET_MS - BUCKETS + 1
+        finished = [0] * BUCKETS
+        for bucket, by_slot in self._flow.items():
+            if slot in by_slot and 0 <= bucket - first < BUCKETS:
+                finished[bucket - first] = by_slot[slot]
+        return tuple(finished)
 
     def done(self, now_ms: int) -> dict[Slot, int]:
         """Return how many tasks of the day before the first look each slot finished, and since."""

@@ -63,7 +63,7 @@ class Transaction:
     def __init__(self, conn: Connection, now: Moment) -> None:
         self.conn = conn
         self.now = now
-        self.execute = conn.db.execute
+        self.execute = conn.execute
         #: the events so far, as they will be written at the end: (kind, task, …, digest of the body)
         self.told: list[Telling] = []
 
@@ -198,15 +198,17 @@ class Group(Transaction):
     once the group has been left without an error.
     """
 
-    __slots__ = ("ahead",)
+    __slots__ = ("ahead", "gave_up", "stepping")
 
     def __init__(self, conn: Connection, now: Moment) -> None:
         super().__init__(conn, now)
         #: ready tasks found for the claims to come, by queue, the best last; sqlite/claiming.py
         self.ahead: dict[str, list[tuple[int, str]]] = {}
+        self.stepping = False  #: a step is open
 
     def __enter__(self) -> Group:
         super().__enter__()
+        self.gave_up: StoreError | None = None  #: why SQLite undid all of it: disk full, or an I/O error
         self.conn.group = self
         return self
 
@@ -214,40 +216,70 @@ class Group(Transaction):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.conn.group = None
+        gave_up = self.gave_up
+        if kind is None and gave_up is not None:
+            super().__exit__(type(gave_up), gave_up, None)
+            raise gave_up
         super().__exit__(kind, error, trace)
 
 
 class Step:
-    """A savepoint around one verb of a group. Steps follow one another; they do not nest."""
+    """A savepoint around one verb of a group, or around a verb and what must not be kept without it.
 
-    __slots__ = ("_before", "_group")
+    A step within a step needs no savepoint of its own: its error ends both.
+    """
+
+    __slots__ = ("_before", "_group", "_within")
 
     def __init__(self, group: Group) -> None:
         self._group = group
         self._before = len(group.told)
+        self._within = group.stepping
 
     def __enter__(self) -> Transaction:
         group = self._group
-        if not group.conn.db.in_transaction:  # SQLite gave the whole transaction up: disk full, or an I/O error
-            raise StoreError("the store gave up the transaction this was to be part of", "Try again")
-        group.execute("SAVEPOINT step")
+        if group.gave_up is not None:
+            raise group.gave_up
+        if self._within:
+            return group
+        group.stepping = True
+        try:
+            group.execute("SAVEPOINT step")
+        except group.conn.library.Error as error:
+            group.stepping = False
+            raise self._explained(error) from None
         return group
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._within:
+            return
         group = self._group
+        group.stepping = False
         conn = group.conn
         if kind is None:
             try:
                 group.execute("RELEASE step")
             except conn.library.Error as failed:
-                raise conn.explained(failed) from None
+                raise self._explained(failed) from None
             return
         conn.forget()
         del group.told[self._before :]
-        if conn.db.in_transaction:
-            group.execute("ROLLBACK TO step")
-            group.execute("RELEASE step")
-        if isinstance(error, conn.library.Error):
-            raise conn.explained(error) from None
+        told = self._explained(error) if isinstance(error, conn.library.Error) else None
+        if conn.db.in_transaction and group.gave_up is None:
+            try:
+                group.execute("ROLLBACK TO step")
+                group.execute("RELEASE step")
+            except conn.library.Error as failed:
+                group.gave_up = conn.explained(failed)  # half of a verb must not be committed
+        if told is not None:
+            raise told from None
+
+    def _explained(self, error: Exception) -> StoreError:
+        """Return what an error means; one after which SQLite has undone everything ends the group."""
+        group = self._group
+        told = group.conn.explained(error)
+        if not group.conn.db.in_transaction:
+            group.gave_up = told
+        return told

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .connection import Connection
 
-LOOK_MS = 500  #: how often the history is looked at though nobody rang
+LOOK_MS = 1_000  #: how often the history is looked at though nobody rang
 BLIND_MS = 50  #: the same where no socket can be made: read-only or full disk
 
 _LAST = "SELECT max(seq) FROM event"

@@ -23,11 +23,12 @@ _MARK = 64  #: bytes read at most; a mark is 20 digits and the boot it is good f
 class WriteLock:
     """The writers' lock of one connection; the descriptor is opened when first needed. Methods raise OSError."""
 
-    __slots__ = ("_descriptor", "_directory")
+    __slots__ = ("_descriptor", "_directory", "_mine")
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._descriptor = -1
+        self._mine = b""  #: the mark as this connection wrote it last
 
     def take(self, within_s: float) -> None:
         """Wait for the lock. Raises StoreBusy when nobody lets go of it in time."""
@@ -84,10 +85,15 @@ class WriteLock:
 
     def mark(self, seq: int, boot: bytes) -> None:
         """Note that event `seq` is committed. `boot` names the boot it is good for; `*` for any, once it is synced."""
+        self._mine = b"%020d %s\n" % (seq, boot)
         try:
-            os.pwrite(self._descriptor, b"%020d %s\n" % (seq, boot), 0)
+            os.pwrite(self._descriptor, self._mine, 0)
         except OSError:
             pass  # a full disk: an old mark only proves less
+
+    def unmoved(self) -> bool:
+        """Whether the mark is as this connection left it, lock in hand: nobody wrote, or who did was killed at once."""
+        return bool(self._mine) and os.pread(self._descriptor, _MARK, 0) == self._mine
 
     def marked(self) -> tuple[int, bytes]:
         """Return the last marked event (0: none) and the boot the mark is good for."""

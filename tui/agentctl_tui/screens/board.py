@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.timer import Timer
 from textual.widgets import Input
 
 from agentctl_tui import header, units
+from agentctl_tui.asks import Ask
 from agentctl_tui.bindings import BOARD, SCREENS
 from agentctl_tui.cells import EMPTY, Line, fit, piece, raw
 from agentctl_tui.findings import finding
@@ -19,6 +22,7 @@ from agentctl_tui.widgets.lines import Lines
 from agentctl_tui.widgets.table import LiveTable
 
 #: how keys are written in the line at the bottom
+LATE_S = 0.2  #: rows that are longer in coming are said to be searched for
 WRITTEN = {"slash": "/", "colon": ":", "question_mark": "?", "asterisk": "*"}
 
 
@@ -34,6 +38,8 @@ class Board(Listening):
     BINDINGS: ClassVar[list[BindingType]] = BOARD
     AUTO_FOCUS = "LiveTable.-main"
     name_of = ""  #: in SCREENS
+    searching = False  #: the rows wanted now are long in coming
+    _late: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield Lines(id="strip", ground="panel")
@@ -49,6 +55,9 @@ class Board(Listening):
         """The part between tabs and finding."""
         raise NotImplementedError
 
+    def entitle(self) -> None:
+        """Write the titles of the panels."""
+
     def narrowed(self, text: str) -> None:
         """The filter's text changed."""
 
@@ -60,6 +69,23 @@ class Board(Listening):
         return ""
 
     # --- life
+
+    def seek(self, name: str, ask: Ask) -> None:
+        """Ask for the rows of the main table. The old ones stay meanwhile, and when it takes long the title says so."""
+        self.dash.feed.ask(name, ask)
+        if self._late is not None:
+            self._late.stop()
+        self._late = self.set_timer(LATE_S, partial(self._look_late, name))
+
+    def _look_late(self, name: str) -> None:
+        if self.dash.feed.waiting(name):
+            self.searching = True
+            self.entitle()
+
+    def sought(self) -> str:
+        """Return what a title says while rows are searched for."""
+        glyphs = self.dash.look.glyphs
+        return f" {glyphs.dot} searching{glyphs.more}" if self.searching and self.dash.lost is None else ""
 
     def on_resize(self) -> None:
         if self.ready:

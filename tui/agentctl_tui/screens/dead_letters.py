@@ -67,14 +67,14 @@ class DeadLetterBoard(Board):
 
     def on_mount(self) -> None:
         self.query_one("#reasons", Panel).entitle("Reasons")
-        self._titles()
+        self.entitle()
 
     # --- feed
 
     def ask(self) -> None:
         feed = self.dash.feed
         feed.ask("groups", Groups(self._filter))
-        feed.ask("letters", DeadLetters(self.table.span, self._filter))
+        self.seek("letters", DeadLetters(self.table.span, self._filter))
         self._ask_letter()
 
     def unask(self) -> None:
@@ -89,8 +89,9 @@ class DeadLetterBoard(Board):
 
     def fresh(self, name: str, value: object) -> None:
         if name == "letters":
+            self.searching = False
             self.table.show(cast("Window[DeadLetterRow]", value))
-            self._titles()
+            self.entitle()
             narrowed = self._filter.text or self._filter.reason
             self.set_class(self.table.total == 0 and not narrowed and not self.panel.gone, "-void")
         elif name == "groups":
@@ -121,7 +122,7 @@ class DeadLetterBoard(Board):
     @on(LiveTable.Wanted, "#letters")
     def _wanted(self) -> None:
         if self.is_current:
-            self.dash.feed.ask("letters", DeadLetters(self.table.span, self._filter))
+            self.seek("letters", DeadLetters(self.table.span, self._filter))
 
     @on(LiveTable.Selected, "#letters")
     def _selected(self) -> None:
@@ -134,7 +135,7 @@ class DeadLetterBoard(Board):
 
     @on(LiveTable.Marked, "#letters")
     def _marked(self) -> None:
-        self._titles()
+        self.entitle()
 
     def _ask_letter(self) -> None:
         if self.panel.editing:
@@ -164,10 +165,12 @@ class DeadLetterBoard(Board):
 
     # --- drawing
 
-    def _titles(self) -> None:
+    def entitle(self) -> None:
         group = f" {look_dot(self)} {reason(self._filter.reason)}" if self._filter.reason else ""
         marked = f" {look_dot(self)} {len(self.table.marks)} marked" if self.table.marks else ""
-        self.query_one("#list", Panel).entitle(f"Dead letters {units.count(self.table.total)}{group}{marked}")
+        self.query_one("#list", Panel).entitle(
+            f"Dead letters {units.count(self.table.total)}{group}{marked}{self.sought()}"
+        )
 
     def _empty(self) -> Sequence[Line]:
         if self._filter.text or self._filter.reason:

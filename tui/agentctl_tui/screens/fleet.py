@@ -63,7 +63,7 @@ class Fleet(Board):
     # --- feed
 
     def ask(self) -> None:
-        self.dash.feed.ask("instances", Instances(self.table.span, self._filter))
+        self.seek("instances", Instances(self.table.span, self._filter))
         self._ask_log()
 
     def unask(self) -> None:
@@ -72,12 +72,11 @@ class Fleet(Board):
 
     def fresh(self, name: str, value: object) -> None:
         if name == "instances":
+            self.searching = False
             self.table.show(cast("Window[InstanceRow]", value))
-            shown = self.table.total
-            all_of = self.dash.summary.instances() if self.dash.summary else shown
-            several = f"{shown} of {all_of}" if self._filter.text else str(shown)
-            self.query_one("#list", Panel).entitle(f"Instances {several}")
-            self.set_class(shown == 0 and not self._filter.text, "-void")
+            self.entitle()
+            self._detail()  # in the same frame; that the row was selected is told only after it
+            self.set_class(self.table.total == 0 and not self._filter.text, "-void")
         elif name == "log":
             self._log = cast("Sequence[LogLine]", value)
             self._detail()
@@ -85,7 +84,7 @@ class Fleet(Board):
     @on(LiveTable.Wanted)
     def _wanted(self) -> None:
         if self.is_current:
-            self.dash.feed.ask("instances", Instances(self.table.span, self._filter))
+            self.seek("instances", Instances(self.table.span, self._filter))
 
     @on(LiveTable.Selected)
     def _selected(self) -> None:
@@ -114,6 +113,12 @@ class Fleet(Board):
         self.table.forget()
 
     # --- drawing
+
+    def entitle(self) -> None:
+        shown = self.table.total
+        all_of = self.dash.summary.instances() if self.dash.summary else shown
+        several = f"{shown} of {all_of}" if self._filter.text else str(shown)
+        self.query_one("#list", Panel).entitle(f"Instances {several}{self.sought()}")
 
     def _detail(self) -> None:
         """Facts, and below them as much of the log's end as there is room for: one widget, so that selecting

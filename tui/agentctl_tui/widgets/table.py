@@ -144,7 +144,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
             self.virtual_size = size
             self.refresh()
         if move_to is not None:
-            self.scroll_to(y=move_to, animate=False, force=True)
+            self.scroll_to(y=move_to, animate=False, force=True, immediate=True)
         cursor = self._place.cursor
         if self._place.settle():
             self.post_message(self.Selected(self))
@@ -300,9 +300,9 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
         self.redraw(place.cursor + 1)
         self._drawn_cursor = place.cursor
         if place.cursor < self.first:
-            self.scroll_to(y=place.cursor, animate=False, force=True)
+            self.scroll_to(y=place.cursor, animate=False, force=True, immediate=True)
         elif place.cursor >= self.first + self.visible_rows:
-            self.scroll_to(y=place.cursor - self.visible_rows + 1, animate=False, force=True)
+            self.scroll_to(y=place.cursor - self.visible_rows + 1, animate=False, force=True, immediate=True)
         if changed:
             self.post_message(self.Selected(self))
         self._ask()
@@ -317,7 +317,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
         if self.first <= self._place.cursor:
             hidden = self._place.cursor - (self.first + self.visible_rows - 1)
             if hidden > 0:
-                self.scroll_to(y=self.first + hidden, animate=False, force=True)
+                self.scroll_to(y=self.first + hidden, animate=False, force=True, immediate=True)
         self._ask()
 
     def on_focus(self) -> None:

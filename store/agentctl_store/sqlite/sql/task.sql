@@ -212,6 +212,9 @@ FROM (SELECT (SELECT id FROM queue WHERE name = ?) AS id) AS q
 INSERT INTO receipt VALUES (?, ?, ?, ?)
 ON CONFLICT (client) DO UPDATE SET request = excluded.request, awake_ms = excluded.awake_ms, answer = excluded.answer
 
+-- name: drop_receipt
+DELETE FROM receipt WHERE client = ? AND request = ?
+
 -- name: forget_receipts
 DELETE FROM receipt WHERE awake_ms < ? OR awake_ms > ?
 
