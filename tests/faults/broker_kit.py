@@ -17,10 +17,10 @@ from agentctl_store.broker.desk import Answer, Call
 from agentctl_store.broker.driver import connect
 from agentctl_store.broker.server import Broker
 from agentctl_store.clock import Clock
-from agentctl_store.errors import AgentctlError
 from agentctl_store.store import Store
 
 WAYS = ("direct", "broker")
+ANSWERED_S = 10.0  #: how long a test waits for an answer
 
 
 class Owner:
@@ -90,7 +90,7 @@ class Asked:
         self._directory, self._call, self._store = directory, call, store
         self.connected, self.go = threading.Event(), go
         self.answer: Any = None
-        self.error: AgentctlError | None = None
+        self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
@@ -105,16 +105,16 @@ class Asked:
                 if self.go is not None:
                     self.go.wait(30)
                 self.answer = self._call(store)
-        except AgentctlError as error:
+        except BaseException as error:
             self.error = error
 
     @property
     def over(self) -> bool:
         return not self._thread.is_alive()
 
-    def get(self, within_s: float = 10.0) -> Any:
+    def get(self, within_s: float = 0) -> Any:
         """The answer; what it raised is raised."""
-        self._thread.join(within_s)
+        self._thread.join(within_s or ANSWERED_S)
         assert self.over, "the call is still under way"
         if self.error is not None:
             raise self.error

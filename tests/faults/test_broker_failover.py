@@ -87,6 +87,7 @@ def test_a_stopped_owner_keeps_nobody_for_longer_than_his_patience(tmp_path: Pat
         owner = Owner(clients)
         owner.up()
         until(lambda: connected(mine), "the client moves over")
+        mine.note("supervisor.noted", actor="me")  # what it does first, lock in hand, is done
         owner.signal(signal.SIGSTOP)
         (added,), took_s = timed(lambda: mine.add([TaskRequest("q")]))
         assert 0.3 <= took_s < 0.3 + WITHIN_S
