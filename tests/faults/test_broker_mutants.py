@@ -49,7 +49,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
     ),
     "what cannot be told is done": (desk, "with self.driver.conn.write(now):  # what", "if True:  # what", _untold),
     "a bad call leaves its events": (
-        transaction, "        group._head = self._before[0]\n", "", test_broker_batches.test_a_bad_call_fails_alone
+        transaction, "        del group.told[self._before :]\n", "", test_broker_batches.test_a_bad_call_fails_alone
     ),
     "what is left of a bad call stays": (
         transaction, 'group.execute("ROLLBACK TO step")', "pass", test_broker_batches.test_a_bad_call_fails_alone
