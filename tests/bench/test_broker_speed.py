@@ -31,15 +31,24 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stocked(tmp_path_factory.mktemp("ready") / ".agentctl", READY)
 
 
-def nothing() -> None:
-    pass
+class NoTurns:
+    """In place of the write lock: nobody queues, and nobody marks how far the history has got."""
+
+    def take(self, within_s: float) -> None: ...
+    def let_go(self) -> None: ...
+    def mark(self, seq: int, boot: bytes) -> None: ...
+    def close(self) -> None: ...
+    def unmoved(self) -> bool:
+        return False
+
+    def marked(self) -> tuple[int, bytes]:
+        return 0, b""
 
 
 def unlocked(directory: Path) -> Store:
     """A store whose writers only have SQLite's own lock and its busy timeout, as in any program that just uses it."""
     store = opened(directory, "FULL")
-    connection = store.driver.conn  # type: ignore[attr-defined]
-    connection.lock = connection.unlock = nothing
+    store.driver.conn._lock = NoTurns()  # type: ignore[attr-defined]
     return store
 
 
@@ -119,7 +128,8 @@ def test_the_same_statements_on_a_bare_connection(ready: Path, tmp_path: Path, s
     for name in ("recorded", "bare"):
         shutil.copytree(ready, tmp_path / name)
     store = opened(tmp_path / "recorded", "OFF")
-    recorder = store.driver.conn.db = Recorder(store.driver.conn.db)  # type: ignore[attr-defined]
+    recorder = Recorder(store.driver.conn.db)  # type: ignore[attr-defined]
+    store.driver.conn.use(recorder)  # type: ignore[attr-defined]
     turn, chunks = fused(store), []
     chunks.append(recorder.seen)
     for _ in range(FLOOR_CHUNKS):

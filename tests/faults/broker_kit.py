@@ -12,14 +12,15 @@ from typing import Any
 from faults.store_kit import until
 from faults.store_workers import PATIENCE_S, THROUGH, Clients
 
+from agentctl_store.broker.client import Caller
 from agentctl_store.broker.desk import Answer, Call
 from agentctl_store.broker.driver import connect
 from agentctl_store.broker.server import Broker
 from agentctl_store.clock import Clock
-from agentctl_store.errors import AgentctlError
 from agentctl_store.store import Store
 
 WAYS = ("direct", "broker")
+ANSWERED_S = 10.0  #: how long a test waits for an answer
 
 
 class Owner:
@@ -77,34 +78,43 @@ def serving(store: Path, *, synchronous: str = "NORMAL") -> Iterator[Broker]:
 
 
 class Asked:
-    """A call of a client of its own in a thread; with `go`, once that is set and the client is connected."""
+    """A call in a thread, by a client of its own or by `store`; with `go`, once that is set and it is connected."""
 
-    def __init__(self, store: Path, call: Callable[[Store], Any], go: threading.Event | None = None) -> None:
-        self._store, self._call = store, call
+    def __init__(
+        self,
+        directory: Path,
+        call: Callable[[Store], Any],
+        go: threading.Event | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self._directory, self._call, self._store = directory, call, store
         self.connected, self.go = threading.Event(), go
         self.answer: Any = None
-        self.error: AgentctlError | None = None
+        self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
     def _ask(self) -> None:
         try:
-            with through(self._store) as store:
+            if self._store is not None:
+                self.answer = self._call(self._store)
+                return
+            with through(self._directory) as store:
                 store.version()
                 self.connected.set()
                 if self.go is not None:
                     self.go.wait(30)
                 self.answer = self._call(store)
-        except AgentctlError as error:
+        except BaseException as error:
             self.error = error
 
     @property
     def over(self) -> bool:
         return not self._thread.is_alive()
 
-    def get(self, within_s: float = 10.0) -> Any:
+    def get(self, within_s: float = 0) -> Any:
         """The answer; what it raised is raised."""
-        self._thread.join(within_s)
+        self._thread.join(within_s or ANSWERED_S)
         assert self.over, "the call is still under way"
         if self.error is not None:
             raise self.error
@@ -133,3 +143,10 @@ def in_one_batch(broker: Broker, store: Path, calls: list[Callable[[Store], Any]
     broker._desk.serve = serve  # type: ignore[method-assign]
     assert sizes[1] == len(calls)
     return asked
+
+
+def caller_of(store: Store) -> Caller:
+    """What carries the calls of a store that `through` gave."""
+    found = store.driver.close.__self__  # type: ignore[attr-defined]
+    assert isinstance(found, Caller)
+    return found

@@ -194,9 +194,15 @@ def add_stubborn(store: str, log: str, name: str, prefix: str, count: int) -> No
             break
 
 
+def wait_for_work(store: str, log: str, name: str) -> None:
+    """Wait for a task until killed."""
+    while not opened(store).claim(["q"], agent=name, wait_ms=60_000):
+        pass
+
+
 def hold_lock(store: str, log: str, name: str) -> None:
     """Hold the writers' lock until stopped or killed."""
-    mine = opened(store)
+    mine = Store(SqliteDriver(store), store, Clock())
     mine.driver.conn.lock()  # type: ignore[attr-defined]
     Path(log, f"{name}.holds").touch()
     signal.pause()
@@ -220,7 +226,9 @@ def late(store: str, log: str, name: str, verb: str, lease_ms: int, extra_ms: in
         said.acked()
 
 
-JOBS = {job.__name__: job for job in (drain, churn, mingle, add_many, add_stubborn, hold_lock, late, serve)}
+JOBS = {
+    job.__name__: job for job in (drain, churn, mingle, add_many, add_stubborn, wait_for_work, hold_lock, late, serve)
+}
 
 
 # --- the parent -------------------------------------------------------------------------------------------------
@@ -302,6 +310,9 @@ class Clients:
     def signal(self, pid: int, what: signal.Signals) -> bool:
         """False when the client had ended by itself."""
         return bool(self._ask(do="signal", pid=pid, signal=int(what)))
+
+    def kill(self, pid: int) -> None:
+        assert self.signal(pid, signal.SIGKILL), "it had ended by itself: see stderr"
 
     def ended(self, pid: int) -> int | None:
         """The exit code of a client, None while it runs; asked once it is no client any more."""

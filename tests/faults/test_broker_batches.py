@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from faults.bad_commit import BadBatch
 from faults.broker_kit import Asked, in_one_batch, serving, through
+from faults.raw_client import RawClient
 from faults.store_kit import assert_whole, filled, finals, until
 
 from agentctl_store.broker import desk
@@ -26,6 +27,13 @@ def waits(queue: str) -> Callable[[Store], Any]:
     return lambda store: store.driver.claim((queue,), **about, wait_ms=20_000, now=store.clock.now())
 
 
+def asks_again(store: Store) -> Any:
+    """Wait for work, be told that this went wrong, and go on: each answer is the one to its question."""
+    with pytest.raises(StoreFull):
+        waits("none")(store)
+    return [store.task(adds("none")(store).id), store.task(store.claim(["none"], agent="a")[0].task.id)][:1]
+
+
 @pytest.mark.parametrize("durable", [True, False], ids=["the commit happened", "the commit did not happen"])
 def test_an_error_at_commit_is_told_to_the_whole_batch_and_the_next_one_works(tmp_path: Path, durable: bool) -> None:
     directory = filled(tmp_path, 1)
@@ -36,12 +44,13 @@ def test_an_error_at_commit_is_told_to_the_whole_batch_and_the_next_one_works(tm
         conn = broker._desk.driver.conn
         conn.use(BadBatch(conn.db, durable))
         writes = [adds("other", f"k{number}") for number in range(5)]
-        writes += [adds("late", "late"), lambda s: s.claim(["q"], agent="a"), waits("none")]
-        *told, read = in_one_batch(broker, directory, [*writes, lambda s: s.task(task)])
+        writes += [adds("late", "late"), lambda s: s.claim(["q"], agent="a")]
+        *told, patient, read = in_one_batch(broker, directory, [*writes, asks_again, lambda s: s.task(task)])
         for one in told:
             with pytest.raises(StoreFull, match="is not known: say it again"):
                 one.get()
         assert read.get().id == task, "reads go on"
+        assert [one.queue for one in patient.get()] == ["none"], "who was told of it waits no more"
         # What was claimed for those who were told of an error has gone back, if it was claimed at all.
         assert [(one.task.id, one.n) for one in store.claim(["q"], agent="b")] == [(task, 1 + durable)]
         again = [store.add([TaskRequest("other", key=f"k{number}")])[0] for number in range(5)]
@@ -51,7 +60,7 @@ def test_an_error_at_commit_is_told_to_the_whole_batch_and_the_next_one_works(tm
         # Who waited from before was not in it: he waits on, and is served.
         assert [(one.task.id, one.n) for one in before.get()] == [(late.id, 1 + durable)]
         assert not broker._desk.waits, "nobody is left waiting"
-    assert len(finals(directory)) == 7
+    assert len(finals(directory)) == 8
     assert_whole(directory)
 
 
@@ -103,3 +112,22 @@ def test_what_cannot_be_told_is_not_done(tmp_path: Path, monkeypatch: pytest.Mon
         assert (store.task(first).state, store.task(second).state) == ("active", "ready")
         assert store.complete_and_claim(first, 1, ["q"], agent="a").claim.task.id == second
     assert_whole(directory)
+
+
+def test_what_one_asked_who_has_gone_is_not_done(tmp_path: Path) -> None:
+    """He may be on the file already, and do it there."""
+    directory = filled(tmp_path, 1)
+    with serving(directory) as broker, through(directory) as store:
+        gone = RawClient(directory)
+        serve = broker._desk.serve
+
+        def left(given: list[Any], alive: Callable[[], None]) -> Any:
+            gone.close()
+            return serve(given, alive)
+
+        broker._desk.serve = left  # type: ignore[method-assign]
+        gone.call("claim", ["q"], "gone", None, None, None, 600_000, 1, 0)
+        until(lambda: gone.channel.fileno() < 0, "it has gone")
+        broker._desk.serve = serve  # type: ignore[method-assign]
+        (won,) = store.claim(["q"], agent="a")
+        assert won.n == 1

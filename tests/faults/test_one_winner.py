@@ -41,7 +41,7 @@ def test_claim_and_complete_at_full_durability_by_eight_processes(tmp_path: Path
 
 def test_two_brokers_and_direct_writers_at_once_have_one_winner_each(tmp_path: Path) -> None:
     """Never meant to be: the supervisor's lock forbids it. The file's own lock holds all the same."""
-    store = filled(tmp_path, 3_000)
+    store = filled(tmp_path, 1_500)
     with clients_of("broker", store, tmp_path / "logs") as first, Clients(store, tmp_path / "logs") as direct:
         racers = [(first, first.start("drain", synchronous="NORMAL")) for _ in range(2)]
         until(lambda: len(read(first.logs)) > 100, "the first broker serves")

@@ -50,7 +50,7 @@ MUCH = 256 << 10  #: bytes heard of one peer beyond which it is looked at closel
 HEARD_BYTES = 64 << 20  #: of calls that have come in part, of all peers
 OWED_BYTES = 128 << 20  #: of answers that are not taken, of all peers
 STUCK_MS = 30_000  #: a peer that takes nothing of its answers for so long is let go
-LOOK_MS = 1_000  #: how often those who wait are served though nobody rang
+LOOK_MS = 500  #: how often those who wait are served though nobody rang
 TIDY_MS = 30_000
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 

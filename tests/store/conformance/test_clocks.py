@@ -35,6 +35,15 @@ def test_a_claim_that_comes_before_any_sweep_gives_the_same_grace(store: Store, 
     assert store.sweep().grace_ms == 0
 
 
+def test_a_suspend_noticed_by_a_write_that_failed_is_noticed_by_the_next(store: Store, clock: SetClock) -> None:
+    task = add(store)
+    claim(store, lease_ms=30_000)
+    clock.sleep_ms(HOUR)
+    with pytest.raises(StaleAttempt):
+        store.complete_and_claim(task, 7, ["work"], agent="bob")
+    assert store.claim(["work"], agent="bob") == []
+
+
 @pytest.mark.parametrize("jump", [365 * 24 * HOUR, -365 * 24 * HOUR, 3 * HOUR])
 def test_a_wall_clock_jump_touches_no_lease_and_takes_backoffs_with_it(
     store: Store, clock: SetClock, jump: int

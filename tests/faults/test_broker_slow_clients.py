@@ -1,0 +1,75 @@
+"""P14 through the broker: who does not read, sends half a call, says nothing or is stopped never blocks the others."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+from faults.broker_kit import serving, through
+from faults.raw_client import RawClient
+from faults.store_kit import assert_whole, filled, until
+from faults.store_workers import THROUGH, Clients
+
+from agentctl_store.broker import server
+from agentctl_store.broker.wire import MAX_CALL, frame
+from agentctl_store.store import TaskRequest
+
+SLOWEST_MS, USUAL_MS = 1_000, 50
+EVENTS = (0, 3_000, None, [], False)  #: an answer that no socket's buffer holds
+
+
+def test_others_are_served_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STUCK_MS", 300)
+    monkeypatch.setattr(server, "TIDY_MS", 100)
+    directory = filled(tmp_path, 3_000)
+    with (
+        serving(directory) as broker,
+        Clients(directory, tmp_path / "logs", **{THROUGH: "broker"}) as clients,
+        through(directory) as mine,
+    ):
+        stopped = [clients.start("mingle", seed=seed) for seed in range(3)]
+        until(lambda: len(broker._peers) >= 3, "they work")
+        for pid in stopped:
+            clients.signal(pid, signal.SIGSTOP)
+        deaf = [RawClient(directory) for _ in range(3)]
+        for one in deaf:
+            for _ in range(20):
+                one.call("events", *EVENTS)
+        halves = [RawClient(directory) for _ in range(3)]
+        for one in halves:
+            one.send(frame([1, "note", ["supervisor.noted", "x" * 1_000, None]], MAX_CALL)[:500])
+        took_ms = []
+        for number in range(200):
+            begun = time.monotonic()
+            mine.add([TaskRequest("q", str(number))])
+            took_ms.append((time.monotonic() - begun) * 1_000)
+            owed = max(len(peer.owed) for peer in list(broker._peers.values()))
+            assert owed < 2 << 20, "one answer is owed to each, not all it asked for"
+        print(f"adds beside them took {statistics.median(took_ms):.2f} ms, {max(took_ms):.1f} ms at most")
+        assert max(took_ms) < SLOWEST_MS and statistics.median(took_ms) < USUAL_MS
+        until(lambda: not any(peer.owed for peer in list(broker._peers.values())), "who never reads is let go")
+        for pid in stopped:
+            clients.signal(pid, signal.SIGCONT)
+            clients.kill(pid)
+        for one in [*deaf, *halves]:
+            one.close()
+        until(lambda: len(broker._peers) == 1, "all are gone but one")
+    assert_whole(directory)
+
+
+def test_one_who_is_slow_gets_all_of_a_large_answer(tmp_path: Path) -> None:
+    directory = filled(tmp_path, 3_000)
+    with serving(directory):
+        slow = RawClient(directory)
+        slow.call("events", *EVENTS)
+        come = slow.channel.recv(4)
+        left = size = int.from_bytes(come, "big")
+        assert size > 500_000
+        while left:
+            data = slow.channel.recv(min(left, 20_000))
+            assert data, "it was cut off"
+            left -= len(data)
+        slow.close()
