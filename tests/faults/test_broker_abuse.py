@@ -155,6 +155,14 @@ def test_its_work_cannot_be_joined_by_its_correlation_id(secret: Any) -> None:
         assert b.call("add", (own,), None)[0] == 0, "it has its part"
 
 
+def test_a_receipt_is_its_callers_alone(secret: Any) -> None:
+    with secret.raw("a/1", client=5) as a, secret.raw(client=6) as operator:
+        added(a, new_task("q"))
+        refused(a.call("receipt", 6, 1), "another client's")
+        refused(operator.call("receipt", 5, 1), "another client's")
+        assert a.call("receipt", 5, 1)[1]
+
+
 def test_reads_of_it_are_refused_and_told_once_with_their_number(secret: Any) -> None:
     with secret.raw("a/1") as a, secret.raw("a/1") as again:
         for caller in (a, a, again):
@@ -213,7 +221,7 @@ def test_ids_that_an_agent_asks_for_are_not_used(tmp_path: Path) -> None:
     with world(tmp_path, "a/1") as w, w.raw("a/1") as a:
         began = time.monotonic()
         for _ in range(2):
-            ids = added(a, *(new_task("q", id=(1 << 63) - 1) for _ in range(3_000)))
+            ids = added(a, *(new_task("q", id=1 << 62) for _ in range(3_000)))
             assert len(set(ids)) == 3_000 and max(ids) < 1 << 62
         assert time.monotonic() - began < 15
 
@@ -222,7 +230,7 @@ def test_ids_that_an_agent_asks_for_are_not_used(tmp_path: Path) -> None:
     "wrong",
     [
         {"run_at_ms": (1 << 63) - 1}, {"deadline_ms": (1 << 63) - 1}, {"timeout_ms": (1 << 63) - 1},
-        {"priority": 101}, {"creator": -1}, {"after": (True,)}, {"key": "\x00"}, {"on_parent_failure": "never"},
+        {"priority": 101}, {"id": (1 << 63) - 1}, {"id": -1}, {"creator": -1}, {"after": (True,)}, {"key": "\x00"}, {"on_parent_failure": "never"},
     ],
     ids=str,
 )  # fmt: skip
@@ -414,17 +422,20 @@ print(one.take(), flush=True)
 
 
 def test_those_who_wait_are_served_in_the_order_they_came(tmp_path: Path) -> None:
+    lines = [("q",), ("q",), ("q", "r"), ("q",), ("r", "q")]
     with world(tmp_path) as w, w.raw() as operator:
-        waiting = []
-        for index, queues in enumerate([("q",), ("q",), ("q", "r"), ("q",), ("r", "q")]):
-            waiting.append(w.raw())
-            waiting[-1].ask("claim", *claim_words(f"a{index}", queues=queues, wait_ms=60_000))
-            w.raw().close()
-        for index, one in enumerate(waiting):
-            [task] = added(operator, new_task("q"))
-            [claim] = one.take()[2]
-            assert (claim.task.id, claim.task.agent) == (task, f"a{index}")
-            one.close()
+        for at_once in (1, len(lines)):  # tasks in one commit
+            waiting = []
+            for index, queues in enumerate(lines):
+                waiting.append(w.raw())
+                waiting[-1].ask("claim", *claim_words(f"a{index}", queues=queues, wait_ms=60_000))
+                w.raw().close()
+            tasks: list[int] = []
+            for index, one in enumerate(waiting):
+                tasks = tasks or sorted(added(operator, *(new_task("q") for _ in range(at_once))))
+                [claim] = one.take()[2]
+                assert (claim.task.id, claim.task.agent) == (tasks.pop(0), f"a{index}")
+                one.close()
 
 
 # --- mistakes of our own, and of the disk ---------------------------------------------------------------------------

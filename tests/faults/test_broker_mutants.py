@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import types
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from faults import broker_kit, test_broker_batches, test_broker_failover, test_broker_waits, test_unknown_outcomes
+from faults.seeding import seed
 
 from agentctl_store.broker import client, desk, server
 from agentctl_store.sqlite import transaction
@@ -45,7 +45,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
     ),
     "reads fail with the writes beside them": (
         desk, "elif not call.until_ms and (answer := self._read(call)) is not None:",
-        "elif answer := _failed(call, error):", _batch(durable=False),
+        "elif answer := self.failed(call, error):", _batch(durable=False),
     ),
     "what cannot be told is done": (desk, "with self.driver.conn.write(now):  # what", "if True:  # what", _untold),
     "a bad call leaves its events": (
@@ -65,7 +65,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
         test_broker_waits.test_who_asked_the_file_for_his_receipt_first_keeps_his_claim,
     ),
     "another's receipt is given": (
-        desk, 'if call.verb == "receipt" and arguments["client"] != peer.client:', "if False:",
+        desk, 'if arguments["client"] != peer.said:', "if False:",
         test_broker_failover.test_an_agent_may_ask_for_its_own_receipts_and_for_no_other,
     ),
     "the file is not asked for the receipt": (
@@ -94,33 +94,9 @@ def test_a_seeded_bug_is_caught(name: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(broker_kit, "ANSWERED_S", 1.0)
     monkeypatch.setattr(client, "AGAIN_S", 2.0)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
-    _seed(module, good, bad, monkeypatch)
+    seed(module, good, bad, monkeypatch)
     try:
         check(tmp_path)
     except (Exception, pytest.fail.Exception):  # a crash is noticed, too
         return
     pytest.fail(f"the bug {name!r} survives: a test is missing")
-
-
-def _seed(module: types.ModuleType, good: str, bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the module's classes the methods they would have; others hold these classes, so they stay."""
-    file = module.__file__ or ""
-    source = Path(file).read_text()
-    assert source.count(good) == 1, f"{module.__name__} has {good!r} {source.count(good)} times: renew the mutant"
-    seeded = dict(vars(module))
-    exec(compile(source.replace(good, bad), file, "exec"), seeded)
-    changed = 0
-    for name, kind in list(vars(module).items()):
-        if inspect.isclass(kind) and kind.__module__ == module.__name__:
-            for key, member in list(vars(seeded[name]).items()):
-                if inspect.isfunction(member) and _body(member) != _body(vars(kind)[key]):
-                    method = types.FunctionType(member.__code__, vars(module), key, member.__defaults__)
-                    method.__kwdefaults__ = member.__kwdefaults__
-                    monkeypatch.setattr(kind, key, method)
-                    changed += 1
-    assert changed == 1, "the bug is in one method"
-
-
-def _body(function: types.FunctionType) -> tuple[object, ...]:
-    code = function.__code__
-    return code.co_code, code.co_names, code.co_consts

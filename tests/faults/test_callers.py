@@ -101,7 +101,8 @@ def test_a_way_up_that_is_never_the_same_is_refused(known: Any, monkeypatch: pyt
         known.identify(known.agent, None)
 
 
-def test_what_a_keeper_left_is_refused_below_us_and_below_init(known: Any) -> None:
+def test_an_orphan_without_its_environment_is_known_by_whose_child_it_became(known: Any) -> None:
+    known._real = b"/another/store"
     with subreaper():  # as the supervisor that started the keeper
         os.kill(known.keeper, 9)
         until(lambda: proctree.parent_of(known.agent) == os.getpid(), "it hangs below us")

@@ -46,6 +46,7 @@ BATCH = 256  #: calls in one commit
 LARGE = 64 << 10  #: bytes of a call that takes long for its size alone
 MOST_SHOWN = 40  #: characters of a verb that is none
 STUMBLE_S = 0.05  #: pause after an error of our own
+MOST_STUMBLES = 10  #: rounds in a row that end in one, after which clients are better off without us
 MUCH = 256 << 10  #: bytes heard of one peer beyond which it is looked at closely
 HEARD_BYTES = 64 << 20  #: of calls that have come in part, of all peers
 OWED_BYTES = 128 << 20  #: of answers that are not taken, of all peers
@@ -127,16 +128,18 @@ class Broker:
     # --- the loop ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
         try:
-            while not self._ending:
+            stumbles = 0  #: in a row
+            while not self._ending and stumbles < MOST_STUMBLES:
                 calls: list[Call] = []
                 answers: list[Answer] = []
                 try:
                     self._round(calls, answers)
+                    stumbles = 0
                 except Exception as error:
                     self._stumble(error, calls, answers)
+                    stumbles += 1
         finally:
-            # However it ends: without a socket clients go on with the file itself, where they would wait for the
-            # answers of a thread that is no more.
+            # Without a socket clients go on with the file itself; a thread that is no more they would wait for.
             self._leave()
 
     def _round(self, calls: list[Call], answers: list[Answer]) -> None:
