@@ -55,8 +55,8 @@ GOOD = "(k = 3 AND i % 200 <> 7)"
 TRIES = "FROM n, (SELECT 1 k UNION ALL SELECT 2 UNION ALL SELECT 3) WHERE {ended}"
 ATTEMPTS = """INSERT INTO attempt (task, n, agent, slot, session, claimed_ms, ended_ms, outcome, error_class, error,
     exit_code)
-SELECT {id}, k, 1 + i % 5, 1 + i / 5 % 20, {session}, {at} + 100 * k - 60, {at} + 100 * k, iif({good}, 'done', 'failed'),
-    iif({good}, NULL, 'transient'), iif({good}, NULL, {error}), NOT {good} {tries}"""
+SELECT {id}, k, 1 + i % 5, 1 + i / 5 % 20, {session}, {at} + 100 * k - 60, {at} + 100 * k,
+    iif({good}, 'done', 'failed'), iif({good}, NULL, 'transient'), iif({good}, NULL, {error}), NOT {good} {tries}"""
 SESSIONS = """INSERT INTO session (id, agent, slot, task, attempt, pid, started_ms, ended_ms, exit_code)
 SELECT {session}, 1 + i % 5, 1 + i / 5 % 20, {id}, k, iif({good}, NULL, 1000000 + i),
     iif({good}, NULL, {at} + 100 * k - 59), {at} + 100 * k, NOT {good} {tries}"""

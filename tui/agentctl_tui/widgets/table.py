@@ -307,7 +307,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
             self.scroll_to(y=place.cursor, animate=False, force=True, immediate=True)
         elif place.cursor >= self.first + self.visible_rows:
             self.scroll_to(y=place.cursor - self.visible_rows + 1, animate=False, force=True, immediate=True)
-        if changed:
+        if changed and self.selected is not None:  # else told when it is there: beside it the last one stays till then
             self.post_message(self.Selected(self))
         self._ask()
 
