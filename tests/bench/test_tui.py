@@ -1,7 +1,7 @@
 """N10: how soon the dashboard is there, how fast it answers and what it costs to watch, beside Textual's DataTable.
 
 The dashboard is `agentctl tui` on a store of 100 instances, a million tasks and ten million events (big_store.py, built
-anew in half a minute, 1.1 GB); the table holds 100 rows in memory. Each is a process in a pseudo-terminal of 120×40:
+anew in about a minute, 2 GB); the table holds 100 rows in memory. Each is a process in a pseudo-terminal of 120×40:
 CPU and memory are as the kernel counts them, times from the bytes it writes. AGENTCTL_BENCH_TASKS=20000 makes the store
 smaller, to try changes of this file; figures for N10 are those of the full size.
 """

@@ -27,6 +27,7 @@ from agentctl_store.read.models import (
     Filter,
 )
 from agentctl_store.read.vitals import FILE, FRESH_MS, Vitals, write_vitals
+from agentctl_store.sqlite.reader import KEPT, SqliteReader
 from agentctl_store.store import Store, open_store
 
 ALL = Filter()
@@ -98,6 +99,28 @@ def test_an_order_of_dead_letters_is_forgotten_when_one_comes_or_goes(tmp_path: 
         claim = store.claim([first.queue], agent="ann", limit=1)[0]
         store.fail(claim.task.id, claim.n, Failure("permanent", "once more"))
         assert reader.dead_letter_count(ALL) == count
+
+
+def test_what_is_asked_again_and_again_is_read_once_between_two_deaths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new_store(tmp_path, SetClock()) as store:
+        task = add(store, "write", '{"path":"a.py"}')
+        store.claim(["write"], agent="ann", limit=1)
+        store.fail(task, 1, Failure("permanent", "no"))
+        with open_reader(store.directory) as reader:
+            assert isinstance(reader, SqliteReader)
+            read: list[str] = []
+            rows = reader.file.rows
+            monkeypatch.setattr(reader.file, "rows", lambda sql, values=(): read.append(sql) or rows(sql, values))
+            for number in range(3 * KEPT):
+                read.clear()
+                assert len(reader.dead_letter_groups(ALL)) == 1
+                assert reader.dead_letter_ids(ALL, 5) == (write_id(task),)
+                assert number == 0 or not any("JOIN" in sql for sql in read)
+                other = Filter(text=f"text {number}")
+                assert (reader.dead_letter_groups(other), reader.dead_letter_ids(other, 5)) == ((), ())
+            assert max(len(reader._groups), len(reader._orders)) == KEPT
 
 
 def test_a_dead_letter_tells_everything(tmp_path: Path) -> None:

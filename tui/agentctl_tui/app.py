@@ -31,6 +31,7 @@ from agentctl_tui.screens.board import Board
 from agentctl_tui.screens.confirm import Confirm
 from agentctl_tui.screens.fleet import Fleet
 from agentctl_tui.screens.listening import Listening
+from agentctl_tui.still import Still
 from agentctl_tui.themes import COLORS, theme
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Dashboard(App[None]):
     ) -> None:
         super().__init__()
         self.look = Look(now_ms, ASCII if ascii_only else UNICODE, theme_name)
+        self.still = Still(self)
         self.operator = operator
         self.usage = usage
         self.feed = Feed(reader, logs, self.post_message, now_ms, beat_s, after)

@@ -38,6 +38,10 @@ class Place(Generic[Row]):
         # At the very top new rows may push the others down, as long as the selection stays on screen.
         return Span(offset, limit, sort, anchor, None if first == 0 else anchor_at - offset)
 
+    def lacks(self, first: int, visible: int) -> bool:
+        """Say whether a row that belongs on the screen is not at hand."""
+        return any(index not in self.rows for index in range(first, min(first + visible, self.total)))
+
     def take(self, window: Window[Row], first: int, visible: int) -> int | None:
         """Take the rows of a window; return the new first row when the view must move to hold its place."""
         self.total = window.total

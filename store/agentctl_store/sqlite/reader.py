@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 ERROR_LINE = 200  #: characters of an error in a list
 TITLE = 200  #: characters of a title
-ORDERS_KEPT = 8  #: orders of the dead letters kept between calls
+KEPT = 8  #: orders, and groupings, of the dead letters kept between calls
 DETAILS_AT_ONCE = 500
 LOOK_BACK = 4_000  #: newest sessions looked through for a slot's: twice as many as have a folder
 FEW = 8  #: one task in so many is few
@@ -243,12 +243,12 @@ class SqliteReader:
         every = replace(filter, reason=None)
         with self.file.snapshot():
             self._forget_orders()
-            known = self._groups.get(every)
+            known = self._groups.pop(every, None)
             if known is None:
                 condition, values = where(every, dead=True)
                 rows = self.file.rows(self.sql["dead_groups"].replace("@where", condition), values)
-                self._groups.clear()
-                known = self._groups[every] = tuple(DeadLetterGroup(row[0] or "", *row[1:]) for row in rows)
+                known = tuple(DeadLetterGroup(row[0] or "", *row[1:]) for row in rows)
+            _keep(self._groups, every, known)
         return known
 
     def dead_letter_ids(self, filter: Filter, limit: int) -> tuple[str, ...]:
@@ -272,14 +272,12 @@ class SqliteReader:
         """Return the ids of all dead letters that match, in order; kept until a task dies or comes back."""
         order = order_by(sort, DEAD_KEYS)
         self._forget_orders()
-        known = self._orders.get((sort, filter))
+        known = self._orders.pop((sort, filter), None)
         if known is None:
             condition, values = where(filter, dead=True)
             rows = self.file.rows(self._list("t.id", condition) + f" ORDER BY {order}", values)
             known = [row[0] for row in rows]
-            if len(self._orders) >= ORDERS_KEPT:
-                del self._orders[next(iter(self._orders))]
-            self._orders[sort, filter] = known
+        _keep(self._orders, (sort, filter), known)
         return known
 
     def _forget_orders(self) -> None:
@@ -297,6 +295,13 @@ class SqliteReader:
                 after = max(last + after, 0)
             rows = self.file.rows(self.sql["events"], (after, limit))
         return tuple(_event_row(row) for row in rows)
+
+
+def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep an answer as the newest; the one that was not asked for longest gives way."""
+    kept[key] = value
+    if len(kept) > KEPT:
+        del kept[next(iter(kept))]
 
 
 def title(text: object) -> str:

@@ -72,9 +72,7 @@ class DeadLetterBoard(Board):
     # --- feed
 
     def ask(self) -> None:
-        feed = self.dash.feed
-        feed.ask("groups", Groups(self._filter))
-        self.seek("letters", DeadLetters(self.table.span, self._filter))
+        self._ask_rows()
         self._ask_letter()
 
     def unask(self) -> None:
@@ -122,7 +120,11 @@ class DeadLetterBoard(Board):
     @on(LiveTable.Wanted, "#letters")
     def _wanted(self) -> None:
         if self.is_current:
-            self.seek("letters", DeadLetters(self.table.span, self._filter))
+            self._ask_rows()
+
+    def _ask_rows(self) -> None:
+        self.seek("letters", DeadLetters(self.table.span, self._filter))
+        self.dash.feed.ask("groups", Groups(self._filter))  # after the rows: all are counted for it
 
     @on(LiveTable.Selected, "#letters")
     def _selected(self) -> None:
@@ -154,8 +156,6 @@ class DeadLetterBoard(Board):
         if wanted == self._filter:
             return
         self._filter = wanted
-        if self.is_current:
-            self.dash.feed.ask("groups", Groups(wanted))
         self.table.forget()
 
     def tick(self) -> None:

@@ -50,6 +50,9 @@ class Listening(Screen[None]):
         self.ready = True
         self._listen()
 
+    def on_resize(self) -> None:
+        self.dash.still.end()  # what a terminal does to the screen when its size changes is not waited out
+
     def on_screen_resume(self) -> None:
         self._listen()
 

@@ -20,6 +20,7 @@ from agentctl_tui.cells import Line, Piece, fit, fit_path, raw, width
 from agentctl_tui.columns import Column, Context, widths
 from agentctl_tui.look import look_of
 from agentctl_tui.place import Place
+from agentctl_tui.still import still_of
 from agentctl_tui.widgets.drawn import Drawn
 from agentctl_tui.window import Row, Span, Window
 
@@ -153,6 +154,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
         self._drawn_cursor = self._place.cursor
         self.recheck()
         self._ask()
+        still_of(self).release(self)
 
     def recheck(self) -> None:
         """Draw again the lines whose cells changed; called with new rows and as time passes."""
@@ -197,6 +199,8 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
         span = self.span
         if force or span != self._span:
             self._span = span
+            if force or self._place.lacks(self.first, self.visible_rows):
+                still_of(self).hold(self)
             self.post_message(self.Wanted(self))
 
     # --- drawing
@@ -303,7 +307,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
             self.scroll_to(y=place.cursor, animate=False, force=True, immediate=True)
         elif place.cursor >= self.first + self.visible_rows:
             self.scroll_to(y=place.cursor - self.visible_rows + 1, animate=False, force=True, immediate=True)
-        if changed:
+        if changed and self.selected is not None:  # else told when it is there: beside it the last one stays till then
             self.post_message(self.Selected(self))
         self._ask()
 
