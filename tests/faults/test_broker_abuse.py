@@ -230,7 +230,8 @@ def test_ids_that_an_agent_asks_for_are_not_used(tmp_path: Path) -> None:
     "wrong",
     [
         {"run_at_ms": (1 << 63) - 1}, {"deadline_ms": (1 << 63) - 1}, {"timeout_ms": (1 << 63) - 1},
-        {"priority": 101}, {"id": (1 << 63) - 1}, {"id": -1}, {"creator": -1}, {"after": (True,)}, {"key": "\x00"}, {"on_parent_failure": "never"},
+        {"priority": 101}, {"id": (1 << 63) - 1}, {"id": -1}, {"creator": -1}, {"after": (True,)}, {"key": "\x00"},
+        {"on_parent_failure": "never"},
     ],
     ids=str,
 )  # fmt: skip

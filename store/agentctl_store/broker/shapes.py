@@ -150,9 +150,9 @@ def policy(value: Any) -> Any:
 # The next free id is looked for above one that is taken: there must be some.
 _FIELDS: dict[str, tuple[Shape, ...]] = {
     "NewTask": (
-        whole(1, BIG - (1 << 20)), name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(key), many(parent, MAX_BATCH),
-        word(("fail", "run", "cancel")), maybe(moment), maybe(moment), maybe(whole(1, LATEST_MS)),
-        maybe(a("RetryPolicy")), maybe(number),
+        whole(1, BIG - (1 << 20)), name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(key),
+        many(parent, MAX_BATCH), word(("fail", "run", "cancel")), maybe(moment), maybe(moment),
+        maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number),
     ),
     "RetryPolicy": (count, real, count, count),
     "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment)),
