@@ -8,6 +8,7 @@ it is, and the datagram after their commit wakes who waits here.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -17,6 +18,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..errors import AgentctlError, Refused
+
+# The driver loads these when first needed, which is for short commands. Here they are loaded while there are
+# descriptors left and the files are of one version.
+from ..sqlite import adding, claiming, deciding, ending, explain, fleet, history, holding, sweeping, waiting  # noqa: F401
 from ..sqlite.driver import SqliteDriver
 from ..wake import Waiter
 from .arguments import checked
@@ -67,6 +72,7 @@ class Broker:
             self._folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
             self._waiter = self._desk.driver.conn.waiter = Waiter(directory)
             self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._spare = os.dup(self._bell)  # given up to accept one more connection when no descriptor is left
             self._listener = self._bind(directory)
         except OSError as error:
             raise self._desk.driver.conn.explained(error) from None
@@ -105,6 +111,8 @@ class Broker:
         self._epoll.close()
         self._desk.driver.close()  # closes the waiter
         os.close(self._bell)
+        if self._spare >= 0:
+            os.close(self._spare)
         os.close(self._folder)
 
     def _leave(self) -> None:
@@ -216,8 +224,10 @@ class Broker:
         while True:
             try:
                 channel, _ = self._listener.accept()
-            except OSError:
-                return  # nobody is left, or no descriptor is: the next look tries again
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._turn_away():
+                    return  # nobody is left
+                continue
             channel.setblocking(False)
             pid, uid, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             peer = Peer(channel, pid)
@@ -228,6 +238,24 @@ class Broker:
                 self._refuse(peer, Refused(f"user {uid} may not use this store", "It belongs to another user"))
             elif len(self._peers) > MOST_PEERS:
                 self._refuse(peer, AgentctlError(f"{MOST_PEERS} clients are connected already", "Close some"))
+
+    def _turn_away(self) -> bool:
+        """With no descriptor left, close a caller's connection: he goes on with the file instead of waiting for us.
+
+        Left alone he would keep the listener readable, and this loop busy. False when it cannot be done either.
+        """
+        if self._spare >= 0:
+            os.close(self._spare)
+        try:
+            self._listener.accept()[0].close()
+            return True
+        except OSError:
+            return False
+        finally:
+            try:
+                self._spare = os.dup(self._bell)
+            except OSError:
+                self._spare = -1
 
     def _refuse(self, peer: Peer, error: AgentctlError) -> None:
         peer.send(frame([0, ERROR, error_words(error)], MAX_ANSWER), 0)
