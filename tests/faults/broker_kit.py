@@ -30,18 +30,24 @@ class Owner:
         self._clients, self._synchronous = clients, synchronous
         self.pid = 0
 
-    def start(self, die: str = "") -> None:
-        """Begin to serve; returns before it does. `die`: see the job `serve`."""
-        self.pid = self._clients.start("serve", synchronous=self._synchronous, die=die)
+    def start(self, die: str = "", files: int = 0) -> None:
+        """Begin to serve; returns before it does. See the job `serve` for what is special."""
+        self.pid = self._clients.start("serve", synchronous=self._synchronous, die=die, files=files)
 
-    def up(self, die: str = "") -> None:
+    def up(self, die: str = "", files: int = 0) -> None:
         """Begin to serve, and return when it does."""
-        self.start(die)
+        self.start(die, files)
         ready = self._clients.logs / f"serve-{self._clients.count}.serves"
         until(ready.exists, "the broker serves")
 
     def signal(self, what: signal.Signals) -> None:
         assert self._clients.signal(self.pid, what), "the broker had ended by itself: see stderr"
+        if what == signal.SIGSTOP:
+            until(lambda: set(self._states()) == {"T"}, "all its threads have stopped")
+
+    def _states(self) -> list[str]:
+        threads = Path(f"/proc/{self.pid}/task").iterdir()
+        return [(one / "stat").read_text().rpartition(")")[2].split()[0] for one in threads]
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)

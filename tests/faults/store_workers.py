@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import random
+import resource
 import select
 import signal
 import subprocess
@@ -50,12 +51,14 @@ def opened(directory: str, synchronous: str = "FULL", clock: Clock | None = None
     return Store(SqliteDriver(directory, synchronous=synchronous), directory, clock)
 
 
-def serve(store: str, log: str, name: str, synchronous: str = "NORMAL", die: str = "") -> None:
+def serve(store: str, log: str, name: str, synchronous: str = "NORMAL", die: str = "", files: int = 0) -> None:
     """Own the store until killed, as the supervisor does; `die` by SIGKILL "before" or "after" the next commit."""
     broker = Broker(store, Clock(), synchronous=synchronous)
     if die:
         conn = broker._desk.driver.conn
         conn.use(BadBatch(conn.db, durable=die == "after", kill=True))
+    if files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     broker.start()
     Path(log, f"{name}.serves").touch()
     while True:

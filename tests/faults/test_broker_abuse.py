@@ -319,62 +319,6 @@ def test_those_who_say_nothing_make_room(tmp_path: Path, monkeypatch: pytest.Mon
             one.close()
 
 
-def test_no_descriptor_left_is_waited_out_without_spinning(tmp_path: Path) -> None:
-    code = """
-import resource, sys, time
-from pathlib import Path
-from faults.raw_kit import Raw, descriptors, world
-with world(Path(sys.argv[1])) as w:
-    with w.raw() as first:
-        first.call("version")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 3, 4096))
-        waiting = []
-        try:
-            while True:
-                waiting.append(Raw(w.directory))
-        except OSError:
-            pass
-        before = time.process_time()
-        for _ in range(20):
-            first.call("version")
-            time.sleep(0.05)
-        print("spent", time.process_time() - before)
-    for one in waiting[:-1]:
-        one.close()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (512, 4096))
-    print("greeted", waiting[-1].hello()[0])
-"""
-    found = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    spent = float(found.stdout.split()[1])
-    assert spent < 0.6, f"{spent} s of processor in a second of waiting"
-    assert "greeted 0" in found.stdout
-
-
-# --- stalls -----------------------------------------------------------------------------------------------------------
-def test_large_and_heavy_calls_of_many_keep_a_small_one_waiting_for_one_of_them(tmp_path: Path) -> None:
-    with world(tmp_path, "a/1") as w, w.raw() as operator:
-        crowd = [w.raw("a/1") for _ in range(24)]
-        batch = server.frame([1, "add", (tuple(new_task("big") for _ in range(2_000)), None)], 4 << 20)
-        for index, one in enumerate(crowd):
-            if index % 3:
-                one.send(batch)
-            else:
-                one.ask("claim", *claim_words("a", queues=("big",), limit=1_000))
-        worst, answered = 0.0, 0
-        while answered < 40:
-            began = time.monotonic()
-            assert operator.call("version")[0] == 0
-            worst, answered = max(worst, time.monotonic() - began), answered + 1
-        for one in crowd:
-            assert one.take()[1] == 0
-            one.close()
-        assert worst < PROMPT_S, f"{worst:.1f} s"
-
-
 def test_whoever_never_reads_or_never_finishes_keeps_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

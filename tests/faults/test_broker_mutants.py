@@ -82,7 +82,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
         test_broker_waits.test_a_wait_is_as_long_as_it_was_asked_for_whoever_owns_the_store,
     ),
     "a silent owner is asked again": (
-        client, "if lost.silent or time", "if time",
+        client, "if lost.silent or losses", "if losses",
         test_broker_failover.test_a_stopped_owner_keeps_nobody_for_longer_than_his_patience,
     ),
 }  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import statistics
 import time
 from pathlib import Path
 
 import pytest
-from faults.broker_kit import serving, through
+from faults.broker_kit import Owner, caller_of, serving, through
 from faults.raw_client import RawClient
 from faults.store_kit import assert_whole, filled, until
 from faults.store_workers import THROUGH, Clients
@@ -73,3 +75,31 @@ def test_one_who_is_slow_gets_all_of_a_large_answer(tmp_path: Path) -> None:
             assert data, "it was cut off"
             left -= len(data)
         slow.close()
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_with_no_descriptor_left_callers_go_on_with_the_file_and_the_broker_rests(tmp_path: Path) -> None:
+    directory = filled(tmp_path, 0)
+    with Clients(directory, tmp_path / "logs") as clients:
+        owner = Owner(clients)
+        owner.up(files=40)
+        crowd = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(60)]
+        for one in crowd:
+            one.connect(str(directory / "broker.sock"))
+        begun = time.monotonic()
+        with through(directory) as late:
+            assert late.add([TaskRequest("q")])[0].created
+        assert time.monotonic() - begun < 1
+        worked_s, begun = cpu_s(owner.pid), time.monotonic()
+        until(lambda: time.monotonic() - begun > 0.5, "half a second has passed")
+        assert cpu_s(owner.pid) - worked_s < 0.2, "it spins"
+        for one in crowd:
+            one.close()
+        with through(directory) as again:
+            until(lambda: again.version() and caller_of(again)._link is not None, "there is room again", 5)
+            again.add([TaskRequest("q")])
+    assert_whole(directory)

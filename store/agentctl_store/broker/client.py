@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.25  #: how often a caller that works on the file looks whether the store has an owner now
 AGAIN_S = 10.0  #: how long one that must not touch the file waits for the next owner
 PAUSE_S = 0.05
+MOST_LOSSES = 3  #: connections lost over one call before it is brought to its end on the file
 UNKNOWN = "Whether the last call was done is not known: say it again, with the same idempotency key if it adds a task"
 
 
@@ -110,8 +111,9 @@ class Caller:
         """Bring a call to its end whose answer was lost; one that waits, at `until_s` (0: it does not)."""
         from .calls import ONCE  # here and below: a command that is answered needs none of it
 
-        last_s = time.monotonic() + AGAIN_S
+        last_s, losses = time.monotonic() + AGAIN_S, 1
         while True:
+            begun_s = time.monotonic()
             # First of all: whoever still has the call in hand sees by this that it is not to be done any more.
             self._drop()
             if lost.silent:
@@ -120,7 +122,7 @@ class Caller:
             wait_ms = max(0, int((until_s - time.monotonic()) * 1000)) if until_s else 0
             given = (*given[:-1], wait_ms) if until_s else given
             try:
-                link = None if lost.silent or time.monotonic() > last_s else self._connect()
+                link = None if lost.silent or losses >= MOST_LOSSES else self._connect()
                 if link is None:
                     return self._on_file(verb, given, self._clock.now(), lost=True)
                 if verb in ONCE:
@@ -129,14 +131,16 @@ class Caller:
                         return self._recalled(verb, kept)
                 return self._said(link, frame([self._number, verb, given], MAX_CALL), wait_ms)
             except Lost as again:
-                lost = again  # it died in turn
+                lost, losses = again, losses + 1  # it died in turn, or has no room for us
+                if time.monotonic() - begun_s > AGAIN_S:
+                    last_s, losses = time.monotonic() + AGAIN_S, 1  # we had waited there
             except PermissionError as shut:
                 if time.monotonic() > last_s:
                     raise NoSupervisor(
                         "the supervisor has gone, and this process may not use the store without it",
                         f"Start it again: agentctl run. {UNKNOWN}",
                     ) from None
-                lost = Lost(shut)
+                lost, losses = Lost(shut), 0
             time.sleep(PAUSE_S)
 
     def _drop(self) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
-import struct
 import sys
 import threading
 import time
@@ -20,15 +18,19 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..errors import AgentctlError, Refused
+
+# The driver loads these when first needed, which is for short commands. Here they are loaded while there are
+# descriptors left and the files are of one version.
+from ..sqlite import adding, claiming, deciding, ending, explain, fleet, history, holding, sweeping, waiting  # noqa: F401
 from ..sqlite.driver import SqliteDriver
 from ..wake import Waiter
 from .arguments import checked, is_client, is_heavy, parts
 from .desk import Answer, Call, Desk
-from .listener import listener
+from .door import Door
 from .peer import Peer
 from .shapes import read_call
 from .tokens import anybody, bind
-from .wire import ERROR, MAX_ANSWER, SOCKET, VALUE, VERSION, Malformed, error_words, frame
+from .wire import ERROR, MAX_ANSWER, VALUE, VERSION, Malformed, error_words, frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,11 +86,11 @@ class Broker:
             self._folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
             self._waiter = self._desk.driver.conn.waiter = Waiter(directory)
             self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            self._listener = listener(directory, self._folder)
+            self._door = Door(directory, self._folder)
         except OSError as error:
             raise self._desk.driver.conn.explained(error) from None
         self._epoll = select.epoll()
-        for descriptor in (self._listener.fileno(), self._waiter.fileno(), self._bell):
+        for descriptor in (self._door.fileno(), self._waiter.fileno(), self._bell):
             self._epoll.register(descriptor, select.EPOLLIN)
         self._peers: dict[int, Peer] = {}
         self._turn: deque[Peer] = deque()  #: peers whose next call has come whole
@@ -96,7 +98,7 @@ class Broker:
         self._heavy: deque[Call] = deque()  #: calls that take long to serve
         self._lost: list[Answer] = []  #: claims of peers that went before they were told
         self._looked_ms = self._tidied_ms = 0
-        self._rung = self._ending = self._deaf = False
+        self._rung = self._ending = False
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
     def start(self) -> None:
@@ -115,15 +117,11 @@ class Broker:
         os.close(self._folder)
 
     def _leave(self) -> None:
-        if self._listener.fileno() < 0:
+        if self._door.fileno() < 0:
             return
-        try:
-            os.unlink(SOCKET, dir_fd=self._folder)
-        except OSError:
-            pass
+        self._door.close()
         for peer in list(self._peers.values()):
             self._close(peer)
-        self._listener.close()
 
     # --- the loop ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
@@ -200,7 +198,7 @@ class Broker:
             peer = self._peers.get(descriptor)
             if peer is not None:
                 self._hear(peer, mask)
-            elif descriptor == self._listener.fileno():
+            elif descriptor == self._door.fileno():
                 self._accept()
             elif descriptor == self._waiter.fileno():
                 self._waiter.drain()
@@ -251,18 +249,8 @@ class Broker:
 
     # --- peers ------------------------------------------------------------------------------------------------
     def _accept(self) -> None:
-        while True:
-            try:
-                channel, _ = self._listener.accept()
-            except BlockingIOError:
-                return
-            except OSError:
-                # No descriptor is left. It would ring again at once, and again: until the next is closed, or a while.
-                self._epoll.modify(self._listener.fileno(), 0)
-                self._deaf = True
-                return
-            channel.setblocking(False)
-            pid, uid, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        while (found := self._door.accept()) is not None:
+            channel, pid, uid = found
             if len(self._peers) >= MOST_PEERS:
                 self._make_room()
             peer = Peer(channel, pid)
@@ -279,11 +267,6 @@ class Broker:
         silent = next((one for one in self._peers.values() if not one.greeted and not one.asking), None)
         if silent is not None:
             self._drop(silent)
-
-    def _hear_again(self) -> None:
-        if self._deaf:
-            self._deaf = False
-            self._epoll.modify(self._listener.fileno(), select.EPOLLIN)
 
     def _refuse(self, peer: Peer, error: AgentctlError) -> None:
         peer.send(frame([0, ERROR, error_words(error)], MAX_ANSWER), 0)
@@ -302,11 +285,9 @@ class Broker:
                 self._lost.append(unheard)
             self._epoll.unregister(peer.channel.fileno())
             peer.channel.close()
-            self._hear_again()
 
     def _tidy(self, now_ms: int) -> None:
         self._desk.tidy()
-        self._hear_again()
         for peer in list(self._peers.values()):
             dawdles = peer.dawdles()
             if (peer.half and dawdles) or (peer.stuck_ms and now_ms - peer.stuck_ms > STUCK_MS):
