@@ -147,7 +147,7 @@ class Rules:
     object_hook = None
     object_pairs_hook: Any = staticmethod(_pairs)
     parse_float = staticmethod(_number)
-    parse_int = staticmethod(_integer)
+    parse_int: Any = staticmethod(_integer)
     parse_constant = staticmethod(_constant)
     memo: dict[str, str] = {}  # noqa: RUF012 - the C scanner wants an instance-like attribute
 
@@ -162,7 +162,10 @@ def make_scanner(rules: type[Rules]) -> Any:
         import json
 
         decoder: Any = json.JSONDecoder(
-            object_pairs_hook=rules.object_pairs_hook, parse_int=_integer, parse_float=_number, parse_constant=_constant
+            object_pairs_hook=rules.object_pairs_hook,
+            parse_int=rules.parse_int,
+            parse_float=_number,
+            parse_constant=_constant,
         )
         return decoder.scan_once
 

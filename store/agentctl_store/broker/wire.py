@@ -75,7 +75,9 @@ def _given(pairs: list[tuple[str, Any]]) -> Any:
     ((name, values),) = pairs
     if name == "bytes":
         return bytes.fromhex(values)
-    return record_type(name)(*[tuple(one) if type(one) is list else one for one in values])
+    if list in set(map(type, values)):
+        values = [tuple(one) if type(one) is list else one for one in values]
+    return record_type(name)(*values)
 
 
 def scanner(build: Callable[[list[tuple[str, Any]]], Any]) -> Callable[[bytes], Any]:
@@ -83,6 +85,7 @@ def scanner(build: Callable[[list[tuple[str, Any]]], Any]) -> Callable[[bytes], 
 
     class Reading(Rules):
         object_pairs_hook = staticmethod(build)
+        parse_int: Any = int  # the C scanner's own way; what a number may be is its shape's business
 
     scan = make_scanner(Reading)
 
@@ -92,8 +95,8 @@ def scanner(build: Callable[[list[tuple[str, Any]]], Any]) -> Callable[[bytes], 
             value, end = scan(text, 0)
             if end != len(text):
                 raise Malformed(f"a frame goes on after its JSON, at byte {end}")
-            if "\\u" in text:
-                text.encode("utf-8") if "\\ud" not in text and "\\uD" not in text else _encode_again(value)
+            if "\\ud" in text or "\\uD" in text:
+                "".join(_write(value, 0)).encode()  # UnicodeEncodeError, a ValueError, for a lone surrogate
             return value
         except AgentctlError:
             raise
@@ -101,10 +104,6 @@ def scanner(build: Callable[[list[tuple[str, Any]]], Any]) -> Callable[[bytes], 
             raise Malformed(f"a frame is not understood: {type(error).__name__}") from None
 
     return read
-
-
-def _encode_again(value: Any) -> None:
-    "".join(_write(value, 0)).encode()  # UnicodeEncodeError, a ValueError, for a lone surrogate
 
 
 _write = make_encoder(_default)
