@@ -85,7 +85,7 @@ TASK, READ, VERIFY = sqltext.load("task"), load_sql(), verify_sql()
 #: (statement, what its plan must say)
 HOT = [
     (TASK["pick"], "USING INDEX task_ready (queue=?)"),
-    (TASK["ahead"], "USING INDEX task_ready (queue=?)"),
+    (TASK["claimable"].replace("@which", TASK["next_ready"]), "USING INDEX task_ready (queue=?)"),
     (TASK["scheduled_due"], "USING COVERING INDEX task_scheduled (queue=? AND available_ms<?)"),
     (TASK["next_due"], "USING COVERING INDEX task_scheduled"),
     (TASK["next_expiry"], "USING COVERING INDEX task_lease"),

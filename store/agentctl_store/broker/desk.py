@@ -76,6 +76,7 @@ class Desk:
         try:
             with self.driver.conn.together(now) as group:
                 alive()
+                group.claims = sum(call.verb in CLAIMS for call in calls)
                 for call in calls:
                     if call.peer.gone:  # it may have gone to the file meanwhile, and done there what it asked here
                         continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
+from ..domain.machine import target
 from ..domain.task import Claim
 from .rows import task_from
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .transaction import Group, Transaction
 
+_ACTIVE = target("claim")
 _CLAIMED, _OPENED = KINDS["task.claimed"], KINDS["session.opened"]
 ATTEND_AT_ONCE = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest
 AHEAD = 32  #: ready tasks looked up at once for the claims of one commit
@@ -41,13 +43,13 @@ def claim(
 
     Fewer, when their payloads are many megabytes: a claimer that wants more asks again.
     """
-    if conn.group is not None and limit == 1 and open_session is None:
-        found = _ahead(conn.group, queues)
-        if found is not None:
-            number, name = found
+    group = conn.group
+    if group is not None:
+        group.claims -= 1
+        if limit == 1 and open_session is None and (found := _ahead(group, queues)) is not None:
             actor = agent if slot is None else f"{agent}/{slot}"
             holder, told = tx.number("agent", agent), _opening(tx, session, False)
-            taken = _take(tx, conn.sql, number, name, agent, holder, slot, session, actor, lease_ms, told)
+            taken = _take(tx, conn.sql, *found, agent, holder, slot, session, actor, lease_ms, told)
             if taken is not None:
                 return [taken]
     looked = _survey(tx, conn, queues)
@@ -72,15 +74,17 @@ def claim(
         if open_session is not None:
             session = open_session.id
         told = _opening(tx, session, open_session is not None)
-        taken = _take(tx, conn.sql, best[2], best[1], agent, holder, slot, session, actor, lease_ms, told)
+        (ready,) = _claimable(tx, conn, "one_ready", (best[2],))
+        taken = _take(tx, conn.sql, ready, best[1], agent, holder, slot, session, actor, lease_ms, told)
         assert taken is not None, "a ready task was found in this transaction"
         won.append(taken)
         much += len(taken.task.payload)
         if open_session is not None:
             tx.execute(_OPEN, (session, holder, open_session.slot, None, best[2], won[-1].n))
         if len(won) >= limit or much >= MOST_CLAIMED:
-            if conn.group is not None and len(queues) == 1:
-                _look_ahead(tx, conn, conn.group, queues, best)
+            if group is not None and len(queues) == 1 and group.claims > 0:
+                ahead = _claimable(tx, conn, "next_ready", (best[0], min(group.claims, AHEAD)))
+                group.ahead[queues[0]] = [(row, best[1]) for row in reversed(ahead)]
             return won
         looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
 
@@ -93,13 +97,15 @@ def _survey(tx: Transaction, conn: Connection, queues: Sequence[str]) -> list[An
     return tx.execute(block, (tx.now.wall_ms, tx.now.boot_ms, *queues)).fetchall()  # type: ignore[no-any-return]
 
 
-def _look_ahead(tx: Transaction, conn: Connection, group: Group, queues: Sequence[str], row: Any) -> None:
-    """Look the next ready tasks of one queue up for the claims that follow in this commit, all in one go."""
-    found = tx.execute(conn.sql["ahead"], (row[0], AHEAD)).fetchall()
-    group.ahead[queues[0]] = [(number, row[1]) for (number,) in reversed(found)]
+def _claimable(tx: Transaction, conn: Connection, which: str, values: tuple[int, ...]) -> list[Any]:
+    """Return what a claim must know of one ready task, or of the next ones of a queue."""
+    block = conn.claimable.get(which)
+    if block is None:
+        block = conn.claimable[which] = conn.sql["claimable"].replace("@which", conn.sql[which])
+    return tx.execute(block, values).fetchall()  # type: ignore[no-any-return]
 
 
-def _ahead(group: Group, queues: Sequence[str]) -> tuple[int, str] | None:
+def _ahead(group: Group, queues: Sequence[str]) -> tuple[Any, str] | None:
     # What a neighbour in this commit adds, cancels or pauses meanwhile has not been told to anybody: this claim is
     # as if it had come before. One that is not ready any more is not taken (see _take).
     line = group.ahead.get(queues[0]) if len(queues) == 1 else None
@@ -118,7 +124,7 @@ def _next(tx: Transaction, sql: dict[str, str], row: Any) -> Any:
 def _take(
     tx: Transaction,
     sql: dict[str, str],
-    task: int,
+    ready: Any,
     queue: str,
     agent: str,
     holder: int,
@@ -128,14 +134,14 @@ def _take(
     lease_ms: int,
     told: str | None,
 ) -> Claim | None:
-    until = tx.now.boot_ms + lease_ms
-    row = tx.execute(sql["claim"], (until, task)).fetchone()
-    if row is None:
+    task, payload, correlation, priority, available, before, *rest, error_class, error = ready
+    until, n = tx.now.boot_ms + lease_ms, before + 1
+    if not tx.execute(sql["claim"], (until, task, before)).rowcount:
         return None
-    n = row[5]
     tx.execute(sql["insert_attempt"], (task, n, holder, slot, session, tx.now.wall_ms))
     tx.event(_CLAIMED, task, n, actor, told, session=session)
-    return Claim(task_from((task, queue, *row, None, None, None, until, agent, session)), n, until, session)
+    row = (task, queue, _ACTIVE, payload, correlation, priority, available, n, *rest, None, error_class, error)
+    return Claim(task_from((*row, None, None, None, until, agent, session)), n, until, session)
 
 
 def open_session(tx: Transaction, new: NewSession) -> None:

@@ -43,6 +43,7 @@ class Connection:
         self.path = os.path.join(directory, FILE)
         self.ids: dict[tuple[str, str], int] = {}  #: numbers of known queues, agents and actors
         self.sql: dict[str, str] = {}  #: the driver's blocks by name
+        self.claimable: dict[str, str] = {}  #: its block `claimable` by which tasks are meant; sqlite/claiming.py
         self.survey: dict[int, str] = {}  #: its block `survey` by the number of queues; sqlite/claiming.py
         self.tail: tuple[int, bytes] | None = None  #: the last event this connection wrote: number and hash
         self.clock_seen: tuple[int, int] | None = None  #: last seen (slept, wall offset); sqlite/clocks.py

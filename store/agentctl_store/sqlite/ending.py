@@ -51,20 +51,19 @@ def complete(
 ) -> Ended:
     """Finish a task with its result. Saying it again with the same attempt changes nothing."""
     number, body = (None, b"") if result is None else tx.body(result)
-    row = tx.execute(sql["complete"], (number, tx.now.wall_ms, task, n)).fetchone()
-    if row is None:
+    if not tx.execute(sql["complete"], (number, tx.now.wall_ms, task, n)).rowcount:
         held = Held(tx, sql, task, n)
         if held.state == "done" and held.attempts == n:
             if number is not None:
                 tx.execute("DELETE FROM body WHERE id = ?", (number,))
             return _said_before(tx, held, end_session)
         raise held.stale("complete")
-    used = _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
+    used, awaited = _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
     told: dict[str, Any] = {}
     session = _tell(tx, told, task, n, used, exit_code, end_session)
     data = dumps(told) if told else None
     tx.event(_COMPLETED, task, n, None, data, session=session, body=number, body_digest=body)
-    return Ended("done", freed=tuple(settle_children(tx, sql, task, "done")) if row[0] else ())
+    return Ended("done", freed=tuple(settle_children(tx, sql, task, "done")) if awaited else ())
 
 
 def fail(
@@ -85,7 +84,7 @@ def fail(
         raise held.stale("fail")
     if held.cancel_asked:
         return _cancelled(tx, sql, held, usage, failure.exit_code, end_session)
-    used = _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code)
+    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code)
     return after_failure(tx, sql, held, failure, jitter, used, end_session)
 
 
@@ -163,7 +162,7 @@ def release(
         return _cancelled(tx, sql, held, None, None, end_session)
     tx.execute(sql["release"], (reason, task, n))
     told: dict[str, Any] = {"reason": reason}
-    used = _end_attempt(tx, sql, task, n, "released", None, None, None)
+    used, _ = _end_attempt(tx, sql, task, n, "released", None, None, None)
     session = _tell(tx, told, task, n, used, None, end_session)
     tx.event(_RELEASED, task, n, None, dumps(told), session=session)
     return Ended("ready", None, reason)
@@ -195,7 +194,7 @@ def _cancelled(
     end_session: SessionEnd | None,
 ) -> Ended:
     told: dict[str, Any] = {}
-    used = _end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code)
+    used, _ = _end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code)
     session = _tell(tx, told, held.task, held.n, used, exit_code, end_session)
     (reason,) = tx.execute("SELECT reason FROM task WHERE id = ?", (held.task,)).fetchone()
     return cancel_now(tx, sql, held.task, held.n, reason or "cancelled", None, told, session)
@@ -311,12 +310,13 @@ def _end_attempt(
     failure: Failure | None,
     usage: Usage | None,
     exit_code: int | None,
-) -> Used:
-    """Close an attempt's row and return what it used in all, heartbeats included."""
+) -> tuple[Used, bool]:
+    """Close an attempt's row; return what it used in all, heartbeats included, and whether others wait for its task."""
+    *said, awaited = tx.execute(sql["used"], (task, n)).fetchone()
+    used: Used = tuple(said) if usage is None else used_columns(usage)
     kind, message = (None, None) if failure is None else (failure.kind, failure.message)
-    values = (tx.now.wall_ms, outcome, kind, message, exit_code, *used_columns(usage), task, n)
-    row: Used = tx.execute(sql["end_attempt"], values).fetchone()
-    return row
+    tx.execute(sql["end_attempt"], (tx.now.wall_ms, outcome, kind, message, exit_code, *used, task, n))
+    return used, bool(awaited)
 
 
 def _tell(
@@ -359,7 +359,7 @@ def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float)
     held = Held(tx, sql, task, n)
     if held.cancel_asked:
         return _cancelled(tx, sql, held, None, None, None)
-    used = _end_attempt(tx, sql, task, n, "failed", failure, None, None)
+    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, None, None)
     return after_failure(tx, sql, held, failure, jitter, used, None)
 
 
@@ -371,5 +371,5 @@ def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[st
     told: dict[str, Any] = {}
     from ..domain.retry import LATE
 
-    _tell(tx, told, task, n, _end_attempt(tx, sql, task, n, "failed", LATE, None, None), None, None)
+    _tell(tx, told, task, n, _end_attempt(tx, sql, task, n, "failed", LATE, None, None)[0], None, None)
     return told

@@ -198,12 +198,13 @@ class Group(Transaction):
     once the group has been left without an error.
     """
 
-    __slots__ = ("ahead", "gave_up", "stepping")
+    __slots__ = ("ahead", "claims", "gave_up", "stepping")
 
     def __init__(self, conn: Connection, now: Moment) -> None:
         super().__init__(conn, now)
         #: ready tasks found for the claims to come, by queue, the best last; sqlite/claiming.py
-        self.ahead: dict[str, list[tuple[int, str]]] = {}
+        self.ahead: dict[str, list[tuple[Any, str]]] = {}
+        self.claims = 0  #: how many claims are still to come in this commit, as far as is known
         self.stepping = False  #: a step is open
 
     def __enter__(self) -> Group:
