@@ -50,12 +50,17 @@ def bare(path: str, synchronous: str) -> Any:
 
 
 def run(db: Any, statements: list[Statement], clock: Callable[[], float]) -> float:
-    """Execute all; the seconds it took by `clock`."""
-    execute = db.execute
-    began = clock()
-    for sql, values in statements:
-        execute(sql, values).fetchall()
-    return clock() - began
+    """Execute all as the library does it by itself, without what our gate spares it; the seconds it took by `clock`."""
+    module, execute = gate.load(), db.execute
+    for kind in (type(None), bytes):
+        module.adapters.pop((kind, module.PrepareProtocol), None)
+    try:
+        began = clock()
+        for sql, values in statements:
+            execute(sql, values).fetchall()
+        return clock() - began
+    finally:
+        gate.ease(module)
 
 
 def packed(statements: list[Statement]) -> bytes:
