@@ -86,21 +86,22 @@ class TaskVerbs:
         run_at = request.run_at_ms
         if request.delay_ms is not None:
             run_at = wall_ms + request.delay_ms
-        for name, moment in (("run at", run_at), ("deadline", request.deadline_ms)):
-            if moment is not None and not 0 <= moment <= wall_ms + FOREVER_MS:
-                raise BadInput(f"the {name} time is out of range", "Use a time from 1970 to ten years from now")
+        _check_time(run_at, "run at", wall_ms)
+        _check_time(request.deadline_ms, "deadline", wall_ms)
         if request.timeout_ms is not None and not 1 <= request.timeout_ms <= FOREVER_MS:
             raise BadInput("the timeout is out of range", "Use a duration of at least 1 ms")
         if request.retry is not None:
             request.retry.check()
         correlation = request.correlation
-        if correlation is None:
+        if correlation is not None:
+            check_correlation(correlation)
+        else:
             correlation = self._inherited(request.creator) or new_correlation(self.clock, number)
         return NewTask(
             number,
             request.queue,
             dumps(loads(request.payload)),
-            check_correlation(correlation),
+            correlation,
             request.priority,
             request.key,
             tuple(request.after),
@@ -318,6 +319,11 @@ class TaskVerbs:
 
     def parents(self, task: int) -> list[ParentResult]:
         return self.driver.parents(task)
+
+
+def _check_time(moment: int | None, name: str, wall_ms: int) -> None:
+    if moment is not None and not 0 <= moment <= wall_ms + FOREVER_MS:
+        raise BadInput(f"the {name} time is out of range", "Use a time from 1970 to ten years from now")
 
 
 def check_claim(queues: Sequence[str], agent: str, lease_ms: int, limit: int) -> None:

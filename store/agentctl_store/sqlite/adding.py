@@ -46,9 +46,9 @@ def _known(tx: Transaction, sql: dict[str, str], task: NewTask) -> Added | None:
 
 
 def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None) -> Added:
-    parents = _parents(tx, sql, task)
-    still_open = sum(state not in FINAL for _, state in parents)
-    failed = [parent for parent, state in parents if state in ("dead", "cancelled")]
+    parents = _parents(tx, sql, task) if task.after else []
+    still_open = sum(state not in FINAL for _, state in parents) if parents else 0
+    failed = [parent for parent, state in parents if state in ("dead", "cancelled")] if parents else []
     now = tx.now.wall_ms
     available = max(now, task.run_at_ms or now)
     state: State = "blocked" if still_open else "scheduled" if available > now else "ready"
