@@ -8,6 +8,7 @@ import pytest
 from tui_source import Source, letter, task_id
 
 from agentctl_tui import still
+from agentctl_tui.widgets.table import LiveTable
 
 MANY = 300
 
@@ -92,3 +93,17 @@ async def test_another_size_of_the_terminal_ends_the_hold(sit, monkeypatch):
         await seat.pilot.resize_terminal(100, 30)
         await seat.sees(lambda: bool(frames))
         seat.source.slow = False
+
+
+async def test_a_new_focus_draws_again_only_the_row_it_is_seen_by(sit, monkeypatch):
+    async with sit(Source(letters=[letter(n) for n in range(MANY)])) as seat:
+        await at_the_letters(seat)
+        drawn: list[int] = []
+        draw = LiveTable.draw
+        monkeypatch.setattr(
+            LiveTable, "draw", lambda table, line, width: drawn.append(line) or draw(table, line, width)
+        )
+        frames = watched(seat, monkeypatch)
+        await seat.press("slash")
+        await seat.sees(lambda: bool(frames) and "filter:" in frames[-1])
+        assert set(drawn) <= {1}

@@ -29,7 +29,7 @@ class Drawn(ScrollView):
     """Base of the live table and of plain lines."""
 
     _strips: dict[int, Strip] | None = None
-    _strips_for: tuple[int, int] = (-1, 0)
+    _strips_for: tuple[int, ...] = ()
 
     def line_at(self, y: int) -> int:
         """Return the line of content shown at row `y` of the widget."""
@@ -45,20 +45,20 @@ class Drawn(ScrollView):
             self._strips.pop(line, None)
         self.refresh_line(line)
 
-    def refresh(
-        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False, **more: Any
-    ) -> Self:
-        if not regions and self._strips is not None:
+    def redraw_all(self) -> None:
+        """Draw every line of content again. To `refresh` puts them on the screen as they are, as after a new focus."""
+        if self._strips is not None:
             self._strips.clear()
-        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose, **more)
+        self.refresh()
 
     def render_line(self, y: int) -> Strip:
         return self.render_lines(Region(0, y, self.region.width, 1))[0]
 
     def render_lines(self, crop: Region) -> list[Strip]:
         look, width = look_of(self), self.region.width
-        if self._strips is None or self._strips_for != (look.serial, width):
-            self._strips, self._strips_for = {}, (look.serial, width)
+        made_for = (look.serial, width, self.size.width)  # the last without the scrollbar
+        if self._strips is None or self._strips_for != made_for:
+            self._strips, self._strips_for = {}, made_for
         found = [self._strip(self.line_at(y), width) for y in range(crop.y, crop.bottom)]
         if crop.x == 0 and crop.width == width:
             return found

@@ -143,14 +143,14 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
         size = Size(0, self.total + 1)
         if size != self.virtual_size or not self.total:
             self.virtual_size = size
-            self.refresh()
+            self.redraw_all()
         if move_to is not None:
             self.scroll_to(y=move_to, animate=False, force=True, immediate=True)
         cursor = self._place.cursor
         if self._place.settle():
             self.post_message(self.Selected(self))
         if cursor != self._drawn_cursor or cursor != self._place.cursor:
-            self.refresh()
+            self.redraw_all()
         self._drawn_cursor = self._place.cursor
         self.recheck()
         self._ask()
@@ -187,13 +187,13 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
     def set_marks(self, marks: set[str]) -> None:
         """Replace the marks."""
         self.marks = set(marks)
-        self.refresh()
+        self.redraw_all()
         self.post_message(self.Marked(self))
 
     def look_changed(self) -> None:
         """Draw everything again: the theme, the glyphs or the connection changed."""
         self._cells.clear()
-        self.refresh()
+        self.redraw_all()
 
     def _ask(self, force: bool = False) -> None:
         span = self.span
@@ -216,7 +216,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
             self._layout_of = key
             self._layout = widths(self._columns, self._seen, room, GAP)
             self._cells.clear()
-            self.refresh()
+            self.redraw_all()
         return self._layout
 
     def _measure(self) -> None:
@@ -317,7 +317,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
             self._ask()
 
     def on_resize(self) -> None:
-        self._cells.clear()
+        self.look_changed()
         if self.first <= self._place.cursor:
             hidden = self._place.cursor - (self.first + self.visible_rows - 1)
             if hidden > 0:
@@ -366,7 +366,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
 
     def _resort(self) -> None:
         self._place.goto = self.selected_id
-        self.refresh()
+        self.redraw_all()
         self._ask(force=True)
 
     def on_click(self, event: events.Click) -> None:
