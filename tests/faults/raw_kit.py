@@ -89,6 +89,14 @@ class Raw:
         self.close()
 
 
+def greeted(directory: str | Path, client: int | None = None, token: str | None = None) -> Raw:
+    """A connection that was let in: an agent's with its token, else the operator's."""
+    made = Raw(directory)
+    how, value = made.hello(client, token)
+    assert how == 0, value
+    return made
+
+
 def hello_frame(client: int | None = None, token: str | None = None) -> bytes:
     return frame([0, "hello", [VERSION, secrets.randbits(62) if client is None else client, token]], MAX_CALL)
 
@@ -134,11 +142,7 @@ class World:
         return None if token is None else self.sessions[token]
 
     def raw(self, token: str | None = None, client: int | None = None) -> Raw:
-        """A caller that was greeted: an agent with its token, else the operator."""
-        made = Raw(self.directory)
-        how, value = made.hello(client, token)
-        assert how == 0, value
-        return made
+        return greeted(self.directory, client, token)
 
     def refusals(self) -> list[Any]:
         return self.driver.events(kinds=("access.refused",), limit=1_000)

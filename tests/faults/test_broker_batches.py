@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from faults.bad_commit import BadBatch
 from faults.broker_kit import Asked, in_one_batch, serving, through
-from faults.raw_client import RawClient
+from faults.raw_kit import greeted
 from faults.store_kit import assert_whole, filled, finals, until
 
 from agentctl_store.broker import desk
@@ -118,7 +118,7 @@ def test_what_one_asked_who_has_gone_is_not_done(tmp_path: Path) -> None:
     """He may be on the file already, and do it there."""
     directory = filled(tmp_path, 1)
     with serving(directory) as broker, through(directory) as store:
-        gone = RawClient(directory)
+        gone = greeted(directory)
         serve = broker._desk.serve
 
         def left(given: list[Any], alive: Callable[[], None]) -> Any:
@@ -126,7 +126,7 @@ def test_what_one_asked_who_has_gone_is_not_done(tmp_path: Path) -> None:
             return serve(given, alive)
 
         broker._desk.serve = left  # type: ignore[method-assign]
-        gone.call("claim", ["q"], "gone", None, None, None, 600_000, 1, 0)
+        gone.ask("claim", ["q"], "gone", None, None, None, 600_000, 1, 0)
         until(lambda: gone.channel.fileno() < 0, "it has gone")
         broker._desk.serve = serve  # type: ignore[method-assign]
         (won,) = store.claim(["q"], agent="a")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from faults.broker_kit import Owner, caller_of, serving, through
-from faults.raw_client import RawClient
+from faults.raw_kit import greeted
 from faults.store_kit import assert_whole, filled, until
 from faults.store_workers import THROUGH, Clients
 
@@ -36,11 +36,11 @@ def test_others_are_served_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         until(lambda: len(broker._peers) >= 3, "they work")
         for pid in stopped:
             clients.signal(pid, signal.SIGSTOP)
-        deaf = [RawClient(directory) for _ in range(3)]
+        deaf = [greeted(directory) for _ in range(3)]
         for one in deaf:
             for _ in range(20):
-                one.call("events", *EVENTS)
-        halves = [RawClient(directory) for _ in range(3)]
+                one.ask("events", *EVENTS)
+        halves = [greeted(directory) for _ in range(3)]
         for one in halves:
             one.send(frame([1, "note", ["supervisor.noted", "x" * 1_000, None]], MAX_CALL)[:500])
         took_ms = []
@@ -65,8 +65,8 @@ def test_others_are_served_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_one_who_is_slow_gets_all_of_a_large_answer(tmp_path: Path) -> None:
     directory = filled(tmp_path, 3_000)
     with serving(directory):
-        slow = RawClient(directory)
-        slow.call("events", *EVENTS)
+        slow = greeted(directory)
+        slow.ask("events", *EVENTS)
         come = slow.channel.recv(4)
         left = size = int.from_bytes(come, "big")
         assert size > 500_000
