@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 SOCKET = "wake.sock"
 WAITERS = "waiters"
-MOST_DRAINED = (
-    4_096  #: datagrams taken in at once: whoever sends faster than they are taken must not hold the waiter up
-)
+MOST_DRAINED = 4_096  #: datagrams taken in at once: who sends faster than they are taken must not hold the waiter up
 MOST_WAITERS = 1_024  #: told after one commit; more must rely on their own slow look
 _PATH_LIMIT = 100  #: bytes; sun_path holds 108 on Linux and 104 on macOS
 
@@ -63,7 +61,10 @@ def _send(folder: str, names: Collection[str], words: Collection[bytes], *, gone
     import _socket
 
     found: list[str] = []
-    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    try:
+        channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    except OSError:
+        return found  # no descriptor is left: whoever waits looks for himself, only later
     where, descriptor = folder, -1
     try:
         channel.setblocking(False)

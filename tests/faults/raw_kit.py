@@ -28,11 +28,15 @@ CLOCK = Clock()
 class Raw:
     """A connection that sends any bytes."""
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, *, connect: bool = True) -> None:
         self.channel = socket.socket(socket.AF_UNIX)
         self.channel.settimeout(WITHIN_S)
-        self.channel.connect(f"{directory}/broker.sock")
         self.number = 0
+        if connect:
+            self.connect(directory)
+
+    def connect(self, directory: str | Path) -> None:
+        self.channel.connect(f"{directory}/broker.sock")
 
     def hello(self, client: int | None = None, token: str | None = None) -> Any:
         """Greet; what the broker answers: how, and the value or the error's name, message and remedy."""
