@@ -194,17 +194,20 @@ class Broker:
 
     def _listen(self, timeout_s: float) -> None:
         """Take in all that has come."""
+        knocked = False
         for descriptor, mask in self._epoll.poll(timeout_s):
             peer = self._peers.get(descriptor)
             if peer is not None:
-                self._hear(peer, mask)
+                self._hear(peer, mask)  # which may let go another one that stands further down
             elif descriptor == self._door.fileno():
-                self._accept()
+                knocked = True
             elif descriptor == self._waiter.fileno():
                 self._waiter.drain()
                 self._rung = True  # somebody else committed
-            else:
+            elif descriptor == self._bell:
                 os.eventfd_read(self._bell)
+        if knocked:  # last: who comes may get the descriptor of one that was let go just now
+            self._accept()
 
     def _hear(self, peer: Peer, mask: int) -> None:
         if mask & select.EPOLLOUT and not peer.flush(self._clock.now().boot_ms):
