@@ -198,6 +198,20 @@ def test_a_claim_nobody_heard_of_goes_back_at_once(tmp_path: Path) -> None:
     assert_whole(directory)
 
 
+def test_a_claim_that_is_still_owed_when_the_broker_stops_goes_back(tmp_path: Path) -> None:
+    directory = filled(tmp_path, 0)
+    with opened("direct", directory) as store:
+        task = store.add([TaskRequest("q", f'"{"x" * 1_000_000}"')])[0].id  # no socket's buffer holds it
+        with serving(directory) as broker:
+            deaf = greeted(directory)
+            deaf.ask("claim", ["q"], "deaf", None, None, None, 600_000, 1, 0)
+            until(lambda: any(peer.owed for peer in list(broker._peers.values())), "it takes nothing")
+            assert held_by(store, task) == 1
+        deaf.close()
+        assert [one.task.id for one in store.claim(["q"], agent="b")] == [task]
+    assert_whole(directory)
+
+
 def test_a_claim_that_was_heard_of_stays_when_its_claimer_goes(tmp_path: Path) -> None:
     """What he does with it is his: his lease tells, or his session's end."""
     directory = filled(tmp_path, 1)

@@ -122,6 +122,7 @@ class Broker:
         self._door.close()
         for peer in list(self._peers.values()):
             self._close(peer)
+        self._desk.give_back(self._lost)
 
     # --- the loop ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
