@@ -97,7 +97,7 @@ class Waiter:
     def __init__(self, directory: str, name: str = "") -> None:
         import _socket
 
-        self.folder = f"{directory}/{WAITERS}"
+        self._directory, self.folder = directory, f"{directory}/{WAITERS}"
         self.name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
         self._channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
         for left in (3, 2, 1, 0):
@@ -153,7 +153,8 @@ class Waiter:
         self._channel.close()
         try:
             os.unlink(self.name, dir_fd=self._descriptor)
-            os.rmdir(self.folder)  # fails while others wait there
+            if not os.access(f"{self._directory}/{SOCKET}", os.F_OK):  # a supervisor is known by the room as well
+                os.rmdir(self.folder)  # fails while others wait there
         except OSError:
             pass
         os.close(self._descriptor)
