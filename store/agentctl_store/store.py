@@ -1,4 +1,4 @@
-"""The store as everybody above it sees it: checks what it is given, stamps time and ids, wakes the supervisor.
+"""The store as everybody above it sees it: checks what it is given, stamps time and ids.
 
 `open_store` picks the driver; nobody above knows which one it is.
 """

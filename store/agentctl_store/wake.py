@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 SOCKET = "wake.sock"
 WAITERS = "waiters"
-MOST_DRAINED = (
-    4_096  #: datagrams taken in at once: whoever sends faster than they are taken must not hold the waiter up
-)
+MOST_DRAINED = 4_096  #: datagrams taken in at once: who sends faster than they are taken must not hold the waiter up
 MOST_WAITERS = 1_024  #: told after one commit; more must rely on their own slow look
 _PATH_LIMIT = 100  #: bytes; sun_path holds 108 on Linux and 104 on macOS
 
@@ -63,7 +61,10 @@ def _send(folder: str, names: Collection[str], words: Collection[bytes], *, gone
     import _socket
 
     found: list[str] = []
-    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    try:
+        channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    except OSError:
+        return found  # no descriptor is left: whoever waits looks for himself, only later
     where, descriptor = folder, -1
     try:
         channel.setblocking(False)
@@ -96,7 +97,7 @@ class Waiter:
     def __init__(self, directory: str, name: str = "") -> None:
         import _socket
 
-        self.folder = f"{directory}/{WAITERS}"
+        self._directory, self.folder = directory, f"{directory}/{WAITERS}"
         self.name = name or f"{os.getpid()}-{os.urandom(4).hex()}"
         self._channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
         for left in (3, 2, 1, 0):
@@ -152,7 +153,8 @@ class Waiter:
         self._channel.close()
         try:
             os.unlink(self.name, dir_fd=self._descriptor)
-            os.rmdir(self.folder)  # fails while others wait there
+            if not os.access(f"{self._directory}/{SOCKET}", os.F_OK):  # a supervisor is known by the room as well
+                os.rmdir(self.folder)  # fails while others wait there
         except OSError:
             pass
         os.close(self._descriptor)

@@ -193,6 +193,21 @@ def test_the_doorbell_rings_through_a_path_longer_than_a_socket_address(tmp_path
     assert not poke(str(deep))
 
 
+def test_the_doorbell_still_rings_when_somebody_who_waited_has_gone(tmp_path):
+    """Where there is no broker, which waits for as long as the supervisor runs, he may be the last one."""
+    from agentctl.supervisor.doorbell import Doorbell
+    from agentctl_store.store import TaskRequest, open_store
+    from agentctl_store.wake import Waiter
+
+    with open_store(str(tmp_path), create=True) as store:
+        bell = Doorbell(str(tmp_path))
+        Waiter(str(tmp_path)).close()
+        store.add([TaskRequest("q")])
+        assert bell.words() == {"task"}
+        bell.close()
+    assert not (tmp_path / "waiters").exists()
+
+
 def test_a_configuration_that_cannot_be_watched_is_looked_at_now_and_then(tmp_path):
     """As where others have used up the system's watches: here its folder comes later."""
     folder = tmp_path / "later"

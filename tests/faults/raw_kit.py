@@ -28,11 +28,15 @@ CLOCK = Clock()
 class Raw:
     """A connection that sends any bytes."""
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, *, connect: bool = True) -> None:
         self.channel = socket.socket(socket.AF_UNIX)
         self.channel.settimeout(WITHIN_S)
-        self.channel.connect(f"{directory}/broker.sock")
         self.number = 0
+        if connect:
+            self.connect(directory)
+
+    def connect(self, directory: str | Path) -> None:
+        self.channel.connect(f"{directory}/broker.sock")
 
     def hello(self, client: int | None = None, token: str | None = None) -> Any:
         """Greet; what the broker answers: how, and the value or the error's name, message and remedy."""
@@ -89,6 +93,14 @@ class Raw:
         self.close()
 
 
+def greeted(directory: str | Path, client: int | None = None, token: str | None = None) -> Raw:
+    """A connection that was let in: an agent's with its token, else the operator's."""
+    made = Raw(directory)
+    how, value = made.hello(client, token)
+    assert how == 0, value
+    return made
+
+
 def hello_frame(client: int | None = None, token: str | None = None) -> bytes:
     return frame([0, "hello", [VERSION, secrets.randbits(62) if client is None else client, token]], MAX_CALL)
 
@@ -134,11 +146,7 @@ class World:
         return None if token is None else self.sessions[token]
 
     def raw(self, token: str | None = None, client: int | None = None) -> Raw:
-        """A caller that was greeted: an agent with its token, else the operator."""
-        made = Raw(self.directory)
-        how, value = made.hello(client, token)
-        assert how == 0, value
-        return made
+        return greeted(self.directory, client, token)
 
     def refusals(self) -> list[Any]:
         return self.driver.events(kinds=("access.refused",), limit=1_000)

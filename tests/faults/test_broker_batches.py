@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from faults.bad_commit import BadBatch
 from faults.broker_kit import Asked, in_one_batch, serving, through
-from faults.raw_client import RawClient
+from faults.raw_kit import greeted, new_task, world
 from faults.store_kit import assert_whole, filled, finals, until
 
 from agentctl_store.broker import desk
+from agentctl_store.broker.arguments import checked
+from agentctl_store.broker.desk import Call
 from agentctl_store.errors import BadInput, Conflict, NotFound, StaleAttempt, StoreFull
 from agentctl_store.store import Store, TaskRequest
 
@@ -118,7 +120,7 @@ def test_what_one_asked_who_has_gone_is_not_done(tmp_path: Path) -> None:
     """He may be on the file already, and do it there."""
     directory = filled(tmp_path, 1)
     with serving(directory) as broker, through(directory) as store:
-        gone = RawClient(directory)
+        gone = greeted(directory)
         serve = broker._desk.serve
 
         def left(given: list[Any], alive: Callable[[], None]) -> Any:
@@ -126,8 +128,28 @@ def test_what_one_asked_who_has_gone_is_not_done(tmp_path: Path) -> None:
             return serve(given, alive)
 
         broker._desk.serve = left  # type: ignore[method-assign]
-        gone.call("claim", ["q"], "gone", None, None, None, 600_000, 1, 0)
+        gone.ask("claim", ["q"], "gone", None, None, None, 600_000, 1, 0)
         until(lambda: gone.channel.fileno() < 0, "it has gone")
         broker._desk.serve = serve  # type: ignore[method-assign]
         (won,) = store.claim(["q"], agent="a")
         assert won.n == 1
+
+
+def test_an_agent_gets_his_receipt_though_the_commit_beside_it_went_wrong(tmp_path: Path) -> None:
+    """What is read in a batch that fails is read a second time."""
+    with world(tmp_path, "a/1") as made, made.raw("a/1", client=5) as agent, made.raw() as operator:
+        assert agent.call("add", [new_task()], None)[0] == 0
+        served, conn, serve = made.broker._desk, made.broker._desk.driver.conn, made.broker._desk.serve
+        peers = {peer.identity is None: peer for peer in made.broker._peers.values()}
+        beside = Call(peers[True], 1, "add", checked("add", [[new_task()], None]))
+
+        def fail(given: list[Any], alive: Callable[[], None]) -> Any:
+            served.serve = serve  # type: ignore[method-assign]
+            conn.use(BadBatch(conn.db, durable=False))
+            return serve([*given, beside], alive)
+
+        served.serve = fail  # type: ignore[method-assign]
+        how, kept = agent.call("receipt", 5, 1)
+        assert how == 0 and kept, kept
+        assert operator.take()[1] == 1, "who wrote is told that it went wrong"
+        assert made.refusals() == []

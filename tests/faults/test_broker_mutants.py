@@ -55,7 +55,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
         transaction, 'group.execute("ROLLBACK TO step")', "pass", test_broker_batches.test_a_bad_call_fails_alone
     ),
     "who has gone is served": (
-        server, "if peer is not None and mask & _GONE:\n                peer", "if False:\n                peer",
+        server, "if peer is not None and mask & self._gone:\n                peer", "if False:\n                peer",
         test_broker_batches.test_what_one_asked_who_has_gone_is_not_done,
     ),
     "a claim nobody read is kept": (server, "if unheard is not None:", "if False:", UNHEARD),

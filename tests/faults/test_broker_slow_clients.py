@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from faults.broker_kit import Owner, caller_of, serving, through
-from faults.raw_client import RawClient
+from faults.raw_kit import Raw, greeted
 from faults.store_kit import assert_whole, filled, until
 from faults.store_workers import THROUGH, Clients
 
 from agentctl_store.broker import server
+from agentctl_store.broker.server import Broker
 from agentctl_store.broker.wire import MAX_CALL, frame
+from agentctl_store.clock import Clock
 from agentctl_store.store import TaskRequest
 
 SLOWEST_MS, USUAL_MS = 1_000, 50
@@ -36,11 +38,11 @@ def test_others_are_served_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         until(lambda: len(broker._peers) >= 3, "they work")
         for pid in stopped:
             clients.signal(pid, signal.SIGSTOP)
-        deaf = [RawClient(directory) for _ in range(3)]
+        deaf = [greeted(directory) for _ in range(3)]
         for one in deaf:
             for _ in range(20):
-                one.call("events", *EVENTS)
-        halves = [RawClient(directory) for _ in range(3)]
+                one.ask("events", *EVENTS)
+        halves = [greeted(directory) for _ in range(3)]
         for one in halves:
             one.send(frame([1, "note", ["supervisor.noted", "x" * 1_000, None]], MAX_CALL)[:500])
         took_ms = []
@@ -65,8 +67,8 @@ def test_others_are_served_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_one_who_is_slow_gets_all_of_a_large_answer(tmp_path: Path) -> None:
     directory = filled(tmp_path, 3_000)
     with serving(directory):
-        slow = RawClient(directory)
-        slow.call("events", *EVENTS)
+        slow = greeted(directory)
+        slow.ask("events", *EVENTS)
         come = slow.channel.recv(4)
         left = size = int.from_bytes(come, "big")
         assert size > 500_000
@@ -103,3 +105,20 @@ def test_with_no_descriptor_left_callers_go_on_with_the_file_and_the_broker_rest
             until(lambda: again.version() and caller_of(again)._link is not None, "there is room again", 5)
             again.add([TaskRequest("q")])
     assert_whole(directory)
+
+
+def test_one_who_is_let_go_while_others_are_heard_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He says something in the very moment in which somebody else takes his place."""
+    monkeypatch.setattr(server, "MOST_PEERS", 1)
+    directory, told = filled(tmp_path, 0), []
+    broker = Broker(str(directory), Clock(), tell=told.append)
+    silent, next_one = Raw(directory), Raw(directory, connect=False)
+    broker._listen(1)
+    next_one.connect(directory)
+    silent.send(b"?")
+    broker._listen(1)  # on this thread: both are heard in one look
+    broker.start()
+    assert silent.closed() and next_one.hello()[0] == 0 and next_one.call("version")[0] == 0
+    broker.stop()
+    next_one.close()
+    assert told == []

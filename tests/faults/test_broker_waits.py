@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from faults.broker_kit import WAYS, Asked, Owner, serving, through
-from faults.raw_client import RawClient
+from faults.raw_kit import greeted
 from faults.store_kit import assert_whole, dice_of, filled, until
 from faults.store_workers import Clients
 
@@ -182,8 +182,8 @@ def held_by(store: Store, task: int) -> int:
 def test_a_claim_nobody_heard_of_goes_back_at_once(tmp_path: Path) -> None:
     directory = filled(tmp_path, 0)
     with serving(directory) as broker, through(directory) as store:
-        dying = RawClient(directory)
-        dying.call("claim", ["q"], "dying", None, None, None, 600_000, 1, LONG_MS)
+        dying = greeted(directory)
+        dying.ask("claim", ["q"], "dying", None, None, None, 600_000, 1, LONG_MS)
         until(lambda: broker._desk.waits, "it waits for work")
         second = Asked(directory, waiting_claim(store))
         until(lambda: broker._desk._waiting() == 2, "so does another")
@@ -195,6 +195,20 @@ def test_a_claim_nobody_heard_of_goes_back_at_once(tmp_path: Path) -> None:
         took_ms = (time.monotonic() - begun) * 1000
         print(f"given to the next one after {took_ms:.1f} ms")
         assert took_ms < 250
+    assert_whole(directory)
+
+
+def test_a_claim_that_is_still_owed_when_the_broker_stops_goes_back(tmp_path: Path) -> None:
+    directory = filled(tmp_path, 0)
+    with opened("direct", directory) as store:
+        task = store.add([TaskRequest("q", f'"{"x" * 1_000_000}"')])[0].id  # no socket's buffer holds it
+        with serving(directory) as broker:
+            deaf = greeted(directory)
+            deaf.ask("claim", ["q"], "deaf", None, None, None, 600_000, 1, 0)
+            until(lambda: any(peer.owed for peer in list(broker._peers.values())), "it takes nothing")
+            assert held_by(store, task) == 1
+        deaf.close()
+        assert [one.task.id for one in store.claim(["q"], agent="b")] == [task]
     assert_whole(directory)
 
 
@@ -211,8 +225,8 @@ def test_a_claim_that_was_heard_of_stays_when_its_claimer_goes(tmp_path: Path) -
 def test_who_asked_the_file_for_his_receipt_first_keeps_his_claim(tmp_path: Path) -> None:
     directory = filled(tmp_path, 1)
     with serving(directory) as broker, opened("direct", directory) as store:
-        impatient = RawClient(directory, client=77)
-        impatient.call("claim", ["q"], "impatient", None, None, None, 600_000, 1, 0)
+        impatient = greeted(directory, client=77)
+        impatient.ask("claim", ["q"], "impatient", None, None, None, 600_000, 1, 0)
         file = store.driver
         assert isinstance(file, SqliteDriver)
         until(lambda: file.receipt(77, 1), "it is committed")

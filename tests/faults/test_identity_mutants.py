@@ -89,7 +89,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
         desk, "self.driver.keep_receipt(group, call.peer.client, call.number, text_of(claims))", "pass", RECEIPT,
     ),
     "who has gone is served": (
-        server, "if peer is not None and mask & _GONE:\n                peer", "if False:\n                peer",
+        server, "if peer is not None and mask & self._gone:\n                peer", "if False:\n                peer",
         TRIED.test_what_somebody_asked_who_has_gone_is_not_done,
     ),
     "writes are not checked": (

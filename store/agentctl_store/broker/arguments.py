@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..domain.task import MAX_BATCH
 from ..errors import BadInput
-from ..taskverbs import FOREVER_MS, MAX_CLAIM, MAX_LEASE_MS, MAX_PROGRESS
+from ..taskverbs import FOREVER_MS, MAX_CLAIM, MAX_LEASE_MS, MAX_PROGRESS, MAX_WAIT_MS
 from .calls import ORDER
 from .shapes import (
     a,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 #: kinds of events that change no row; another, noted, would tell what never happened
 NOTES = ("supervisor.started", "supervisor.stopped", "supervisor.noted", "store.backed_up", "store.restored")
 MANY = 32  #: rows or queues beyond which a call counts as heavy
-MAX_WAIT_MS = 24 * 3_600_000
 _lease, _wait = whole(1, MAX_LEASE_MS), whole(0, MAX_WAIT_MS)
 _queues, _usage, _end = many(name, 1_000), maybe(a("Usage")), maybe(a("SessionEnd"))
 _progress, _reason = maybe(text(MAX_PROGRESS)), long_text

@@ -213,7 +213,7 @@ class Desk:
 
     # --- reads and news ---------------------------------------------------------------------------------------
     def _read(self, call: Call) -> Answer | None:
-        peer, arguments = call.peer, call.arguments
+        peer, arguments = call.peer, dict(call.arguments)  # its own: a batch that fails is read again
         try:
             if peer.identity is not None:
                 allow(peer.identity, call.verb, arguments, self.driver)

@@ -10,6 +10,7 @@ import struct
 from .wire import SOCKET
 
 BACKLOG = 128
+LOOKED_AT_BY = 2  #: descriptors it takes to find out who a caller is: of his process, and of a file about it
 _PATH_LIMIT = 100  #: bytes; sun_path holds 108
 
 
@@ -43,9 +44,25 @@ class Door:
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._turn_away():
                     return None
                 continue
+            if not self._room():
+                channel.close()
+                continue
             channel.setblocking(False)
             pid, uid, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             return channel, pid, uid
+
+    def _room(self) -> bool:
+        """Whether a caller can be looked at. Who could not be told from others would be refused, not turned away."""
+        taken: list[int] = []
+        try:
+            for _ in range(LOOKED_AT_BY):
+                taken.append(os.dup(self._folder))
+        except OSError:
+            return False
+        finally:
+            for one in taken:
+                os.close(one)
+        return True
 
     def _turn_away(self) -> bool:
         """With no descriptor left, close a caller's connection: he goes on with the file instead of waiting for us.

@@ -55,7 +55,6 @@ OWED_BYTES = 128 << 20  #: of answers that are not taken, of all peers
 STUCK_MS = 30_000  #: a peer that takes nothing of its answers for so long is let go
 LOOK_MS = 500  #: how often those who wait are served though nobody rang
 TIDY_MS = 30_000
-_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 def _to_stderr(text: str) -> None:
@@ -90,6 +89,7 @@ class Broker:
         except OSError as error:
             raise self._desk.driver.conn.explained(error) from None
         self._epoll = select.epoll()
+        self._gone = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
         for descriptor in (self._door.fileno(), self._waiter.fileno(), self._bell):
             self._epoll.register(descriptor, select.EPOLLIN)
         self._peers: dict[int, Peer] = {}
@@ -122,6 +122,7 @@ class Broker:
         self._door.close()
         for peer in list(self._peers.values()):
             self._close(peer)
+        self._desk.give_back(self._lost)
 
     # --- the loop ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
@@ -194,23 +195,26 @@ class Broker:
 
     def _listen(self, timeout_s: float) -> None:
         """Take in all that has come."""
+        knocked = False
         for descriptor, mask in self._epoll.poll(timeout_s):
             peer = self._peers.get(descriptor)
             if peer is not None:
-                self._hear(peer, mask)
+                self._hear(peer, mask)  # which may let go another one that stands further down
             elif descriptor == self._door.fileno():
-                self._accept()
+                knocked = True
             elif descriptor == self._waiter.fileno():
                 self._waiter.drain()
                 self._rung = True  # somebody else committed
-            else:
+            elif descriptor == self._bell:
                 os.eventfd_read(self._bell)
+        if knocked:  # last: who comes may get the descriptor of one that was let go just now
+            self._accept()
 
     def _hear(self, peer: Peer, mask: int) -> None:
         if mask & select.EPOLLOUT and not peer.flush(self._clock.now().boot_ms):
             self._drop(peer)
             return
-        if mask & _GONE or (mask & select.EPOLLIN and not peer.read()):
+        if mask & self._gone or (mask & select.EPOLLIN and not peer.read()):
             self._drop(peer)  # what it asked for and was not served is not done: it may ask elsewhere
             return
         if len(peer.heard) > MUCH and sum(len(one.heard) for one in self._peers.values()) > HEARD_BYTES:
@@ -244,7 +248,7 @@ class Broker:
         """Notice who has gone by now, with the store in hand: what they asked must not be done twice."""
         for descriptor, mask in self._epoll.poll(0):
             peer = self._peers.get(descriptor)
-            if peer is not None and mask & _GONE:
+            if peer is not None and mask & self._gone:
                 peer.gone = True
 
     # --- peers ------------------------------------------------------------------------------------------------

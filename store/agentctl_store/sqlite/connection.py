@@ -230,9 +230,12 @@ class Connection:
             self._fold_log(boot_ms)
 
     def wake(self, told: list[Telling]) -> None:
-        """Wake whoever waits for what was just committed."""
+        """Wake whoever waits for what was just committed. Never raises: it is done, and would be told as undone."""
         if self._folder < 0:
-            self._folder = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._folder = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                return  # no descriptor is left: whoever waits looks for himself, only later
         if listened(self._folder):
             but = "" if self.waiter is None else self.waiter.name
             tell(self.directory, {WAKES[one[0]] for one in told if one[0] in WAKES}, but)
@@ -249,7 +252,6 @@ class Connection:
         suspend: the next one must notice those again.
         """
         self.ids.clear()
-        self.clock_seen = None
         self.clock_seen = None
 
     def rows(self, sql: str, values: Any = ()) -> list[Any]:

@@ -164,7 +164,7 @@ CREATE INDEX session_open ON session (agent, slot) WHERE ended_ms IS NULL;
 -- Sessions of tasks are as many as attempts and only the newest have a folder: a bounded look back finds those.
 CREATE INDEX session_instance ON session (agent, slot, id) WHERE task IS NULL;
 
--- The history: append-only and hash-chained (agentctl_store/sqlite/connection.py, link). Numbers have columns of
+-- The history: append-only and hash-chained (agentctl_store/sqlite/transaction.py, link). Numbers have columns of
 -- their own: in `data`, as JSON, they take three times the room, and most of a store is history.
 CREATE TABLE event (
     seq         INTEGER PRIMARY KEY,
