@@ -134,6 +134,15 @@ def test_a_path_that_cannot_be_written_is_told_with_what_to_do(fleet: Fleet) -> 
         assert ran.stderr.startswith("agentctl: '/x': it is so. ") and told in ran.stderr, ran.stderr
 
 
+def test_a_followed_event_is_told_in_words_with_spaces_between(fleet: Fleet) -> None:
+    task = fleet.ok("task", "add", "1")
+    follower = fleet.spawn("event", "follow", "--after", "0", "-k", "task.added")
+    assert follower.stdout is not None
+    assert follower.stdout.readline().split()[2:] == ["task.added", task, "by", "tester"]
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
+
+
 def test_ctrl_c_ends_a_follower_with_130_and_without_a_word(fleet: Fleet) -> None:
     fleet.ok("task", "add", "1")
     follower = fleet.spawn("event", "follow", "--after", "0", "-o", "jsonl", "-k", "task.added")
