@@ -142,10 +142,10 @@ def actor() -> str:
     return "".join(character for character in name[:64] if character.isprintable()) or "unknown"
 
 
-def needed(value: str | None, what: str, variable: str) -> str:
-    """Return `value`. Raises BadInput when neither an argument nor the environment gave it."""
+def needed(value: str | None, what: str, variable: str, how: str = "Give it as the argument") -> str:
+    """Return `value`. Raises BadInput when neither the command line (`how`) nor the environment gave it."""
     if value is None:
-        raise BadInput(f"which {what}?", f"Give it as the argument, or set {variable}")
+        raise BadInput(f"which {what}?", f"{how}, or set {variable}")
     return value
 
 
