@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from agentctl_store.errors import BadInput, NotFound
+from agentctl_store.errors import BadInput, NotFound, Refused
 
 from . import output
 from .verb import COMMON
@@ -140,6 +140,13 @@ def actor() -> str:
     found = os.environ
     name = found.get("AGENTCTL_INSTANCE") or found.get("AGENTCTL_AGENT") or found.get("USER") or f"uid-{os.getuid()}"
     return "".join(character for character in name[:64] if character.isprintable()) or "unknown"
+
+
+def operators(what: str, directory: str) -> None:
+    """Return outside of an agent of the store in `directory`. Refused inside: here nobody asks the store's owner."""
+    own = os.environ.get("AGENTCTL_STORE") if os.environ.get("AGENTCTL_TOKEN") else None
+    if own and os.path.realpath(own) == os.path.realpath(directory):
+        raise Refused(f"{actor()} may not {what}", "That is the operator's: do it outside of the agent")
 
 
 def needed(value: str | None, what: str, variable: str, how: str = "Give it as the argument") -> str:
