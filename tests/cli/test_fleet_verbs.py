@@ -128,6 +128,12 @@ def test_doctor_looks_at_a_machine_that_has_no_fleet_yet(fleet: Fleet) -> None:
     assert found["config"] == "warn" and "python" in found and "fail" not in found.values()
 
 
+def test_doctor_tells_a_folder_in_which_no_store_can_be_made(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: str(path) != str(fleet.folder))
+    (found,) = [row for row in rows(fleet.run("doctor", "-o", "jsonl").out) if row["verdict"] == "fail"]
+    assert found["check"] == "store" and str(fleet.folder) in str(found["found"]) and found["remedy"]
+
+
 SANDBOXED = '[agent.a]\ncommand = "true"\nsandbox = "landlock"\ncwd = "."\n'
 
 
