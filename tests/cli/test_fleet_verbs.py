@@ -83,6 +83,12 @@ def test_a_paused_queue_gives_nothing_until_it_is_resumed(fleet: Fleet) -> None:
     fleet.ok("task", "claim", "default", "--agent", "a")
 
 
+def test_pausing_a_queue_that_nobody_knows_is_done_and_remarked_upon(declared: Fleet) -> None:
+    slip = declared.run("queue", "pause", "reveiw")
+    assert slip.code == 0 and "no agent serves it" in slip.err
+    assert declared.run("queue", "pause", "review").err == ""
+
+
 @pytest.fixture
 def declared(fleet: Fleet) -> Fleet:
     """A fleet whose store knows an agent with one instance."""
