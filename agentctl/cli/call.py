@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from agentctl_store.errors import BadInput, NotFound
+from agentctl_store.errors import BadInput, NotFound, Refused
 
 from . import output
 from .verb import COMMON
@@ -142,10 +142,17 @@ def actor() -> str:
     return "".join(character for character in name[:64] if character.isprintable()) or "unknown"
 
 
-def needed(value: str | None, what: str, variable: str) -> str:
-    """Return `value`. Raises BadInput when neither an argument nor the environment gave it."""
+def operators(what: str, directory: str) -> None:
+    """Return outside of an agent of the store in `directory`. Refused inside: here nobody asks the store's owner."""
+    own = os.environ.get("AGENTCTL_STORE") if os.environ.get("AGENTCTL_TOKEN") else None
+    if own and os.path.realpath(own) == os.path.realpath(directory):
+        raise Refused(f"{actor()} may not {what}", "That is the operator's: do it outside of the agent")
+
+
+def needed(value: str | None, what: str, variable: str, how: str = "Give it as the argument") -> str:
+    """Return `value`. Raises BadInput when neither the command line (`how`) nor the environment gave it."""
     if value is None:
-        raise BadInput(f"which {what}?", f"Give it as the argument, or set {variable}")
+        raise BadInput(f"which {what}?", f"{how}, or set {variable}")
     return value
 
 

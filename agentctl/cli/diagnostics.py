@@ -44,7 +44,7 @@ def report(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, OSError) and error.strerror and _is_outside(error):
         where = f"{os.fsdecode(error.filename)!r}: " if isinstance(error.filename, str | bytes) else ""
-        narrate(f"agentctl: {where}{error.strerror}.")
+        narrate(f"agentctl: {where}{error.strerror}.{_mend(error)}")
         return 1
     narrate("agentctl: " + _unexpected(error))
     return 1
@@ -80,6 +80,16 @@ def _is_outside(error: OSError) -> bool:
         errno.EISDIR, errno.ENOTDIR, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP,
         errno.ENOMEM, errno.EFBIG,
     )  # fmt: skip
+
+
+def _mend(error: OSError) -> str:
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return " Free some disk space."
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename:
+        return " Check its permissions and mount options."
+    return ""
 
 
 def _unexpected(error: BaseException) -> str:

@@ -127,7 +127,11 @@ def _store(call: Call) -> Iterator[Finding]:
     except NotFound:
         return  # outside a fleet, which the configuration's check has told: the machine is still worth a look
     if may_make and not os.path.isdir(directory):
-        yield "ok", "no store yet; the first task or run makes it", ""
+        folder = os.path.dirname(directory)
+        if os.access(folder, os.W_OK | os.X_OK):
+            yield "ok", "no store yet; the first task or run makes it", ""
+        else:
+            yield "fail", f"no store can be made in {folder}", "Check its permissions and mount options"
         return
     call.reader.version()
     yield "ok", f"{directory} can be read", ""

@@ -175,4 +175,5 @@ def _line(form: Form, event: Event) -> str:
     if form.form == "wide":
         more = f" in session {row['session']}" if event.session is not None else ""
         more += f" {event.data}" if event.data else ""
-    return f"{event.seq:>6} {iso(event.at_ms)} {event.kind}{where}{one_line(who + more, 20_000)}\n"
+    rest = one_line(who + more, 20_000)  # without its first space
+    return f"{event.seq:>6} {iso(event.at_ms)} {event.kind}{where}{rest and f' {rest}'}\n"

@@ -6,7 +6,7 @@ import os
 
 from agentctl_store.errors import BadInput
 
-from .call import FLEET_FILE, Call
+from .call import FLEET_FILE, Call, operators
 from .times import read_span
 from .verb import opt, verb
 
@@ -72,7 +72,9 @@ def down(call: Call, *, now: bool = False, timeout: str = "60s") -> int:
     """End the fleet."""
     from agentctl.supervisor.run import down as end
 
-    holder = end(call.place()[0], now=now, timeout_s=read_span(timeout, "--timeout") / 1000)
+    directory = call.place()[0]
+    operators("end the supervisor", directory)
+    holder = end(directory, now=now, timeout_s=read_span(timeout, "--timeout") / 1000)
     call.note(f"Supervisor {holder.pid} has ended.")
     return 0
 

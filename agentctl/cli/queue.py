@@ -50,6 +50,9 @@ def pause(call: Call, *, queue: str, reason: str = "") -> int:
     """Pause a queue."""
     changed = call.store.pause_queue(queue, reason=reason, actor=actor())
     output.say(f"{queue} paused" if changed else f"{queue} was paused already")
+    row = next((one for one in call.reader.queues() if one.queue == queue), None)
+    if row is not None and not row.agents and not any(getattr(row, name) for name in _COUNTS):
+        call.note(f"{queue} holds no task and no agent serves it: if it is a slip, agentctl queue resume {queue}")
     return 0
 
 

@@ -9,7 +9,7 @@ from agentctl_store.clock import Clock
 from agentctl_store.errors import BadInput
 
 from . import output
-from .call import Call, actor
+from .call import Call, actor, operators
 from .diagnostics import counted
 from .progress import Progress
 from .table import Column
@@ -112,6 +112,7 @@ def backup(call: Call, *, path: str) -> int:
 def restore(call: Call, *, path: str) -> int:
     """Restore a backup."""
     directory = call.place()[0]
+    operators("restore the store", directory)
     if call.dry_run:
         output.say(f"would put {path} in the place of the store at {directory}")
         return 0
@@ -141,6 +142,7 @@ def prune(call: Call, *, older_than: str | None = None) -> int:
     older_than_ms = read_span(older_than, "--older-than")
     call.expect(_PRUNED)
     directory = call.place()[0]
+    operators("prune the store", directory)
     if call.dry_run:
         output.say(f"would forget what ended more than {older_than} ago in the store at {directory}")
         return 0

@@ -210,7 +210,7 @@ def _claimer(agent: str | None, instance: str | None, session: str | None, lease
         named, slot = check_instance(instance)
         agent = agent or named
     return {
-        "agent": needed(agent, "agent", "AGENTCTL_AGENT, or use --agent"),
+        "agent": needed(agent, "agent", "AGENTCTL_AGENT", "Say who claims with --agent"),
         "slot": slot,
         "session": None if session is None else read_id(session, "session id"),
         "lease_ms": 60_000 if lease is None else _span(lease, "--lease"),

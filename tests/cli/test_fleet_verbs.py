@@ -83,6 +83,12 @@ def test_a_paused_queue_gives_nothing_until_it_is_resumed(fleet: Fleet) -> None:
     fleet.ok("task", "claim", "default", "--agent", "a")
 
 
+def test_pausing_a_queue_that_nobody_knows_is_done_and_remarked_upon(declared: Fleet) -> None:
+    slip = declared.run("queue", "pause", "reveiw")
+    assert slip.code == 0 and "no agent serves it" in slip.err
+    assert declared.run("queue", "pause", "review").err == ""
+
+
 @pytest.fixture
 def declared(fleet: Fleet) -> Fleet:
     """A fleet whose store knows an agent with one instance."""
@@ -126,6 +132,12 @@ def test_doctor_looks_at_a_machine_that_has_no_fleet_yet(fleet: Fleet) -> None:
     (fleet.folder / "agentctl.toml").unlink()
     found = {row["check"]: row["verdict"] for row in rows(fleet.ok("doctor", "-o", "jsonl"))}
     assert found["config"] == "warn" and "python" in found and "fail" not in found.values()
+
+
+def test_doctor_tells_a_folder_in_which_no_store_can_be_made(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: str(path) != str(fleet.folder))
+    (found,) = [row for row in rows(fleet.run("doctor", "-o", "jsonl").out) if row["verdict"] == "fail"]
+    assert found["check"] == "store" and str(fleet.folder) in str(found["found"]) and found["remedy"]
 
 
 SANDBOXED = '[agent.a]\ncommand = "true"\nsandbox = "landlock"\ncwd = "."\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -124,6 +125,22 @@ def test_a_full_output_is_told_and_is_a_failure(fleet: Fleet) -> None:
         _, err = ran.communicate(timeout=10)
     assert ran.returncode == 1 and err.count("\n") == 1 and "No space left" in err
     assert len(fleet.ok("task", "list", "-o", "jsonl").splitlines()) == 1, "the task itself was accepted"
+
+
+def test_a_path_that_cannot_be_written_is_told_with_what_to_do(fleet: Fleet) -> None:
+    for number, told in ((errno.EROFS, "mount options"), (errno.ENOSPC, "Free some disk space")):
+        code = f"from agentctl.cli.diagnostics import report; report(OSError({number}, 'it is so', '/x'))"
+        ran = subprocess.run([sys.executable, "-c", code], cwd=fleet.folder, capture_output=True, text=True)
+        assert ran.stderr.startswith("agentctl: '/x': it is so. ") and told in ran.stderr, ran.stderr
+
+
+def test_a_followed_event_is_told_in_words_with_spaces_between(fleet: Fleet) -> None:
+    task = fleet.ok("task", "add", "1")
+    follower = fleet.spawn("event", "follow", "--after", "0", "-k", "task.added")
+    assert follower.stdout is not None
+    assert follower.stdout.readline().split()[2:] == ["task.added", task, "by", "tester"]
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
 
 
 def test_ctrl_c_ends_a_follower_with_130_and_without_a_word(fleet: Fleet) -> None:

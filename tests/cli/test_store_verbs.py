@@ -58,6 +58,23 @@ def test_old_tasks_are_forgotten_only_when_somebody_says_so(fleet: Fleet) -> Non
     assert json.loads(fleet.ok("event", "verify", "-o", "json"))["intact"]
 
 
+@pytest.mark.parametrize("act", ["down", "store prune --older-than 0s --yes", "store restore x"])
+def test_an_agent_ends_no_fleet_and_forgets_no_history(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+    words = act.split()
+    task = fleet.ok("task", "add", "1")
+    fleet.ok("task", "cancel", task)
+    monkeypatch.setenv("AGENTCTL_TOKEN", "1:a")
+    monkeypatch.setenv("AGENTCTL_INSTANCE", "a/1")
+    monkeypatch.setenv("AGENTCTL_STORE", str(fleet.store))
+    ran = fleet.run(*words)
+    assert ran.code == 4 and "a/1 may not" in ran.err and "operator" in ran.err, ran
+    monkeypatch.setenv("AGENTCTL_STORE", str(fleet.folder / "another"))  # its own fleet inside of one is its own
+    assert fleet.run(*words, "--store", str(fleet.store)).code != 4
+    monkeypatch.delenv("AGENTCTL_TOKEN")
+    monkeypatch.delenv("AGENTCTL_STORE")
+    assert fleet.run("task", "show", task).code == (3 if "prune" in words else 0)
+
+
 def test_info_and_check_tell_the_state_of_a_store(fleet: Fleet) -> None:
     fleet.ok("task", "add", "1")
     found = json.loads(fleet.ok("store", "info", "-o", "json"))

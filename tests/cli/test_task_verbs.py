@@ -43,6 +43,11 @@ def test_nothing_to_claim_is_exit_code_7_at_once_and_after_a_wait(fleet: Fleet) 
     assert fleet.run("task", "claim", "default", "--agent", "a", "--wait", "30ms").code == 7
 
 
+def test_a_claim_by_nobody_is_told_which_option_says_who(fleet: Fleet) -> None:
+    ran = fleet.run("task", "claim", "default")
+    assert ran.code == 2 and "--agent" in ran.err and "argument" not in ran.err
+
+
 def test_the_same_key_answers_the_first_task(fleet: Fleet) -> None:
     first = fleet.ok("task", "add", "1", "--key", "k")
     again = fleet.run("task", "add", "2", "--key", "k")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import resource
@@ -18,6 +19,7 @@ from agentctl_store.broker.server import Broker
 from agentctl_store.clock import Clock
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.errors import StoreError, StoreFull
+from agentctl_store.sqlite.explain import explain
 from agentctl_store.store import Store, TaskRequest, open_store
 
 SIZE = "2m"
@@ -66,6 +68,12 @@ def add_until_full(store: Store) -> list[int]:
 def assert_clear(error: StoreError) -> None:
     text = str(error)
     assert "\n" not in text and "cannot be written" in text and error.remedy, text
+
+
+def test_the_path_of_what_cannot_be_written_is_told_as_it_is() -> None:
+    error = explain("/Work/S", OSError(errno.EROFS, "Read-only file system", "/Work/S/write.lock"))
+    assert isinstance(error, StoreFull) and error.remedy
+    assert error.message == "the store at /Work/S cannot be written: read-only file system: '/Work/S/write.lock'"
 
 
 @contextmanager

@@ -30,8 +30,8 @@ def no_room(error: Exception) -> bool:
 
 def explain(directory: str, error: Exception, at_commit: bool = False) -> StoreError:
     """Return what `error` means; `at_commit`, that the change may have been kept all the same."""
-    text, code = str(error), code_of(error)
-    primary, low, where = code & 0xFF, str(error).lower(), f"the store at {directory}"
+    text, code = _text_of(error), code_of(error)
+    primary, low, where = code & 0xFF, f"{text[:1].lower()}{text[1:]}", f"the store at {directory}"
     if primary in (CORRUPT, NOTADB) or code in (_SHORT_READ, _CORRUPT_FS, _BAD_PAGE):
         return StoreCorrupt(f"{where} is damaged: {low}", RESTORE)
     if primary in (BUSY, LOCKED):
@@ -52,6 +52,12 @@ def explain(directory: str, error: Exception, at_commit: bool = False) -> StoreE
             f"{where} cannot be written: {low}", f"Check the folder's permissions and mount options{unknown}"
         )
     return StoreError(f"{where} refused a statement: {text}")
+
+
+def _text_of(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {os.fsdecode(error.filename)!r}" if error.filename else "")
+    return str(error)
 
 
 def _closed(directory: str) -> bool:
