@@ -81,6 +81,9 @@ class TaskVerbs:
             raise BadInput(f"priority {request.priority} is out of range", "Use -100 to 100; higher is sooner")
         if request.key is not None:
             check_key(request.key)
+        for parent in request.after:
+            if isinstance(parent, str):
+                check_key(parent)
         if request.on_parent_failure not in ("fail", "run", "cancel"):
             raise BadInput(f"on_parent_failure {request.on_parent_failure!r} is unknown", "Use fail, run or cancel")
         run_at = request.run_at_ms
@@ -204,7 +207,7 @@ class TaskVerbs:
     ) -> Lease:
         """Extend a lease. StaleAttempt when the attempt no longer owns the task."""
         check_lease(lease_ms)
-        said = None if progress is None else progress[:MAX_PROGRESS]
+        said = None if progress is None else _storable(progress[:MAX_PROGRESS])
         return self.driver.heartbeat(task, n, lease_ms=lease_ms, progress=said, usage=usage, now=self.clock.now())
 
     def complete(
@@ -344,8 +347,12 @@ def check_lease(lease_ms: int) -> None:
 
 def kept_text(text: str) -> str:
     """Keep MAX_TEXT characters, the beginning and the end, and nothing SQLite or JSON could choke on."""
-    clean = text.encode(errors="replace").decode().replace("\x00", "")
+    clean = _storable(text)
     if len(clean) <= MAX_TEXT:
         return clean
     half = MAX_TEXT // 2 - 10
     return f"{clean[:half]} … {clean[-half:]}"
+
+
+def _storable(text: str) -> str:
+    return text.encode(errors="replace").decode().replace("\x00", "")

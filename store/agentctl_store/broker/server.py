@@ -1,7 +1,7 @@
 """The broker: the supervisor's thread that owns the writes of a store and serves them on a Unix socket.
 
 Many clients on one SQLite file starve each other; one committer that takes all that waits into one transaction gives
-each its turn, and each fsync does for all (shared measurements: Jain 0.23 against 1.0, eight times the throughput).
+each its turn, and each fsync does for all (measured: Jain 0.23 against 1.0, eight times the throughput).
 Writes that come past it (upkeep, a caller that found no socket) are safe all the same: `write.lock` decides whose turn
 it is, and the datagram after their commit wakes who waits here.
 """

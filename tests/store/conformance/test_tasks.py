@@ -7,7 +7,7 @@ from store.store_kit import SetClock, add  # noqa: TID251
 
 from agentctl_store.domain.retry import CLASSES, Failure, RetryPolicy
 from agentctl_store.domain.task import AGEING_MS, Usage
-from agentctl_store.errors import NotFound, StaleAttempt
+from agentctl_store.errors import BadName, NotFound, StaleAttempt
 from agentctl_store.store import Store, TaskRequest
 
 
@@ -35,6 +35,18 @@ def test_a_key_answers_its_first_task_and_then_its_result(store: Store) -> None:
     assert (later.id, later.state, later.result) == (first.id, "done", '{"b":2}')
     assert store.driver.task_by_key("k") == first.id and store.driver.task_by_key("x") is None
     assert len(store.events(task=first.id)) == 3
+
+
+@pytest.mark.parametrize("text", ["a\udcffb", "a\x00b"])
+def test_text_that_is_none_is_cleaned_and_a_key_of_it_refused(store: Store, text: str) -> None:
+    """As it comes from a command line that is not UTF-8."""
+    add(store)
+    task, n = claim(store)
+    store.heartbeat(task, n, progress=text)
+    assert store.attempts(task)[0].progress in ("a?b", "ab")
+    for refused in (TaskRequest("work", key=text), TaskRequest("work", after=(text,))):
+        with pytest.raises(BadName, match="idempotency key"):
+            store.add([refused])
 
 
 def test_a_batch_is_added_whole_or_not_at_all(store: Store) -> None:
