@@ -31,6 +31,7 @@ _MASKS = (
     (r"\b(process|Supervisor|pid) \d+", r"\1 PID"),
     (r"\b([a-z]+)/\d\b", r"\1/N"),
     (r'"pid": ?"?\d+', '"pid": PID'),
+    (r"adopted [1-9] running sessions?", "adopted N running sessions"),  # one may have ended meanwhile
     (r" +", " "),
     (r"^(\w+/N \S healthy .*?) \d+ \d+ ", r"\1 RESTARTS DONE "),
 )

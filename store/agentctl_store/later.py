@@ -1,4 +1,4 @@
-"""Modules imported when they are first used, at no cost after that.
+"""Modules imported, and parts of an object made, when they are first used, at no cost after that.
 
 `from .room import verb` inside a function costs a microsecond each time, a twentieth of a verb; at the top of the
 module it costs every command the start-up of rooms it never enters. A name made by `later` stands for the module until
@@ -28,3 +28,25 @@ def later(globals: dict[str, Any], package: str, *names: str) -> None:
     """Bind `names` in `globals` to the modules of `package` of the same names, to be imported at first use."""
     for name in names:
         globals[name] = _Later(package, name, globals)
+
+
+class Part:
+    """A part of an object, as an attribute of its class: `kind` of `module` called with the object, at first use.
+
+    So a command pays for the verbs of messages only when it sends one.
+    """
+
+    __slots__ = ("_kind", "_module", "_name")
+
+    def __init__(self, module: str, kind: str) -> None:
+        self._module, self._kind, self._name = module, kind, ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, whole: Any, owner: type) -> Any:
+        if whole is None:
+            return self
+        part = getattr(__import__(self._module, fromlist=("",)), self._kind)(whole)
+        whole.__dict__[self._name] = part  # found there from now on, without asking here
+        return part

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
-#: verb → its arguments in the order of a frame
-ORDER: dict[str, tuple[str, ...]] = {
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: verb → its arguments in the order of a frame; `noun.verb` is a verb of the driver's part `noun`
+WRITES: dict[str, tuple[str, ...]] = {
     "add": ("tasks", "actor"),
     "claim": ("queues", "agent", "slot", "session", "open_session", "lease_ms", "limit", "wait_ms"),
     "heartbeat": ("task", "n", "lease_ms", "progress", "usage"),
@@ -32,7 +36,9 @@ ORDER: dict[str, tuple[str, ...]] = {
     "session_started": ("session", "pid"),
     "end_session": ("end",),
     "note": ("kind", "actor", "data"),
-    # --- reads: no moment, no transaction
+}
+#: the same, of verbs that take no moment and no transaction
+READS: dict[str, tuple[str, ...]] = {
     "task": ("task",),
     "find_tasks": ("low", "high", "limit"),
     "task_by_key": ("key",),
@@ -50,12 +56,18 @@ ORDER: dict[str, tuple[str, ...]] = {
     "receipt": ("client", "request"),
 }
 
-READS = frozenset(list(ORDER)[list(ORDER).index("task") :])
+ORDER = WRITES | READS
 #: Said twice these do it twice, so their answers are kept until the caller's next one: a caller who lost one asks for
 #: it. The other writes name an attempt, a session or a whole state, and saying them again changes nothing.
-ONCE = frozenset(ORDER) - READS - {
+ONCE = frozenset(WRITES) - {
     "heartbeat", "complete", "fail", "release", "cancelled", "sweep", "declare_agents", "save_instances",
     "drop_instances", "session_started", "end_session",
 }  # fmt: skip
 #: verbs whose answers name claims: only those that still stand are given again
 CLAIMS = frozenset(("claim", "complete_and_claim"))
+
+
+def reach(driver: Any, verb: str) -> Any:
+    """Return a driver's method by the name of its call."""
+    noun, _, name = verb.rpartition(".")
+    return getattr(getattr(driver, noun) if noun else driver, name)

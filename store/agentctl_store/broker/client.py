@@ -151,7 +151,7 @@ class Caller:
 
     # --- on the file ------------------------------------------------------------------------------------------
     def _on_file(self, verb: str, given: tuple[Any, ...], now: Moment | None, *, lost: bool = False) -> Any:
-        from .calls import ORDER, READS
+        from .calls import ORDER, READS, reach
 
         file = self._file
         if file is None:
@@ -162,25 +162,25 @@ class Caller:
             file = self._file = SqliteDriver(self._directory, create=self._create)
         arguments = dict(zip(ORDER[verb], given, strict=True))
         if verb in READS:
-            return getattr(file, verb)(**arguments)
+            return reach(file, verb)(**arguments)
         assert now is not None
         if not lost:
-            return getattr(file, verb)(**arguments, now=now)
+            return reach(file, verb)(**arguments, now=now)
         try:
             return self._once(file, verb, arguments, now)
         except StoreError as error:
             raise type(error)(error.message, UNKNOWN) from None  # the owner may have done it, whatever happened here
 
     def _once(self, file: SqliteDriver, verb: str, arguments: dict[str, Any], now: Moment) -> Any:
-        from .calls import ONCE
+        from .calls import ONCE, reach
 
         if verb not in ONCE:
-            return getattr(file, verb)(**arguments, now=now)
+            return reach(file, verb)(**arguments, now=now)
         # The owner may have done it before it died. Asked in the transaction that would do it again: no gap between.
         with file.conn.together(now) as group:
             kept = file.receipt(self._kept_as, self._number)
             if kept is None:
-                return getattr(file, verb)(**arguments, now=now)
+                return reach(file, verb)(**arguments, now=now)
             # An owner that lives and could not deliver it takes back what it finds a receipt for: broker/desk.py.
             file.drop_receipt(group, self._kept_as, self._number)
         return self._recalled(verb, kept)

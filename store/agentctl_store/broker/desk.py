@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..domain.event import WAKES
 from ..errors import AgentctlError, Refused, StoreError
-from .calls import CLAIMS, ONCE, READS
+from .calls import CLAIMS, ONCE, READS, reach
 from .refusals import Refusals
 from .rights import allow, allow_still, renumber, withhold
 from .wire import ERROR, MAX_ANSWER, VALUE, Malformed, error_words, frame, text_of
@@ -115,7 +115,7 @@ class Desk:
             if verb == "claim":
                 return self._claim(call, group, now)
             if verb not in ONCE:
-                value = getattr(self.driver, verb)(**arguments, now=now)
+                value = reach(self.driver, verb)(**arguments, now=now)
                 return Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
             with self.driver.conn.write(now):  # what cannot be told, or noted as told, is not to be done either
                 return self._once(call, group, now)
@@ -127,7 +127,7 @@ class Desk:
         mine = peer.identity if verb == "add" else None
         if mine is not None:
             renumber(call.arguments["tasks"], now)
-        value: Any = getattr(self.driver, verb)(**call.arguments, now=now)
+        value: Any = reach(self.driver, verb)(**call.arguments, now=now)
         if mine is not None:
             value = withhold(mine, value, self.driver)
         kept = value
@@ -225,7 +225,7 @@ class Desk:
                 arguments["client"] = peer.client
             elif call.verb == "parents":
                 arguments["most"] = MAX_ANSWER
-            value = getattr(self.driver, call.verb)(**arguments)
+            value = reach(self.driver, call.verb)(**arguments)
             return Answer(peer, frame([call.number, VALUE, value], MAX_ANSWER))
         except Exception as error:
             return self.failed(call, error)

@@ -48,7 +48,7 @@ class BrokerDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
     def __init__(self, caller: Caller) -> None:
-        self._call = caller.call
+        self._call = self.call = caller.call
         self.close = caller.close
 
     # --- tasks ------------------------------------------------------------------------------------------------

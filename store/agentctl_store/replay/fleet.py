@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..jsontext import dumps
+from .tables import TABLES
 from .tasks import exit_of, told
 
 TYPE_CHECKING = False
@@ -19,20 +20,26 @@ _SESSION_DEFAULTS: Row = dict.fromkeys(
 
 
 class FleetFold:
-    """Queues, agents and actors by number, instances by (agent name, slot)."""
+    """Queues, agents and actors by number, instances by (agent name, slot), and the tables of few rows."""
 
     def __init__(self) -> None:
         self.queues: dict[int, Row] = {}
         self.agents: dict[int, Row] = {}
         self.actors: dict[int, str] = {}
         self.instances: dict[tuple[str, int], Row] = {}
+        self.tables = {kind.table: kind() for kind in TABLES}
         self._agent_ids: dict[str, int] = {}
 
     def apply(self, line: Line) -> None:
         """Apply one event, whatever its kind."""
-        step = _STEPS.get(line[2])
+        if line[2] not in FLEET_KINDS:
+            return
+        said, step = told(line[8]), _STEPS.get(line[2])
         if step is not None:
-            step(self, line, told(line[8]))
+            step(self, line, said)
+        for table in self.tables.values():
+            if line[2] in table.steps:
+                table.steps[line[2]](table, line, said, self)
 
     def snapshot(self) -> Row:
         """Return this fold as plain data, for a `store.pruned` event."""
@@ -41,6 +48,7 @@ class FleetFold:
             "agents": [{"id": number, **row} for number, row in self.agents.items()],
             "actors": [[number, name] for number, name in self.actors.items()],
             "instances": [{"agent": key[0], "slot": key[1], **row} for key, row in self.instances.items()],
+            "tables": {name: table.snapshot() for name, table in self.tables.items() if table.rows},
         }
 
     def load(self, data: Row) -> None:
@@ -50,6 +58,12 @@ class FleetFold:
         self.actors = {number: name for number, name in data["actors"]}  # noqa: C416 - pairs are lists
         self.instances = {(row["agent"], row["slot"]): _without(row, "agent", "slot") for row in data["instances"]}
         self._agent_ids = {row["name"]: number for number, row in self.agents.items()}
+        for name, rows in data.get("tables", {}).items():
+            self.tables[name].load(rows)
+
+    def number_of(self, agent: str) -> int | None:
+        """Return the number of an agent by its name."""
+        return self._agent_ids.get(agent)
 
     def _agent(self, name: str) -> Row | None:
         return self.agents.get(self._agent_ids.get(name, -1))
@@ -181,4 +195,4 @@ _CLAIMED = KINDS["task.claimed"]
 _WITH_TASK = frozenset(
     KINDS[f"task.{how}"] for how in ("completed", "retried", "released", "cancelled", "buried")
 )  # fmt: skip
-FLEET_KINDS = tuple(_STEPS)
+FLEET_KINDS = frozenset(_STEPS).union(*(table.steps for table in TABLES))

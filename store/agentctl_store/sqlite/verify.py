@@ -149,6 +149,12 @@ class _Check:
             row = instances.get(key)
             stands = None if row is None else dict(zip(columns, row, strict=True))
             self._pair(f"instance {key[0]}/{key[1]}", stands, fleet.instances.get(key))
+        for table in fleet.tables.values():
+            names, kept = (*table.keys, *table.columns), type(table)()
+            read = self.file.rows(f"SELECT {', '.join(names)} FROM {table.table}")  # noqa: S608 - names of our own
+            kept.load(dict(zip(names, row, strict=True)) for row in read)
+            for key in sorted(kept.rows.keys() | table.rows.keys(), key=str):
+                self._pair(f"{table.table} {' '.join(map(str, key))}", kept.rows.get(key), table.rows.get(key))
         counted = self.file.rows(self.sql["session_count"])[0][0]
         if counted > self.sessions:
             self.fault(f"{counted - self.sessions} sessions are in the tables, not in the history")
