@@ -13,9 +13,11 @@ from store.test_reader import act, fleet, lively  # noqa: TID251
 
 from agentctl_store.domain.agent import Instance, SessionEnd
 from agentctl_store.domain.retry import Failure
+from agentctl_store.domain.schedule import ScheduleSpec
 from agentctl_store.domain.task import Claim, Usage
 from agentctl_store.read import open_reader
 from agentctl_store.read.models import Filter
+from agentctl_store.record import replace
 from agentctl_store.replay import VOLATILE, state_at
 from agentctl_store.sqlite import gate
 from agentctl_store.sqlite.verify import verify
@@ -81,7 +83,28 @@ def eventful(folder: Path, seed: int) -> Store:
     store.save_instances([Instance("ann", 1, "backoff", "degraded", "exit 1", memo="{}", next_start_ms=5)])
     store.drop_instances([("ann", 3)])
     store.note("supervisor.noted", actor="supervisor", data={"x": 1})
+    schedules(store, clock)
     return store
+
+
+def schedules(store: Store, clock: SetClock) -> None:
+    """Every kind of event of schedules."""
+    every = ScheduleSpec("every", "timed", every_ms=60_000, jitter_ms=1_000, overlap="replace")
+    line = ScheduleSpec("line", "timed", '{"a":1}', cron="*/5 * * * *", zone="UTC", catch_up=False)
+    for spec in (every, replace(every, name="gone"), replace(every, name="stopped")):
+        store.schedules.add(spec, actor="cli:ann")
+    store.schedules.declare([line], actor="supervisor")
+    store.schedules.remove("gone", actor="cli:ann")
+    store.schedules.pause("stopped", reason="night", actor="cli:ann")
+    for span_ms in (61_000, 61_000, 300_000, 3_600_000):
+        clock.pass_ms(span_ms)
+        store.sweep()
+        store.claim(["timed"], agent="ann", slot=1)
+    store.schedules.run("every", actor="cli:ann")
+    store.schedules.resume("stopped", actor="cli:ann")
+    clock.set_wall_by(-7_200_000)
+    store.sweep()
+    store.schedules.declare([replace(line, priority=5)], actor="supervisor")
 
 
 def end_somehow(store: Store, dice: random.Random, claim: Claim) -> None:

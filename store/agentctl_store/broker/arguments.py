@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..domain.schedule import MAX_SCHEDULES
 from ..domain.task import MAX_BATCH
 from ..errors import BadInput
 from ..taskverbs import FOREVER_MS, MAX_CLAIM, MAX_LEASE_MS, MAX_PROGRESS, MAX_WAIT_MS
@@ -52,7 +53,7 @@ _BY_NAME: dict[str, Shape] = {
     "specs": many(a("AgentSpec"), 10_000), "desired": desired, "instances": maybe(whole(0, 9_999)),
     "changed": many(a("Instance"), 10_000), "gone": many(pair, 10_000), "pid": number, "end": a("SessionEnd"),
     "kind": words, "data": maybe(json), "low": number, "high": number, "key": key, "after": count, "kinds": kinds,
-    "newest_first": boolean, "client": whole(), "request": count,
+    "newest_first": boolean, "client": whole(), "request": count, "name": name, "spec": a("ScheduleSpec"),
 }  # fmt: skip
 _SPECIAL: dict[tuple[str, str], Shape] = {
     ("add", "actor"): maybe(words),
@@ -63,6 +64,7 @@ _SPECIAL: dict[tuple[str, str], Shape] = {
     ("note", "kind"): word(NOTES),
     ("events", "task"): maybe(number),
     ("changed", "task"): maybe(number),
+    ("schedules.declare", "specs"): many(a("ScheduleSpec"), MAX_SCHEDULES),
 }
 SHAPES: dict[str, tuple[Shape, ...]] = {
     verb: tuple(_SPECIAL.get((verb, argument)) or _BY_NAME[argument] for argument in arguments)

@@ -36,6 +36,12 @@ WRITES: dict[str, tuple[str, ...]] = {
     "session_started": ("session", "pid"),
     "end_session": ("end",),
     "note": ("kind", "actor", "data"),
+    "schedules.add": ("spec", "actor", "jitter"),
+    "schedules.declare": ("specs", "actor", "jitter"),
+    "schedules.remove": ("name", "actor"),
+    "schedules.pause": ("name", "reason", "actor"),
+    "schedules.resume": ("name", "actor", "jitter"),
+    "schedules.run": ("name", "actor", "jitter"),
 }
 #: the same, of verbs that take no moment and no transaction
 READS: dict[str, tuple[str, ...]] = {
@@ -54,6 +60,8 @@ READS: dict[str, tuple[str, ...]] = {
     "changed": ("after", "task", "wait_ms"),
     "version": (),
     "receipt": ("client", "request"),
+    "schedules.all": (),
+    "schedules.one": ("name",),
 }
 
 ORDER = WRITES | READS
@@ -61,7 +69,7 @@ ORDER = WRITES | READS
 #: it. The other writes name an attempt, a session or a whole state, and saying them again changes nothing.
 ONCE = frozenset(WRITES) - {
     "heartbeat", "complete", "fail", "release", "cancelled", "sweep", "declare_agents", "save_instances",
-    "drop_instances", "session_started", "end_session",
+    "drop_instances", "session_started", "end_session", "schedules.declare",
 }  # fmt: skip
 #: verbs whose answers name claims: only those that still stand are given again
 CLAIMS = frozenset(("claim", "complete_and_claim"))

@@ -178,5 +178,6 @@ class Swept:
     overdue: int = 0
     grace_ms: int = 0  #: how much every lease was extended because the machine had slept
     more: bool = False  #: the batch limit was reached: sweep again
-    next_due_ms: int | None = None  #: wall time of the next scheduled task
+    next_due_ms: int | None = None  #: wall time of the next scheduled task, or run of a schedule
     next_expiry_ms: int | None = None  #: boot time of the next lease to run out
+    fired: int = 0  #: schedules that were due

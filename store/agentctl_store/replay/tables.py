@@ -42,4 +42,6 @@ class TableFold:
         }
 
 
-TABLES: tuple[type[TableFold], ...] = ()
+from .schedules import ScheduleFold  # noqa: E402 - which is made of the class above
+
+TABLES: tuple[type[TableFold], ...] = (ScheduleFold,)

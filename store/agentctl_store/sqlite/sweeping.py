@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..domain.event import KINDS
 from ..domain.task import Swept
 from ..jsontext import dumps
-from .clocks import clocks
+from .clocks import JUMP_MS, clocks
 from .ending import bury, end_late, lost
 
 TYPE_CHECKING = False
@@ -51,6 +51,18 @@ def attend(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tupl
     return expired, buried
 
 
+def keep_to_schedules(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tuple[int, int | None]:
+    """Add the tasks of schedules that are due; return how many were due, and when the next one is."""
+    due, reckoned = tx.execute(conn.sql["schedules"]).fetchone()
+    if due is None or (due > tx.now.wall_ms and reckoned <= tx.now.wall_ms + JUMP_MS):
+        return 0, due
+    from .schedules import fire, move
+
+    move(tx, conn, jitter, limit)
+    fired = fire(tx, conn, jitter, limit)
+    return fired, tx.execute(conn.sql["schedules"]).fetchone()[0]
+
+
 def ask_cancel(tx: Transaction, conn: Connection, task: int, reason: str, actor: str) -> None:
     """Ask a running attempt to end."""
     tx.execute(conn.sql["ask_cancel"], (reason, task))
@@ -61,10 +73,11 @@ def sweep(tx: Transaction, conn: Connection, limit: int, jitter: float) -> Swept
     """Do all that time asks for, in one bounded step."""
     grace = clocks(tx, conn)
     expired, overdue = attend(tx, conn, jitter, limit)
+    fired, next_run = keep_to_schedules(tx, conn, jitter, limit)
     queues = [row[0] for row in tx.execute("SELECT id FROM queue").fetchall()]
     promoted = sum(promote(tx, conn.sql, queue, limit) for queue in queues)
     due = [tx.execute(conn.sql["next_due"], (queue,)).fetchone()[0] for queue in queues]
-    due = [moment for moment in due if moment is not None]
+    due = [moment for moment in (*due, next_run) if moment is not None]
     expiry = tx.execute(conn.sql["next_expiry"]).fetchone()[0]
-    more = expired >= limit or overdue >= limit or promoted >= limit
-    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry)
+    more = max(expired, overdue, promoted, fired) >= limit
+    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry, fired)
