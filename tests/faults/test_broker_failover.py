@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from faults.store_workers import Clients
 
 from agentctl_store.broker.server import Broker
 from agentctl_store.broker.tokens import Identity
+from agentctl_store.broker.wire import MAX_ANSWER, SOCKET, VALUE, VERSION, frame
 from agentctl_store.clock import Clock
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.errors import Refused, StoreBusy
@@ -96,6 +99,30 @@ def test_a_stopped_owner_keeps_nobody_for_longer_than_his_patience(tmp_path: Pat
         until(lambda: connected(mine), "it moves back", 5)
         mine.add([TaskRequest("q")])
     assert len(finals(directory)) == 2
+    assert_whole(directory)
+
+
+def test_an_answer_to_another_call_is_nobody_s(tmp_path: Path) -> None:
+    """A broker that had lost count would tell a client that another's task is its own."""
+    directory = filled(tmp_path, 0)
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(f"{directory}/{SOCKET}")
+        door.listen()
+
+        def answer() -> None:
+            channel, _ = door.accept()
+            with channel:
+                channel.recv(1 << 16)  # the greeting and the call come in one
+                channel.sendall(frame([0, VALUE, [VERSION, 1, 1]], MAX_ANSWER) + frame([99, VALUE, 12], MAX_ANSWER))
+                channel.recv(1 << 16)  # it hangs up
+                os.unlink(f"{directory}/{SOCKET}")
+
+        served = threading.Thread(target=answer)
+        served.start()
+        with through(directory) as mine:
+            (added,) = mine.add([TaskRequest("q")])
+            assert mine.task(added.id).state == "ready"
+        served.join()
     assert_whole(directory)
 
 

@@ -69,7 +69,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
         test_broker_failover.test_an_agent_may_ask_for_its_own_receipts_and_for_no_other,
     ),
     "the file is not asked for the receipt": (
-        client, "if kept is None:\n                return getattr", "if True:\n                return getattr",
+        client, "if kept is None:\n                return reach", "if True:\n                return reach",
         _outcomes("after", "on the file"),
     ),
     "the next owner is not asked for the receipt": (

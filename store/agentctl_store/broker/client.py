@@ -83,7 +83,7 @@ class Caller:
 
     def _said(self, link: Link, data: bytes, wait_ms: int = 0) -> Any:
         try:
-            return link.call(data, wait_ms)
+            return link.call(self._number, data, wait_ms)
         except (Lost, AgentctlError):
             raise
         except BaseException:

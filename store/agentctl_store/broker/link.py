@@ -49,8 +49,8 @@ class Link:
         self._patience_s = self._timeout_s = patience_s
         self._come = b""
 
-    def call(self, data: bytes, wait_ms: int = 0) -> Any:
-        """Send a call's frame and return the value of its answer, or raise the error it names. Raises Lost."""
+    def call(self, number: int, data: bytes, wait_ms: int = 0) -> Any:
+        """Send the frame of call `number`; return the value of its answer, or raise the error it names. Raises Lost."""
         timeout_s = self._patience_s + wait_ms / 1000
         hello, self._hello = self._hello, None
         try:
@@ -60,15 +60,15 @@ class Link:
             try:
                 self._channel.sendall(data if hello is None else hello + data)
             except (BrokenPipeError, ConnectionResetError):
-                self._taken()  # it has closed, and may have said why
+                self._taken(number)  # it has closed, and may have said why
                 raise
             if hello is not None:
-                self.client = self._taken()[2]
-            return self._taken()
+                self.client = self._taken(0)[2]
+            return self._taken(number)
         except OSError as error:
             raise Lost(error) from None
 
-    def _taken(self) -> Any:
+    def _taken(self, number: int) -> Any:
         come = self._come or self._channel.recv(_CHUNK)
         while len(come) < LENGTH:
             come += self._more()
@@ -80,7 +80,9 @@ class Link:
                 size += len(parts[-1])
             come = b"".join(parts)
         self._come = come[end:]
-        _, how, value = read_answer(come[LENGTH:end])
+        answers, how, value = read_answer(come[LENGTH:end])
+        if answers not in (number, 0):  # 0: of no call, but why the connection ends
+            raise ConnectionResetError(f"an answer to call {answers} came to call {number}")
         if how == VALUE:
             return value
         raise error_from(value)
