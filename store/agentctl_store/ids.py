@@ -127,6 +127,11 @@ def check_key(text: str) -> str:
     return text
 
 
+def run_key(schedule: str, planned_ms: int) -> str:
+    """Return the idempotency key of a schedule's run: whoever fires it, and however often, there is one task."""
+    return f"{RUN_KEY}{schedule}/{planned_ms}"
+
+
 def check_own_key(text: str) -> str:
     """Return a key that somebody gives a task of his own. BadName for one that the runs of schedules have."""
     if text.startswith(RUN_KEY):

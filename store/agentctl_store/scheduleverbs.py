@@ -66,4 +66,6 @@ class ScheduleVerbs:
 
 
 def _checked(spec: ScheduleSpec) -> ScheduleSpec:
+    check_name(spec.name, "schedule")
+    check_name(spec.queue, "queue")
     return replace(spec, payload=dumps(loads(spec.payload))).check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..errors import BadInput
-from ..ids import RUN_KEY, check_name
 from ..record import record
 from .task import PRIORITY_MAX, PRIORITY_MIN
 
@@ -44,9 +43,7 @@ class ScheduleSpec:
     timeout_ms: int | None = None
 
     def check(self) -> ScheduleSpec:
-        """Return self if it makes sense. Raises BadName, BadInput."""
-        check_name(self.name, "schedule")
-        check_name(self.queue, "queue")
+        """Return self if it makes sense. Raises BadInput. Names and payload are the store's to look at."""
         if (self.cron is not None) + (self.every_ms is not None) + (self.at_ms is not None) != 1:
             raise BadInput("a schedule says when in exactly one way", "Give one of cron, every and at")
         if (self.cron is None) != (self.zone is None):
@@ -148,8 +145,3 @@ def _local(zone: str, wall_ms: int) -> datetime:
             f"the time zone {zone[:60]!a} is not known here",
             "Use a name like Europe/Berlin or UTC; if it is one, install tzdata",
         ) from None
-
-
-def run_key(name: str, planned_ms: int) -> str:
-    """Return the idempotency key of a run: whoever fires it, and however often, there is one task."""
-    return f"{RUN_KEY}{name}/{planned_ms}"

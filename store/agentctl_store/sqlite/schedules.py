@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..domain.machine import FINAL
-from ..domain.schedule import LATE_MS, Planned, Schedule, ScheduleSpec, plan, run_key
+from ..domain.schedule import LATE_MS, Planned, Schedule, ScheduleSpec, plan
 from ..domain.task import NewTask
 from ..errors import AgentctlError, BadInput, Conflict, NotFound
-from ..ids import write_id
+from ..ids import run_key, write_id
 from ..jsontext import dumps
 from ..record import as_dict
 from . import adding, sqltext
