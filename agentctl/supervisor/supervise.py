@@ -342,7 +342,7 @@ class Supervisor:
         if swept.more:
             due.append(now_ms)
         self._sweep_ms = max(min(due), now_ms + 10)
-        if swept.promoted or swept.expired or swept.fired:
+        if swept.promoted or swept.expired or swept.kept:
             self._loop.work()
         if swept.grace_ms:
             self._tell("note", f"the machine slept; every lease got {show_duration(swept.grace_ms)} more")

@@ -29,11 +29,15 @@ if TYPE_CHECKING:
         Turn,
         Usage,
     )
+    from .questiondriver import QuestionDriver
     from .scheduledriver import ScheduleDriver
 
     class Driver(Protocol):
         @property
         def schedules(self) -> ScheduleDriver: ...
+
+        @property
+        def questions(self) -> QuestionDriver: ...
 
         # --- tasks -------------------------------------------------------------------------------------------
         def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:

@@ -12,6 +12,7 @@ from store.store_kit import SetClock, add, new_store  # noqa: TID251
 from store.test_reader import act, fleet, lively  # noqa: TID251
 
 from agentctl_store.domain.agent import Instance, SessionEnd
+from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure
 from agentctl_store.domain.schedule import ScheduleSpec
 from agentctl_store.domain.task import Claim, Usage
@@ -84,7 +85,28 @@ def eventful(folder: Path, seed: int) -> Store:
     store.drop_instances([("ann", 3)])
     store.note("supervisor.noted", actor="supervisor", data={"x": 1})
     schedules(store, clock)
+    questions(store, clock)
     return store
+
+
+def questions(store: Store, clock: SetClock) -> None:
+    """Questions that end in every way there is, and one that does not."""
+    late = NewQuestion("Sure?", ("yes", "no"), 5_000, "no")
+    asked: list[int] = []
+    for question in (*[NewQuestion("What now?")] * 4, late, NewQuestion("Now?", (), 5_000), late):
+        asked.append(add(store, "ask"))
+        (won,) = store.claim(["ask"], agent="ann", slot=1, open_session=True)
+        end = SessionEnd(won.session or 0, "exited", 0)
+        store.questions.ask(won.task.id, won.n, question, usage=Usage(1, 2, 3), end_session=end)
+    store.questions.answer(asked[0], "Go on", actor="cli:ann")
+    store.questions.reject(asked[1], reason="no", actor="cli:ann")
+    store.cancel(asked[2], actor="cli:ann")
+    clock.pass_ms(6_000)
+    store.sweep()
+    store.requeue(asked[5], actor="cli:ann")
+    for _ in range(3):
+        (won,) = store.claim(["ask"], agent="ann", slot=1)
+        store.questions.ask(won.task.id, won.n, NewQuestion("And now?"))
 
 
 def schedules(store: Store, clock: SetClock) -> None:

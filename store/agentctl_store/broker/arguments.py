@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..domain.question import MAX_ANSWER
 from ..domain.schedule import MAX_SCHEDULES
 from ..domain.task import MAX_BATCH
 from ..errors import BadInput
@@ -54,6 +55,7 @@ _BY_NAME: dict[str, Shape] = {
     "changed": many(a("Instance"), 10_000), "gone": many(pair, 10_000), "pid": number, "end": a("SessionEnd"),
     "kind": words, "data": maybe(json), "low": number, "high": number, "key": key, "after": count, "kinds": kinds,
     "newest_first": boolean, "client": whole(), "request": count, "name": name, "spec": a("ScheduleSpec"),
+    "question": a("NewQuestion"), "answer": text(MAX_ANSWER),
 }  # fmt: skip
 _SPECIAL: dict[tuple[str, str], Shape] = {
     ("add", "actor"): maybe(words),
@@ -64,6 +66,8 @@ _SPECIAL: dict[tuple[str, str], Shape] = {
     ("note", "kind"): word(NOTES),
     ("events", "task"): maybe(number),
     ("changed", "task"): maybe(number),
+    ("questions.answer", "n"): maybe(fence),
+    ("questions.reject", "n"): maybe(fence),
     ("schedules.declare", "specs"): many(a("ScheduleSpec"), MAX_SCHEDULES),
 }
 SHAPES: dict[str, tuple[Shape, ...]] = {

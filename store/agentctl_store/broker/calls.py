@@ -36,6 +36,9 @@ WRITES: dict[str, tuple[str, ...]] = {
     "session_started": ("session", "pid"),
     "end_session": ("end",),
     "note": ("kind", "actor", "data"),
+    "questions.ask": ("task", "n", "question", "usage", "exit_code", "end_session"),
+    "questions.answer": ("task", "n", "answer", "actor"),
+    "questions.reject": ("task", "n", "reason", "actor"),
     "schedules.add": ("spec", "actor", "jitter"),
     "schedules.declare": ("specs", "actor", "jitter"),
     "schedules.remove": ("name", "actor"),
@@ -60,6 +63,8 @@ READS: dict[str, tuple[str, ...]] = {
     "changed": ("after", "task", "wait_ms"),
     "version": (),
     "receipt": ("client", "request"),
+    "questions.open": ("limit",),
+    "questions.of_task": ("task",),
     "schedules.all": (),
     "schedules.one": ("name",),
 }
@@ -69,7 +74,7 @@ ORDER = WRITES | READS
 #: it. The other writes name an attempt, a session or a whole state, and saying them again changes nothing.
 ONCE = frozenset(WRITES) - {
     "heartbeat", "complete", "fail", "release", "cancelled", "sweep", "declare_agents", "save_instances",
-    "drop_instances", "session_started", "end_session", "schedules.declare",
+    "drop_instances", "session_started", "end_session", "questions.ask", "schedules.declare",
 }  # fmt: skip
 #: verbs whose answers name claims: only those that still stand are given again
 CLAIMS = frozenset(("claim", "complete_and_claim"))

@@ -6,6 +6,7 @@ A shape is a function that returns its argument as the driver takes it, or raise
 from __future__ import annotations
 
 from ..domain.agent import DESIRED, HEALTHS, MODES, PHASES
+from ..domain.question import MAX_ANSWER, MAX_OPTION, MAX_OPTIONS, MAX_QUESTION, NewQuestion
 from ..domain.retry import CLASSES, RetryPolicy
 from ..domain.schedule import OVERLAPS, ScheduleSpec
 from ..domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
@@ -173,6 +174,9 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
         name, slot, word(PHASES), word(HEALTHS), long_text, maybe(number), count, boolean, maybe(count),
         text(MAX_MEMO), count,
     ),
+    "NewQuestion": (
+        text(MAX_QUESTION), many(text(MAX_OPTION), MAX_OPTIONS), maybe(moment), maybe(text(MAX_ANSWER)),
+    ),
     "ScheduleSpec": (
         name, name, json, maybe(text(MAX_WORDS)), maybe(text(MAX_WORDS)), maybe(moment), maybe(moment), word(OVERLAPS),
         moment, boolean, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(moment),
@@ -189,7 +193,7 @@ def _checked(pairs: list[tuple[str, Any]]) -> Any:
     if shapes is None or type(values) is not list or len(values) != len(shapes):
         raise Malformed(f"{kind[:40]!a} is not a record with its fields")
     made = record_type(kind)(*[shape(value) for shape, value in zip(shapes, values, strict=True)])
-    return made.check() if isinstance(made, RetryPolicy | ScheduleSpec) else made
+    return made.check() if isinstance(made, RetryPolicy | ScheduleSpec | NewQuestion) else made
 
 
 read_call = scanner(_checked)

@@ -32,6 +32,7 @@ RECORDS = {
     **dict.fromkeys(("Ended", "Swept", "Turn"), "task"),
     **dict.fromkeys(("RetryPolicy", "Failure"), "retry"),
     **dict.fromkeys(("AgentSpec", "Agent", "Instance", "NewSession", "Session", "SessionEnd"), "agent"),
+    **dict.fromkeys(("NewQuestion", "Question"), "question"),
     **dict.fromkeys(("ScheduleSpec", "Schedule"), "schedule"),
     "Event": "event",
 }

@@ -61,7 +61,7 @@ WAKES: dict[int, bytes] = {
         for kind in (
             "task.added", "task.unblocked", "task.deferred", "task.promoted", "task.hastened", "task.retried",
             "task.released", "task.requeued", "task.answered", "queue.resumed",
-            "schedule.added", "schedule.changed", "schedule.resumed",
+            "task.asked", "schedule.added", "schedule.changed", "schedule.resumed",
         )
     },
     KINDS["task.cancel_asked"]: b"cancel",

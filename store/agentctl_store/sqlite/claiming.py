@@ -53,11 +53,11 @@ def claim(
             if taken is not None:
                 return [taken]
     looked = _survey(tx, conn, queues)
-    if not looked or [row for row in looked if row[4] or row[5] or row[6] or row[7]]:
-        from .sweeping import attend, keep_to_schedules, promote
+    if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
+        from .sweeping import attend, keep_appointments, promote
 
         attend(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
-        keep_to_schedules(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
+        keep_appointments(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
         for row in looked:
             promote(tx, conn.sql, row[0], PROMOTE_AT_ONCE)
         looked = _survey(tx, conn, queues)
@@ -91,7 +91,7 @@ def claim(
 
 
 def _survey(tx: Transaction, conn: Connection, queues: Sequence[str]) -> list[Any]:
-    """Return (queue, its name, its best ready task, that task's rank, four flags) of each queue not paused."""
+    """Return (queue, its name, its best ready task, that task's rank, three flags) of each queue not paused."""
     block = conn.survey.get(len(queues))
     if block is None:
         block = conn.survey[len(queues)] = conn.sql["survey"].replace("@names", ", ".join("?" * len(queues)))

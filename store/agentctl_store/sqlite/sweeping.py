@@ -51,16 +51,26 @@ def attend(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tupl
     return expired, buried
 
 
-def keep_to_schedules(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tuple[int, int | None]:
-    """Add the tasks of schedules that are due; return how many were due, and when the next one is."""
-    due, reckoned = tx.execute(conn.sql["schedules"]).fetchone()
-    if due is None or (due > tx.now.wall_ms and reckoned <= tx.now.wall_ms + JUMP_MS):
-        return 0, due
-    from .schedules import fire, move
+def keep_appointments(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tuple[int, int | None]:
+    """Fire the schedules that are due, and end questions that nobody answered in time, up to `limit` of each.
 
-    move(tx, conn, jitter, limit)
-    fired = fire(tx, conn, jitter, limit)
-    return fired, tx.execute(conn.sql["schedules"]).fetchone()[0]
+    Return how many there were of what there was more of, and when the next is due.
+    """
+    now_ms = tx.now.wall_ms
+    due, reckoned, deadline = tx.execute(conn.sql["appointments"]).fetchone()
+    fired = ended = 0
+    if due is not None and (due <= now_ms or reckoned > now_ms + JUMP_MS):
+        from .schedules import fire, move
+
+        move(tx, conn, jitter, limit)
+        fired = fire(tx, conn, jitter, limit)
+    if deadline is not None and deadline <= now_ms:
+        from .questions import end_due
+
+        ended = end_due(tx, conn, limit)
+    if fired or ended:
+        due, _, deadline = tx.execute(conn.sql["appointments"]).fetchone()
+    return max(fired, ended), min((one for one in (due, deadline) if one is not None), default=None)
 
 
 def ask_cancel(tx: Transaction, conn: Connection, task: int, reason: str, actor: str) -> None:
@@ -73,11 +83,11 @@ def sweep(tx: Transaction, conn: Connection, limit: int, jitter: float) -> Swept
     """Do all that time asks for, in one bounded step."""
     grace = clocks(tx, conn)
     expired, overdue = attend(tx, conn, jitter, limit)
-    fired, next_run = keep_to_schedules(tx, conn, jitter, limit)
+    kept, appointment = keep_appointments(tx, conn, jitter, limit)
     queues = [row[0] for row in tx.execute("SELECT id FROM queue").fetchall()]
     promoted = sum(promote(tx, conn.sql, queue, limit) for queue in queues)
     due = [tx.execute(conn.sql["next_due"], (queue,)).fetchone()[0] for queue in queues]
-    due = [moment for moment in (*due, next_run) if moment is not None]
+    due = [moment for moment in (*due, appointment) if moment is not None]
     expiry = tx.execute(conn.sql["next_expiry"]).fetchone()[0]
-    more = max(expired, overdue, promoted, fired) >= limit
-    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry, fired)
+    more = max(expired, overdue, promoted, kept) >= limit
+    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry, kept)

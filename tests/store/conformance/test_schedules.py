@@ -51,9 +51,9 @@ def test_a_run_is_added_when_it_is_due_and_the_next_one_is_planned(store: Store,
     assert (first.planned_ms, first.due_ms) == (clock.wall_ms + 10 * MINUTE,) * 2
     assert store.sweep().next_due_ms == first.due_ms
     clock.pass_ms(10 * MINUTE - 1)
-    assert store.sweep().fired == 0 and runs(store) == []
+    assert store.sweep().kept == 0 and runs(store) == []
     clock.pass_ms(1)
-    assert store.sweep().fired == 1
+    assert store.sweep().kept == 1
     (task,) = runs(store)
     found, after = store.task(task), store.schedules.one("tidy")
     assert (found.queue, found.payload, found.state) == ("work", '{"a":1}', "ready")
@@ -81,7 +81,7 @@ def test_a_cron_line_follows_its_time_zone_over_both_changes_of_the_clocks(store
         done(store)
         while clock.wall_ms < until:
             clock.pass_ms(30 * MINUTE)
-            if store.sweep().fired:
+            if store.sweep().kept:
                 seen.append(clock.wall_ms)
                 done(store)
     local = [datetime.fromtimestamp(ms / 1000, ZoneInfo(zone)) for ms in seen]
@@ -113,7 +113,7 @@ def test_a_single_run_comes_once_and_is_over(store: Store, clock: SetClock) -> N
     after = store.schedules.one("once")
     assert (after.planned_ms, after.due_ms, after.fired) == (None, None, 1)
     clock.pass_ms(50_000)
-    assert store.sweep().fired == 0 and len(runs(store)) == 1
+    assert store.sweep().kept == 0 and len(runs(store)) == 1
     with pytest.raises(BadInput, match="has passed"):
         made(store, ScheduleSpec("late", "work", at_ms=clock.wall_ms))
 
