@@ -31,8 +31,18 @@ if TYPE_CHECKING:
     )
     from .messagedriver import MessageDriver
 
+    from .questiondriver import QuestionDriver
+    from .scheduledriver import ScheduleDriver
+
     class Driver(Protocol):
-        messages: MessageDriver
+        @property
+        def messages(self) -> MessageDriver: ...
+
+        @property
+        def schedules(self) -> ScheduleDriver: ...
+
+        @property
+        def questions(self) -> QuestionDriver: ...
 
         # --- tasks -------------------------------------------------------------------------------------------
         def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:

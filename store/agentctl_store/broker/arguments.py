@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..domain.question import MAX_ANSWER
+from ..domain.schedule import MAX_SCHEDULES
 from ..domain.task import MAX_BATCH
 from ..errors import BadInput
 from ..taskverbs import FOREVER_MS, MAX_CLAIM, MAX_LEASE_MS, MAX_PROGRESS, MAX_WAIT_MS
@@ -56,6 +58,8 @@ _BY_NAME: dict[str, Shape] = {
     "newest_first": boolean, "client": whole(), "request": count, "message": number, "reader": maybe(words),
     "ack_ms": _lease, "error": long_text, "topic": name, "scope": scope, "schema": json, "damping": a("Damping"),
     "filter": a("MessageFilter"), "conversation": number, "party": maybe(name),
+    "newest_first": boolean, "client": whole(), "request": count, "name": name, "spec": a("ScheduleSpec"),
+    "question": a("NewQuestion"), "answer": text(MAX_ANSWER),
 }  # fmt: skip
 _SPECIAL: dict[tuple[str, str], Shape] = {
     ("add", "actor"): maybe(words),
@@ -71,6 +75,9 @@ _SPECIAL: dict[tuple[str, str], Shape] = {
     ("messages.subscribe", "actor"): maybe(words),
     ("messages.unsubscribe", "actor"): maybe(words),
     ("messages.read", "limit"): whole(1, MAX_CLAIM),
+    ("questions.answer", "n"): maybe(fence),
+    ("questions.reject", "n"): maybe(fence),
+    ("schedules.declare", "specs"): many(a("ScheduleSpec"), MAX_SCHEDULES),
 }
 SHAPES: dict[str, tuple[Shape, ...]] = {
     verb: tuple(_SPECIAL.get((verb, argument)) or _BY_NAME[argument] for argument in arguments)

@@ -49,6 +49,8 @@ class BrokerDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
     messages = Part("agentctl_store.broker.messages", "BrokerMessages")
+    schedules = Part("agentctl_store.broker.schedules", "BrokerSchedules")
+    questions = Part("agentctl_store.broker.questions", "BrokerQuestions")
 
     def __init__(self, caller: Caller) -> None:
         self._call = self.call = caller.call

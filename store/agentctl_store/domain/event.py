@@ -60,6 +60,14 @@ KINDS: dict[str, int] = {
     "topic.unsubscribed": 116,
     "schema.set": 120,
     "schema.removed": 121,
+    "schedule.added": 160,
+    "schedule.changed": 161,
+    "schedule.removed": 162,
+    "schedule.paused": 163,
+    "schedule.resumed": 164,
+    "schedule.fired": 165,
+    "schedule.skipped": 166,
+    "schedule.moved": 167,
 }
 NAMES: dict[int, str] = {code: kind for kind, code in KINDS.items()}
 #: code → the word that the supervisor is woken with when such an event was committed
@@ -69,6 +77,7 @@ WAKES: dict[int, bytes] = {
         for kind in (
             "task.added", "task.unblocked", "task.deferred", "task.promoted", "task.hastened", "task.retried",
             "task.released", "task.requeued", "task.answered", "queue.resumed",
+            "task.asked", "schedule.added", "schedule.changed", "schedule.resumed",
         )
     },
     KINDS["task.cancel_asked"]: b"cancel",

@@ -193,6 +193,6 @@ _OPENED, _STARTED, _ENDED = KINDS["session.opened"], KINDS["session.started"], K
 _CLAIMED = KINDS["task.claimed"]
 #: kinds that end a session with its attempt when they name one
 _WITH_TASK = frozenset(
-    KINDS[f"task.{how}"] for how in ("completed", "retried", "released", "cancelled", "buried")
+    KINDS[f"task.{how}"] for how in ("completed", "retried", "released", "cancelled", "buried", "asked")
 )  # fmt: skip
 FLEET_KINDS = frozenset(_STEPS).union(*(table.steps for table in TABLES))

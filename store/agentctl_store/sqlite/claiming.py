@@ -54,9 +54,10 @@ def claim(
                 return [taken]
     looked = _survey(tx, conn, queues)
     if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
-        from .sweeping import attend, promote
+        from .sweeping import attend, keep_appointments, promote
 
         attend(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
+        keep_appointments(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
         for row in looked:
             promote(tx, conn.sql, row[0], PROMOTE_AT_ONCE)
         looked = _survey(tx, conn, queues)

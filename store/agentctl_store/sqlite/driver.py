@@ -33,6 +33,8 @@ class SqliteDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
     messages = Part("agentctl_store.sqlite.messages", "Messages")
+    schedules = Part("agentctl_store.sqlite.schedules", "SqliteSchedules")
+    questions = Part("agentctl_store.sqlite.questions", "SqliteQuestions")
 
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.conn = Connection(directory, create=create, synchronous=synchronous)

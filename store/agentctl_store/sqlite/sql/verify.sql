@@ -25,6 +25,10 @@ SELECT x.task, x.n, a.name, x.slot, x.session, x.claimed_ms, x.ended_ms, x.outco
     x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd
 FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task > ? AND x.task <= ? ORDER BY x.task, x.n
 
+-- name: questions
+SELECT task, n, asked_ms, question, options, deadline_ms, fallback, ended_ms, how, answer, person FROM question
+WHERE task > ? AND task <= ? ORDER BY task, n
+
 -- name: edges
 SELECT child, parent, ended FROM edge WHERE child > ? AND child <= ? ORDER BY child, parent
 
