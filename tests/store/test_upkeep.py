@@ -279,7 +279,7 @@ def test_a_check_finds_nothing_in_a_sound_store_and_says_what_is_wrong_in_others
 def test_info_tells_sizes_and_counts(tmp_path: Path) -> None:
     with eventful(tmp_path, 2) as store:
         seen = upkeep.info(store.directory)
-        assert seen.store_bytes + seen.log_bytes > 50_000 and seen.schema == 1
+        assert seen.store_bytes + seen.log_bytes > 50_000 and seen.schema == upkeep.schema_version()
         assert sum(count for _, count in seen.tasks) == len(tables(store)["task"])
         assert seen.sessions == len(tables(store)["session"]) and seen.pruned_to_ms is None
 

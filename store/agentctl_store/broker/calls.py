@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 #: verb → its arguments in the order of a frame; `noun.verb` is a verb of the driver's part `noun`
 WRITES: dict[str, tuple[str, ...]] = {
     "add": ("tasks", "actor"),
-    "claim": ("queues", "agent", "slot", "session", "open_session", "lease_ms", "limit", "wait_ms"),
+    "claim": ("queues", "agent", "slot", "session", "open_session", "lease_ms", "limit", "can", "wait_ms"),
     "heartbeat": ("task", "n", "lease_ms", "progress", "usage"),
     "complete": ("task", "n", "result", "usage", "exit_code", "end_session"),
-    "complete_and_claim": ("task", "n", "result", "usage", "queues", "agent", "slot", "session", "lease_ms"),
+    "complete_and_claim": ("task", "n", "result", "usage", "queues", "agent", "slot", "session", "lease_ms", "can"),
     "fail": ("task", "n", "failure", "usage", "jitter", "end_session"),
     "release": ("task", "n", "reason", "end_session"),
     "cancel": ("task", "reason", "actor"),
@@ -43,7 +43,7 @@ READS: dict[str, tuple[str, ...]] = {
     "find_tasks": ("low", "high", "limit"),
     "task_by_key": ("key",),
     "attempts": ("task",),
-    "unfinished": ("queues",),
+    "unfinished": ("queues", "agents"),
     "parents": ("task",),
     "agents": (),
     "instances": (),

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ..sqlite.transaction import Group, Transaction
     from .peer import Peer
 
-    Fed = dict[tuple[str, ...], int]  #: by queues, how many of those who wait were served
+    Line = tuple[tuple[str, ...], str, tuple[str, ...] | None]  #: queues, agent, what it can: who may claim the same
+    Fed = dict[Line, int]  #: how many of those who wait in a line were served
 
 RECEIPT_MS = 60_000  #: how long a caller may take to ask what it was answered
 MOST_WAITING = 10_000  #: calls that wait at once
@@ -42,6 +43,10 @@ class Call:
         self.peer, self.number, self.verb, self.arguments = peer, number, verb, arguments
         self.until_ms = 0  #: boot time at which one that waits is answered all the same
         self.came = 0  #: which of those who ever waited it is
+
+
+def _line(call: Call) -> Line:
+    return call.arguments["queues"], call.arguments["agent"], call.arguments["can"]
 
 
 class Answer:
@@ -62,7 +67,7 @@ class Desk:
         self._clock = clock
         self._mistake = mistake  #: hears of errors that are none of ours
         self._parked = 0  #: how many have ever waited
-        self._claims: dict[tuple[str, ...], deque[Call]] = {}  #: by the queues they wait for, first come first served
+        self._claims: dict[Line, deque[Call]] = {}  #: those who wait for work, first come first served
         self._watches: list[Call] = []
         self._due_ms: int | None = None  #: boot time of the first that has waited long enough
 
@@ -147,7 +152,7 @@ class Desk:
         if not wait_ms or self._waiting() >= MOST_WAITING:
             return Answer(call.peer, frame([call.number, VALUE, []], MAX_ANSWER))
         self._park(call, now.boot_ms + wait_ms)
-        self._claims.setdefault(call.arguments["queues"], deque()).append(call)
+        self._claims.setdefault(_line(call), deque()).append(call)
         return None
 
     def _win(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
@@ -178,20 +183,25 @@ class Desk:
         Returns how many are to be taken off each line, once that is committed.
         """
         served = dict.fromkeys(self._claims, 0)
-        heads = [(line[0].came, queues) for queues, line in self._claims.items()]
+        heads = [(line[0].came, who) for who, line in self._claims.items()]
         heapify(heads)
+        empty: set[tuple[str, ...]] = set()  # queues that have nothing for anybody
         while heads:
-            queues = heappop(heads)[1]
-            line = self._claims[queues]
-            call = line[served[queues]]
+            who = heappop(heads)[1]
+            if who[0] in empty:
+                continue
+            line = self._claims[who]
+            call = line[served[who]]
             if not call.peer.gone:
                 answer = self._feed_one(call, group, now)
-                if answer is None:
-                    continue  # nothing is left in these queues
+                if answer is None:  # nothing is left in these queues, or nothing that this line may take
+                    if not self.driver.conn.laned:
+                        empty.add(who[0])
+                    continue
                 answers.append(answer)
-            served[queues] += 1
-            if served[queues] < len(line):
-                heappush(heads, (line[served[queues]].came, queues))
+            served[who] += 1
+            if served[who] < len(line):
+                heappush(heads, (line[served[who]].came, who))
         return served
 
     def _feed_one(self, call: Call, group: Group, now: Moment) -> Answer | None:
@@ -204,12 +214,12 @@ class Desk:
 
     def _take_off(self, fed: Fed) -> None:
         """Let those go who were served in what has been committed."""
-        for queues, count in fed.items():
-            line = self._claims[queues]
+        for who, count in fed.items():
+            line = self._claims[who]
             for _ in range(count):
                 line.popleft()
             if not line:
-                del self._claims[queues]
+                del self._claims[who]
 
     # --- reads and news ---------------------------------------------------------------------------------------
     def _read(self, call: Call) -> Answer | None:
@@ -260,11 +270,11 @@ class Desk:
         self._due_ms = until_ms if self._due_ms is None else min(self._due_ms, until_ms)
 
     def _unpark(self, call: Call) -> None:
-        line = self._claims.get(call.arguments["queues"]) if call.until_ms else None
+        line = self._claims.get(_line(call)) if call.until_ms and call.verb == "claim" else None
         if line is not None:
             line.remove(call)
             if not line:
-                del self._claims[call.arguments["queues"]]
+                del self._claims[_line(call)]
 
     def _waiting(self) -> int:
         return len(self._watches) + sum(len(line) for line in self._claims.values())
@@ -314,11 +324,11 @@ class Desk:
         if self._due_ms is None or now_ms < self._due_ms:
             return []
         over: list[Answer] = []
-        for queues, line in list(self._claims.items()):
+        for who, line in list(self._claims.items()):
             over += [Answer(c.peer, frame([c.number, VALUE, []], MAX_ANSWER)) for c in line if c.until_ms <= now_ms]
-            self._claims[queues] = deque(call for call in line if call.until_ms > now_ms)
-            if not self._claims[queues]:
-                del self._claims[queues]
+            self._claims[who] = deque(call for call in line if call.until_ms > now_ms)
+            if not self._claims[who]:
+                del self._claims[who]
         left: Iterable[Call] = [*self._watches, *(call for line in self._claims.values() for call in line)]
         self._due_ms = min((call.until_ms for call in left), default=None)
         return over
@@ -326,12 +336,12 @@ class Desk:
     def leave(self, peer: Peer) -> None:
         """Forget what a peer that has gone was waiting for."""
         self._watches = [call for call in self._watches if call.peer is not peer]
-        for queues, line in list(self._claims.items()):
+        for who, line in list(self._claims.items()):
             kept = deque(call for call in line if call.peer is not peer)
             if kept:
-                self._claims[queues] = kept
+                self._claims[who] = kept
             else:
-                del self._claims[queues]
+                del self._claims[who]
 
     def give_back(self, untold: list[Answer]) -> None:
         """Release what was claimed for peers that went away before they were told.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..domain.agent import DESIRED, HEALTHS, MODES, PHASES
 from ..domain.retry import CLASSES, RetryPolicy
-from ..domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
+from ..domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
 from ..ids import check_correlation, check_key, check_name
 from ..jsontext import loads
 from ..record import fields_of
@@ -147,12 +147,30 @@ def policy(value: Any) -> Any:
     return value
 
 
+def needs(value: Any) -> Any:
+    """Capabilities as they are kept: sorted, each once."""
+    found = many(name, MAX_NEEDS)(value)
+    if list(found) != sorted(set(found)):
+        raise Malformed("capabilities are not sorted, or stand twice")
+    return found
+
+
+def fallback(value: Any) -> Any:
+    """An agent's fallback as the store keeps it."""
+    found = loads(json(value))
+    if type(found) is not dict or len(found) != 1 or not {"agent", "result"}.issuperset(found):
+        raise Malformed("a fallback is neither an agent nor a result")
+    if "agent" in found:
+        name(found["agent"])
+    return value
+
+
 # The next free id is looked for above one that is taken: there must be some.
 _FIELDS: dict[str, tuple[Shape, ...]] = {
     "NewTask": (
         whole(1, BIG - (1 << 20)), name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(key),
         many(parent, MAX_BATCH), word(("fail", "run", "cancel")), maybe(moment), maybe(moment),
-        maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number),
+        maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number), needs,
     ),
     "RetryPolicy": (count, real, count, count),
     "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment)),
@@ -162,7 +180,10 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
         number, word(("exited", "killed", "stopped", "lost", "never_started")), maybe(whole()), maybe(whole()),
         maybe(long_text),
     ),
-    "AgentSpec": (name, word(MODES), names, whole(0, 9_999), maybe(policy)),
+    "AgentSpec": (
+        name, word(MODES), names, whole(0, 9_999), maybe(policy), many(name, MAX_CAN), maybe(fallback),
+        maybe(whole(1, 1_000)),
+    ),
     "Instance": (
         name, slot, word(PHASES), word(HEALTHS), long_text, maybe(number), count, boolean, maybe(count),
         text(MAX_MEMO), count,

@@ -42,4 +42,6 @@ class TableFold:
         }
 
 
-TABLES: tuple[type[TableFold], ...] = ()
+from .routing import Chains, Lanes  # noqa: E402 - they are folds of this module
+
+TABLES: tuple[type[TableFold], ...] = (Lanes, Chains)
