@@ -11,7 +11,7 @@ import pytest
 from store.store_kit import SetClock, add, new_store  # noqa: TID251
 from store.test_reader import act, fleet, lively  # noqa: TID251
 
-from agentctl_store.domain.agent import Instance, SessionEnd
+from agentctl_store.domain.agent import AgentSpec, Instance, SessionEnd
 from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure
 from agentctl_store.domain.schedule import ScheduleSpec
@@ -44,6 +44,7 @@ def eventful(folder: Path, seed: int) -> Store:
         clock.pass_ms(dice.randint(0, 20_000))
         if dice.random() < 0.2:
             store.sweep()
+    fall_back_and_delegate(store)
     late = add(store, "late", deadline_ms=clock.wall_ms + 1_000)
     store.claim(["late"], agent="ann", slot=1)
     add(store, "late", deadline_ms=clock.wall_ms + 1_000)
@@ -129,6 +130,21 @@ def schedules(store: Store, clock: SetClock) -> None:
     store.schedules.declare([replace(line, priority=5)], actor="supervisor")
 
 
+def fall_back_and_delegate(store: Store) -> None:
+    """Tasks that need something, that were delegated, and that a fallback took."""
+    specs = [AgentSpec("ann", "task", ("asks",), 1, fallback='{"agent":"bob"}'),
+             AgentSpec("bob", "task", ("helps",), 1, can=("gpu",), fallback='{"result":[1]}', max_depth=3)]  # fmt: skip
+    store.declare_agents(specs, actor="supervisor")
+    for more in ({}, {"needs": ("gpu",)}):
+        add(store, "asks", **more)
+    for claim in store.claim(["asks"], agent="ann", can=("gpu",), limit=2):
+        add(store, "helps", creator=claim.task.id)
+        store.fail(claim.task.id, claim.n, Failure("permanent", "no"))
+    for claim in store.claim(["helps"], agent="bob", limit=9):
+        add(store, "helps", creator=claim.task.id)
+        store.fail(claim.task.id, claim.n, Failure("permanent", "no"))
+
+
 def end_somehow(store: Store, dice: random.Random, claim: Claim) -> None:
     """End an attempt and its session, together or apart, well or badly, or not at all."""
     task, n, session = claim.task.id, claim.n, claim.session or 0
@@ -181,7 +197,10 @@ FORGED = [
     ("task", "throttled", 1), ("task", "key", "k"), ("task", "on_parent_failure", "run"), ("task", "deadline_ms", 5),
     ("task", "timeout_ms", 5), ("task", "retry", "{}"), ("task", "creator", 5), ("task", "reason", "other"),
     ("task", "error_class", "other"), ("task", "error", "other"), ("task", "finished_ms", 5),
-    ("task", "open_parents", 3), ("task", "result", 1), ("task", "cancel_asked", 1),
+    ("task", "open_parents", 3), ("task", "result", 1), ("task", "cancel_asked", 1), ("task", "lane", 9),
+    ("task", "chain", 9), ("task", "degraded", 9), ("agent", "can", "[1]"), ("agent", "fallback", "{}"),
+    ("agent", "max_depth", 9), ("lane", "queue", 2), ("lane", "needs", "[1]"), ("lane", "barred", "[1]"),
+    ("chain", "before", 1), ("chain", "agent", 2),
     ("attempt", "agent", 2), ("attempt", "slot", 9), ("attempt", "session", 9), ("attempt", "claimed_ms", 9),
     ("attempt", "ended_ms", 9), ("attempt", "outcome", "released"), ("attempt", "error_class", "other"),
     ("attempt", "error", "other"), ("attempt", "exit_code", 77), ("attempt", "input_tokens", 9),
@@ -207,7 +226,8 @@ FORGED = [
 UNFORGED = {
     "task": {"id", "lease_until_boot_ms"}, "attempt": {"task", "n", "progress"}, "edge": {"parent", "child"},
     "queue": {"id"}, "agent": {"id"}, "actor": {"id"}, "body": {"id", "digest"}, "event": {"seq", "task"},
-    "instance": {"agent", "slot", "session", "restarts", "next_start_ms", "memo"}, "session": {"id"},
+    "instance": {"agent", "slot", "session", "restarts", "next_start_ms", "memo"}, "session": {"id"}, "lane": {"id"},
+    "chain": {"id"},
 }  # fmt: skip
 
 
@@ -228,12 +248,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = add(store, "parent")
     add(store, "child", after=(first,))
     add(store, "child", '"wild"', key="key", creator=first, timeout_ms=7, priority=2)
-    store.pause_queue("review", reason="x", actor="cli:a")
     (claim,) = store.claim(["parent"], agent="ann", slot=1, open_session=True)
     store.session_started(claim.session or 0, pid=3)
+    add(store, "child", creator=first, needs=("gpu",))
     store.fail(first, 1, Failure("permanent", "no", 65), end_session=SessionEnd(claim.session or 0, "exited", 65))
     second = add(store, "parent")
     add(store, "child", after=(second,))
+    store.pause_queue("review", reason="x", actor="cli:a")
     store.close()
     return folder / ".agentctl"
 
@@ -258,7 +279,9 @@ def test_a_forged_column_is_found(original: Path, tmp_path: Path, table: str, co
     assert verify(str(copy)).faults
 
 
-@pytest.mark.parametrize("table", ["task", "attempt", "edge", "queue", "agent", "actor", "instance", "session", "body"])
+@pytest.mark.parametrize(
+    "table", ["task", "attempt", "edge", "queue", "agent", "actor", "instance", "session", "body", "lane", "chain"]
+)
 def test_a_row_that_is_gone_is_found(original: Path, tmp_path: Path, table: str) -> None:
     copy = tmp_path / ".agentctl"
     shutil.copytree(original, copy)

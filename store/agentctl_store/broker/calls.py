@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 #: verb → its arguments in the order of a frame; `noun.verb` is a verb of the driver's part `noun`
 WRITES: dict[str, tuple[str, ...]] = {
     "add": ("tasks", "actor"),
-    "claim": ("queues", "agent", "slot", "session", "open_session", "lease_ms", "limit", "wait_ms"),
+    "claim": ("queues", "agent", "slot", "session", "open_session", "lease_ms", "limit", "can", "wait_ms"),
     "heartbeat": ("task", "n", "lease_ms", "progress", "usage"),
     "complete": ("task", "n", "result", "usage", "exit_code", "end_session"),
-    "complete_and_claim": ("task", "n", "result", "usage", "queues", "agent", "slot", "session", "lease_ms"),
+    "complete_and_claim": ("task", "n", "result", "usage", "queues", "agent", "slot", "session", "lease_ms", "can"),
     "fail": ("task", "n", "failure", "usage", "jitter", "end_session"),
     "release": ("task", "n", "reason", "end_session"),
     "cancel": ("task", "reason", "actor"),
@@ -64,7 +64,7 @@ READS: dict[str, tuple[str, ...]] = {
     "find_tasks": ("low", "high", "limit"),
     "task_by_key": ("key",),
     "attempts": ("task",),
-    "unfinished": ("queues",),
+    "unfinished": ("queues", "agents"),
     "parents": ("task",),
     "agents": (),
     "instances": (),
@@ -95,7 +95,7 @@ ONCE = frozenset(WRITES) - {
     "heartbeat", "complete", "fail", "release", "cancelled", "sweep", "declare_agents", "save_instances",
     "drop_instances", "session_started", "end_session", "messages.ack", "messages.refuse", "messages.give_back",
     "messages.subscribe", "messages.unsubscribe", "messages.set_schema", "messages.remove_schema", "messages.configure",
-    "drop_instances", "session_started", "end_session", "questions.ask", "schedules.declare",
+    "questions.ask", "schedules.declare",
 }  # fmt: skip
 #: verbs whose answers name claims: only those that still stand are given again
 CLAIMS = frozenset(("claim", "complete_and_claim"))

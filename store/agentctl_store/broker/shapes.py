@@ -11,7 +11,7 @@ from ..domain.message_machine import STATES as MESSAGE_STATES
 from ..domain.question import MAX_ANSWER, MAX_OPTION, MAX_OPTIONS, MAX_QUESTION, NewQuestion
 from ..domain.retry import CLASSES, RetryPolicy
 from ..domain.schedule import OVERLAPS, ScheduleSpec
-from ..domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
+from ..domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
 from ..ids import check_correlation, check_key, check_name, check_own_key
 from ..jsontext import loads
 from ..record import fields_of
@@ -166,12 +166,30 @@ def policy(value: Any) -> Any:
     return value
 
 
+def needs(value: Any) -> Any:
+    """Capabilities as they are kept: sorted, each once."""
+    found = many(name, MAX_NEEDS)(value)
+    if list(found) != sorted(set(found)):
+        raise Malformed("capabilities are not sorted, or stand twice")
+    return found
+
+
+def fallback(value: Any) -> Any:
+    """An agent's fallback as the store keeps it."""
+    found = loads(json(value))
+    if type(found) is not dict or len(found) != 1 or not {"agent", "result"}.issuperset(found):
+        raise Malformed("a fallback is neither an agent nor a result")
+    if "agent" in found:
+        name(found["agent"])
+    return value
+
+
 # The next free id is looked for above one that is taken: there must be some.
 _FIELDS: dict[str, tuple[Shape, ...]] = {
     "NewTask": (
         whole(1, BIG - (1 << 20)), name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(own_key),
         many(parent, MAX_BATCH), word(("fail", "run", "cancel")), maybe(moment), maybe(moment),
-        maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number),
+        maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number), needs,
     ),
     "NewMessage": (
         whole(1, BIG - (1 << 20)), name, maybe(target), word(TYPES), json, correlation, maybe(number), maybe(number),
@@ -191,7 +209,10 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
         number, word(("exited", "killed", "stopped", "lost", "never_started")), maybe(whole()), maybe(whole()),
         maybe(long_text),
     ),
-    "AgentSpec": (name, word(MODES), names, whole(0, 9_999), maybe(policy)),
+    "AgentSpec": (
+        name, word(MODES), names, whole(0, 9_999), maybe(policy), many(name, MAX_CAN), maybe(fallback),
+        maybe(whole(1, 1_000)),
+    ),
     "Instance": (
         name, slot, word(PHASES), word(HEALTHS), long_text, maybe(number), count, boolean, maybe(count),
         text(MAX_MEMO), count,

@@ -24,6 +24,12 @@ KINDS: dict[str, int] = {
     "task.deferred": 18,
     "task.carried": 16,
     "task.pruned": 17,
+    "lane.named": 19,
+    "chain.named": 20,
+    "task.fell_back": 21,
+    "task.stood_in": 22,
+    "route.lost": 23,
+    "route.found": 24,
     "queue.paused": 30,
     "queue.resumed": 31,
     "agent.declared": 40,
@@ -76,7 +82,7 @@ WAKES: dict[int, bytes] = {
         KINDS[kind]: b"task"
         for kind in (
             "task.added", "task.unblocked", "task.deferred", "task.promoted", "task.hastened", "task.retried",
-            "task.released", "task.requeued", "task.answered", "queue.resumed",
+            "task.released", "task.requeued", "task.answered", "task.fell_back", "queue.resumed",
             "task.asked", "schedule.added", "schedule.changed", "schedule.resumed",
         )
     },

@@ -25,9 +25,9 @@ MAX_DATA = 1 << 26  #: bytes of one event's data; carried tasks have long ones
 _TASK_DEFAULTS: Row = dict.fromkeys(
     (
         "key", "on_parent_failure", "deadline_ms", "timeout_ms", "retry", "creator", "reason", "error_class", "error",
-        "result", "finished_ms", "cancel_asked",
+        "result", "finished_ms", "cancel_asked", "chain", "degraded",
     )
-) | {"priority": 0, "attempts": 0, "burnt": 0, "throttled": 0, "open_parents": 0}  # fmt: skip
+) | {"priority": 0, "lane": 0, "attempts": 0, "burnt": 0, "throttled": 0, "open_parents": 0}  # fmt: skip
 _ATTEMPT_DEFAULTS: Row = dict.fromkeys(
     (
         "slot", "session", "ended_ms", "outcome", "error_class", "error", "exit_code", "input_tokens",
@@ -154,6 +154,8 @@ class TaskFold:
             "timeout_ms": said.get("timeout"),
             "retry": dumps(said["retry"]) if "retry" in said else None,
             "creator": said.get("creator"),
+            "lane": said.get("lane", 0),
+            "chain": said.get("chain"),
         }
 
     def _claimed(self, line: Line) -> None:
@@ -231,13 +233,34 @@ class TaskFold:
             error_class=said.get("class"), error=said.get("error"), cancel_asked=None,
         )  # fmt: skip
 
+    def _fell_back(self, line: Line) -> None:
+        said, task = told(line[8]), self.task
+        assert task is not None
+        self._end_attempt(line, "failed", said, said["class"], said["error"])
+        self._leave(
+            line, "ready", available_ms=line[1], burnt=0, throttled=0, degraded=task["queue"], queue=said["queue"],
+            lane=said.get("lane", 0), reason=said["reason"], error_class=said["class"], error=said["error"],
+            cancel_asked=None,
+        )  # fmt: skip
+
+    def _stood_in(self, line: Line) -> None:
+        said, task = told(line[8]), self.task
+        assert task is not None
+        self._end_attempt(line, "failed", said, said["class"], said["error"])
+        self._leave(
+            line, "done", result=line[7], finished_ms=line[1], burnt=task["burnt"] + said["burns"],
+            degraded=task["queue"] if task["degraded"] is None else task["degraded"], reason=said["reason"],
+            error_class=said["class"], error=said["error"], cancel_asked=None,
+        )  # fmt: skip
+
     def _requeued(self, line: Line) -> None:
         said, task = told(line[8]), self.task
         assert task is not None
         self._leave(
             line, "scheduled" if said.get("later") else "ready", available_ms=said["at"], finished_ms=None, burnt=0,
             throttled=0, deadline_ms=None, reason=said.get("note"),
-            payload=task["payload"] if line[7] is None else line[7],
+            payload=task["payload"] if line[7] is None else line[7], degraded=None,
+            queue=task["queue"] if task["degraded"] is None else task["degraded"], lane=said.get("lane", task["lane"]),
         )  # fmt: skip
 
     def _discarded(self, line: Line) -> None:
@@ -271,6 +294,8 @@ _STEPS: dict[int, Callable[[TaskFold, Line], None]] = {
     KINDS["task.released"]: TaskFold._released,
     KINDS["task.asked"]: TaskFold._asked,
     KINDS["task.answered"]: TaskFold._answered,
+    KINDS["task.fell_back"]: TaskFold._fell_back,
+    KINDS["task.stood_in"]: TaskFold._stood_in,
     KINDS["task.cancel_asked"]: TaskFold._cancel_asked,
     KINDS["task.cancelled"]: TaskFold._cancelled,
     KINDS["task.buried"]: TaskFold._buried,

@@ -6,6 +6,7 @@ from ..domain.event import KINDS
 from ..domain.task import Ended
 from ..ids import write_id
 from ..jsontext import dumps
+from ..later import later
 from .holding import Held, used_columns
 
 TYPE_CHECKING = False
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from ..domain.machine import State
     from ..domain.retry import Failure
     from ..domain.task import Outcome, Usage
+    from . import fallback
     from .holding import Used
     from .transaction import Transaction
+else:
+    later(globals(), __package__, "fallback")
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
@@ -53,7 +57,7 @@ def complete(
     number, body = (None, b"") if result is None else tx.body(result)
     if not tx.execute(sql["complete"], (number, tx.now.wall_ms, task, n)).rowcount:
         held = Held(tx, sql, task, n)
-        if held.state == "done" and held.attempts == n:
+        if held.outcome == "done" and held.attempts == n:
             if number is not None:
                 tx.execute("DELETE FROM body WHERE id = ?", (number,))
             return _said_before(tx, held, end_session)
@@ -104,6 +108,9 @@ def after_failure(
     told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
     session = _tell(tx, told, held.task, held.n, used, failure.exit_code, end_session)
     if verdict.dead is not None:
+        stands = None if held.fallback is None else fallback.fall_back(tx, sql, held, verdict, told, session)
+        if stands is not None:
+            return stands
         told["reason"] = verdict.dead
         return bury(tx, sql, held.task, held.n, told, session)
     run_at = tx.now.wall_ms + verdict.delay_ms

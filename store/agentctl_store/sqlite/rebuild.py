@@ -23,6 +23,7 @@ TASK_COLUMNS = (
     "id", "queue", "state", "payload", "correlation", "priority", "available_ms", "attempts", "burnt", "throttled",
     "key", "on_parent_failure", "open_parents", "deadline_ms", "timeout_ms", "retry", "creator", "reason",
     "error_class", "error", "result", "finished_ms", "cancel_asked",
+    "lane", "chain", "degraded",
 )  # fmt: skip
 ATTEMPT_COLUMNS = (
     "task", "n", "agent", "slot", "session", "claimed_ms", "ended_ms", "outcome", "error_class", "error", "exit_code",

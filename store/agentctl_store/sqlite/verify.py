@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ids import write_id
 from ..jsontext import dumps
 from ..record import record
-from ..replay.fleet import FleetFold, SessionFold
+from ..replay.fleet import FLEET_KINDS, FleetFold, SessionFold
 from ..replay.tasks import CARRIED, PRUNED, told
 from .message_parts import message_parts
 from .readfile import ReadFile
@@ -116,7 +116,7 @@ class _Check:
             over = self.open.apply(row[:10])
             if over is not None:
                 ended.append(over)
-        if kind >= 30:
+        if kind in FLEET_KINDS:
             self.fleet.apply(row[:10])
 
     def _compare_sessions(self, folded: list[Row]) -> None:
@@ -169,7 +169,7 @@ class _Check:
             "queue": ("name", "paused_ms", "paused_by", "reason"),
             "agent": (
                 "name", "mode", "queues", "instances", "scale", "retry", "desired", "restart_seq", "reset_seq",
-                "declared", "since_ms",
+                "declared", "since_ms", "can", "fallback", "max_depth",
             ),
         }[name]  # fmt: skip
         return {row[0]: dict(zip(columns, row[keys:], strict=True)) for row in self.file.rows(self.sql[name])}
