@@ -60,12 +60,7 @@ def claim(
                 return [taken]
     looked = _survey(tx, conn, queues, agent, can)
     if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
-        from .sweeping import attend, keep_appointments, promote
-
-        attend(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
-        keep_appointments(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
-        for queue in dict.fromkeys([row[0] for row in looked]):
-            promote(tx, conn.sql, queue, PROMOTE_AT_ONCE)
+        _catch_up(tx, conn, looked)
         looked = _survey(tx, conn, queues, agent, can)
     conn.laned = bool(looked and looked[0][8])
     won: list[Claim] = []
@@ -95,6 +90,17 @@ def claim(
                 group.ahead[queues[0]] = [(row, best[1]) for row in reversed(ahead)]
             return won
         looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
+
+
+def _catch_up(tx: Transaction, conn: Connection, looked: list[Any]) -> None:
+    """Do what time asks for, so that no supervisor is needed for it."""
+    from .sweeping import attend, keep_appointments, promote
+
+    jitter = (tx.now.boot_ms % 997) / 997
+    attend(tx, conn, jitter, ATTEND_AT_ONCE)
+    keep_appointments(tx, conn, jitter, ATTEND_AT_ONCE)
+    for queue in dict.fromkeys([row[0] for row in looked]):
+        promote(tx, conn.sql, queue, PROMOTE_AT_ONCE)
 
 
 def _survey(
