@@ -29,12 +29,6 @@ BESIDE = 10_000  #: added to the number of a slot for a second life of it; the s
 BEGUN_MS = 1_000  #: a task's process that takes longer to start is shown as starting; until then its slot is busy
 
 
-def declare(store: Store, config: Config, actor: str) -> None:
-    """Make the store's agents and schedules those of the file. Raises StoreError."""
-    store.declare_agents(config.specs(), actor=actor)
-    store.schedules.declare(config.schedules(), actor=actor)
-
-
 def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int) -> dict[Key, Want]:
     """Return what is wanted of every slot there should be."""
     found: dict[Key, Want] = {}
