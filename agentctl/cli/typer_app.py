@@ -23,6 +23,7 @@ COMPLETION_VARIABLE = "_AGENTCTL_COMPLETE"
 _NOUNS = {
     "task": "Units of work in queues.",
     "dlq": "Dead letters: tasks that wait for a person's decision.",
+    "inbox": "Questions that tasks ask a person.",
     "agent": "The agents of the fleet.",
     "queue": "Queues of tasks.",
     "schedule": "Work that is added again and again.",
