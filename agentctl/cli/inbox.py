@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from agentctl_store.errors import AgentctlError, BadInput, Conflict, Refused, TimedOut
+from agentctl_store.errors import AgentctlError, BadInput, Conflict, NotFound, Refused, TimedOut
 from agentctl_store.ids import read_attempt, write_attempt, write_id
 
 from . import output
@@ -32,13 +32,16 @@ _LIST = (
     Column("options", "list"),
     Column("question"),
 )
+_BEFORE = (Column("attempt"), Column("question"), Column("answer"), Column("how"), Column("by"))
 _QUESTION = (
-    *_LIST[:7],
-    Column("ended_at", "time", title="ended"),
+    *_LIST[:6],
+    Column("question"),
+    Column("options", "rows", parts=(Column("n", "number"), Column("option"))),
     Column("how"),
     Column("answer"),
     Column("by"),
-    Column("question"),
+    Column("ended_at", "time", title="ended"),
+    Column("before", "rows", parts=_BEFORE),
 )
 _TASK = arg("The task, or the attempt that asks, as the inbox shows it.", "TASK", complete="questions")
 
@@ -95,19 +98,23 @@ def list_questions(call: Call, *, wait: str | None = None) -> int:
 
 @verb(
     "inbox show",
-    summary="Show all that a task asked, and what was answered.",
+    summary="Show what a task asks, whole, and what it asked before.",
     reads=True,
     task=_TASK,
 )
 def show(call: Call, *, task: str) -> int:
     """Show the conversation with one task."""
     number, _ = _asker(call, task)
-    call.store.task(number)
 
-    def fetch() -> list[dict[str, Any]]:
-        return [question_row(one) for one in call.store.questions.of_task(number)]
+    def fetch() -> dict[str, Any]:
+        *before, last = call.store.questions.of_task(number) or [None]
+        if last is None:
+            call.store.task(number)
+            raise NotFound(f"task {write_id(number)} has asked nothing", "See what is asked with: agentctl inbox")
+        options = [{"n": place, "option": option} for place, option in enumerate(last.options, 1)]
+        return {**question_row(last), "options": options, "before": [question_row(one) for one in before if one]}
 
-    return call.show(_QUESTION, fetch, empty=f"{write_id(number)} has asked nothing.")
+    return call.show_one(_QUESTION, fetch)
 
 
 def _asker(call: Call, text: str) -> tuple[int, int | None]:

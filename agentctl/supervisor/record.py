@@ -134,6 +134,7 @@ class Recorder:
         code, usage = end.code, usage_of(run)
         after = self._store.questions.ask(task, n, question, usage=usage, exit_code=code, end_session=closing)
         if after.state == "cancelled":
+            self.moved |= bool(after.freed)
             return f"{write_id(task)} cancelled after {show_duration(end.ran_ms)}"
         return f"{write_id(task)} asks a person: {one_line(question.text, MAX_DETAIL)} (agentctl inbox)"
 

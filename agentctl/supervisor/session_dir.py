@@ -79,7 +79,6 @@ def make(
     said = [
         jsontext.dumps({
             "question": one.text, "options": list(one.options), "answer": one.answer, "how": one.how, "by": one.by,
-            "asked_ms": one.asked_ms, "ended_ms": one.ended_ms,
         }) + "\n"
         for one in questions
     ]  # fmt: skip

@@ -55,8 +55,13 @@ def test_an_answer_by_number_a_text_of_its_own_and_a_refusal(fleet: Fleet) -> No
     assert fleet.run("task", "answer", third, "x", "--reason", "y").code == 2
     said = fleet.ok("task", "answer", third, "--reject", "--reason", "not that")
     assert said.endswith("dead (rejected)")
-    told = [json.loads(fleet.ok("inbox", "show", one, "-o", "json"))[0]["answer"] for one in (first, second, third)]
+    told = [json.loads(fleet.ok("inbox", "show", one, "--json", "answer"))["answer"] for one in (first, second, third)]
     assert told == ["no", "Go on.\nBut slowly.", None]
+    assert json.loads(fleet.ok("inbox", "show", first, "--json", "options"))["options"] == [
+        {"n": 1, "option": "yes"},
+        {"n": 2, "option": "no"},
+    ]
+    assert fleet.run("inbox", "show", fleet.ok("task", "add", "1")).code == 3
     assert fleet.ok("dlq", "list", "--json", "reason,error") == '[{"reason":"rejected","error":"not that"}]'
     assert fleet.run("task", "answer", first, "--option", "1").code == 4
     assert fleet.ok("event", "verify", "--json", "intact") == '{"intact":true}'
