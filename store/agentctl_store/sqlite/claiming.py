@@ -58,15 +58,7 @@ def claim(
             taken = _take(tx, conn, *found, agent, holder, slot, session, actor, lease_ms, told)
             if taken is not None:
                 return [taken]
-    looked = _survey(tx, conn, queues, agent, can)
-    if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
-        from .sweeping import attend, promote
-
-        attend(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
-        for queue in dict.fromkeys([row[0] for row in looked]):
-            promote(tx, conn.sql, queue, PROMOTE_AT_ONCE)
-        looked = _survey(tx, conn, queues, agent, can)
-    conn.laned = bool(looked and looked[0][8])
+    looked = _look(tx, conn, queues, agent, can)
     won: list[Claim] = []
     much = 0
     actor = agent if slot is None else f"{agent}/{slot}"
@@ -94,6 +86,20 @@ def claim(
                 group.ahead[queues[0]] = [(row, best[1]) for row in reversed(ahead)]
             return won
         looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
+
+
+def _look(tx: Transaction, conn: Connection, queues: Sequence[str], agent: str, can: Sequence[str] | None) -> list[Any]:
+    """Do what time asks for in these queues; return what `_survey` then says."""
+    looked = _survey(tx, conn, queues, agent, can)
+    if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
+        from .sweeping import attend, promote
+
+        attend(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
+        for queue in dict.fromkeys([row[0] for row in looked]):
+            promote(tx, conn.sql, queue, PROMOTE_AT_ONCE)
+        looked = _survey(tx, conn, queues, agent, can)
+    conn.laned = bool(looked and looked[0][8])
+    return looked
 
 
 def _survey(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
-from ..domain.task import Turn
+from ..domain.task import WAITING, Turn
 from ..errors import NotFound, StoreError
 from ..ids import write_id
 from ..later import later
@@ -152,7 +152,8 @@ class SqliteDriver:
         found = self.conn.rows(self.sql["one"], (task,))
         if not found:
             raise NotFound(f"there is no task {write_id(task)}", "Look for it with: agentctl task list")
-        return rows.task_from(found[0], self.conn)
+        why = routing.why(self.conn, found[0]) if found[0][2] in WAITING else ""
+        return rows.task_from(found[0], self.conn, why)
 
     def find_tasks(self, low: int, high: int, limit: int) -> list[int]:
         return [row[0] for row in self.conn.rows(self.sql["between"], (low, high, limit))]

@@ -66,5 +66,6 @@ def sweep(tx: Transaction, conn: Connection, limit: int, jitter: float) -> Swept
     due = [tx.execute(conn.sql["next_due"], (queue,)).fetchone()[0] for queue in queues]
     due = [moment for moment in due if moment is not None]
     expiry = tx.execute(conn.sql["next_expiry"]).fetchone()[0]
+    deadline = tx.execute(conn.sql["next_deadline"]).fetchone()[0]
     more = expired >= limit or overdue >= limit or promoted >= limit
-    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry)
+    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry, deadline)

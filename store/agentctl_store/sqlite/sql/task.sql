@@ -225,6 +225,9 @@ UPDATE task SET available_ms = available_ms + ? WHERE state = 'scheduled' AND at
 -- name: next_due
 SELECT min(available_ms) FROM task WHERE queue = ? AND state = 'scheduled'
 
+-- name: next_deadline
+SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL
+
 -- name: next_expiry
 SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active'
 
