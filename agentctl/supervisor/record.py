@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FIRST_RETRY_MS, LAST_RETRY_MS = 100, 2_000
 HURRY_MS = 250  #: claims ask for what waits to be written before them, at most this often
 MAX_DETAIL = 500
+NO_RESULT = "exit 0 without a result, which this agent must leave"
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class Recorder:
         """Write the end; None when it must be tried again (then it is in `due`)."""
         self._step("record")
         try:
-            text = self._task(run, end, folder) if run.task is not None else self._others(run, end)
+            recorded = self._task(run, end, folder) if run.task is not None else Recorded(self._others(run, end))
         except StoreError as error:
             self._keep(run, lease_ms, error)
             now_ms = self._clock.now().boot_ms
@@ -71,7 +72,7 @@ class Recorder:
             return None
         self.due.pop(run.session, None)
         self._step("recorded")
-        return Recorded(text)
+        return recorded
 
     def again(self, now_ms: int) -> list[tuple[Due, Recorded]]:
         """Try once more what is due."""
@@ -100,7 +101,7 @@ class Recorder:
         except (Conflict, NotFound, StoreError):
             pass
 
-    def _task(self, run: Run, end: SessionFacts, folder: str) -> str:
+    def _task(self, run: Run, end: SessionFacts, folder: str) -> Recorded:
         assert run.task is not None and run.n is not None
         outcome = judge_exit(end)
         result: str | None = None
@@ -109,17 +110,21 @@ class Recorder:
                 result = session_dir.result(folder)
             except session_dir.BadResult as error:
                 outcome = Failed(Failure("permanent", str(error), end.code))
+            else:
+                if result is None and end.needs_result:
+                    outcome = Failed(Failure("verify", NO_RESULT, end.code))
         closing = session_end(run.session, end)
         try:
             try:
-                return self._write(run, outcome, result, end, closing)
+                text = self._write(run, outcome, result, end, closing)
+                return Recorded(text, good=isinstance(outcome, Done))
             except BadInput as error:
                 refused = Failed(Failure("permanent", f"the result is refused: {error.message}", end.code))
-                return self._write(run, refused, None, end, closing)
+                return Recorded(self._write(run, refused, None, end, closing))
         except (Conflict, NotFound) as error:
             # Another attempt owns the task by now: this one's end is told, its result is not taken.
             self._store.end_session(closing)
-            return f"{write_attempt(run.task, run.n)} ended without effect: {error.message}"
+            return Recorded(f"{write_attempt(run.task, run.n)} ended without effect: {error.message}")
 
     def _write(self, run: Run, outcome: Outcome, result: str | None, end: SessionFacts, closing: SessionEnd) -> str:
         task, n = run.task or 0, run.n or 0
@@ -177,6 +182,8 @@ def session_end(session: int, end: SessionFacts) -> SessionEnd:
 
 
 def _followed(after: Ended, wall_ms: int) -> str:
+    if after.reason == "fallback":
+        return "failed, a fallback takes over" if after.state == "ready" else "failed, a fallback's result stands in"
     if after.state == "dead":
         return f"is a dead letter ({after.reason})"
     if after.run_at_ms is not None:
