@@ -32,6 +32,8 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("agent list", "agent show", "agent start", "agent stop", "agent drain"), "agent"),
     **dict.fromkeys(("agent pause", "agent resume", "agent restart", "agent scale"), "agent"),
     **dict.fromkeys(("queue list", "queue pause", "queue resume"), "queue"),
+    **dict.fromkeys(("schedule add", "schedule list", "schedule show", "schedule pause"), "schedule"),
+    **dict.fromkeys(("schedule resume", "schedule remove", "schedule run"), "schedule"),
     **dict.fromkeys(("event list", "event follow", "event verify"), "event"),
     **dict.fromkeys(("store info", "store check", "store backup"), "store"),
     **dict.fromkeys(("store restore", "store prune", "store migrate"), "store"),

@@ -25,6 +25,7 @@ _NOUNS = {
     "dlq": "Dead letters: tasks that wait for a person's decision.",
     "agent": "The agents of the fleet.",
     "queue": "Queues of tasks.",
+    "schedule": "Work that is added again and again.",
     "event": "The history of everything that happened.",
     "store": "The fleet's store.",
     "config": "agentctl.toml.",

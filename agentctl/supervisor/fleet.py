@@ -31,6 +31,12 @@ SWEEP_MS = 3_600_000  #: between two sweeps where nothing is due
 BEGUN_MS = 1_000  #: a task's process that takes longer to start is shown as starting; until then its slot is busy
 
 
+def declare(store: Store, config: Config, actor: str) -> None:
+    """Make the store's agents and schedules those of the file. Raises StoreError."""
+    store.declare_agents(config.specs(), actor=actor)
+    store.schedules.declare(config.schedules(), actor=actor)
+
+
 def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int) -> dict[Key, Want]:
     """Return what is wanted of every slot there should be."""
     found: dict[Key, Want] = {}
@@ -114,9 +120,8 @@ def replace_since(row: Instance) -> Instance:
 def next_sweep_ms(swept: Swept, now: Moment) -> int:
     """Return the boot time at which time asks for something again."""
     due = [now.boot_ms + SWEEP_MS]
-    for wall_ms in (swept.next_due_ms, swept.next_deadline_ms):
-        if wall_ms is not None:
-            due.append(now.boot_ms + max(0, wall_ms - now.wall_ms))
+    if swept.next_due_ms is not None:
+        due.append(now.boot_ms + max(0, swept.next_due_ms - now.wall_ms))
     if swept.next_expiry_ms is not None:
         due.append(swept.next_expiry_ms + 1)
     if swept.more:

@@ -129,7 +129,7 @@ class Supervisor:
             self._close(signals, watch)
 
     def _begin(self) -> None:
-        self._store.declare_agents(self._config.specs(), actor=ACTOR)
+        fleet.declare(self._store, self._config, ACTOR)
         self._note("supervisor.started")
         self._asked.begin()
         memos = {(row.agent, row.slot): row for row in self._store.instances()}
@@ -250,7 +250,7 @@ class Supervisor:
         changed = [name for name, section in config.agent.items() if old.agent.get(name) != section]
         removed = [name for name in old.agent if name not in config.agent]
         try:
-            self._store.declare_agents(config.specs(), actor=ACTOR)
+            fleet.declare(self._store, config, ACTOR)
         except StoreError as error:
             self._tell("config", f"the changed configuration could not be stored: {error.message}")
         restarted = [n for n in changed if n in old.agent and needs_restart(old.agent[n], config.agent[n])]
@@ -286,7 +286,7 @@ class Supervisor:
                 self._cancels()
                 self._sweep_ms = now_ms
                 self._loop.work()
-            if now_ms >= self._sweep_ms:
+            if now_ms >= self._sweep_ms or self._loop.clock_was_set():
                 self._sweep(now_ms)
             if self._trouble:
                 self._trouble = False
@@ -343,7 +343,7 @@ class Supervisor:
         self._sweep_ms = fleet.next_sweep_ms(swept, self._clock.now())
         if swept.overdue:
             self._loop.recheck()
-        if swept.promoted or swept.expired:
+        if swept.promoted or swept.expired or swept.kept:
             self._loop.work()
         if swept.grace_ms:
             self._tell("note", f"the machine slept; every lease got {show_duration(swept.grace_ms)} more")

@@ -29,8 +29,20 @@ if TYPE_CHECKING:
         Turn,
         Usage,
     )
+    from .messagedriver import MessageDriver
+    from .questiondriver import QuestionDriver
+    from .scheduledriver import ScheduleDriver
 
     class Driver(Protocol):
+        @property
+        def messages(self) -> MessageDriver: ...
+
+        @property
+        def schedules(self) -> ScheduleDriver: ...
+
+        @property
+        def questions(self) -> QuestionDriver: ...
+
         # --- tasks -------------------------------------------------------------------------------------------
         def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:
             """Add all or none. A known idempotency key answers its first task. NotFound for an unknown parent.

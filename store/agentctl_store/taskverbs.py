@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN, NewTask
 from .errors import BadInput
-from .ids import check_correlation, check_key, check_name, id_range, new_correlation, new_id, write_id
+from .ids import check_correlation, check_key, check_name, check_own_key, id_range, new_correlation, new_id, write_id
 from .jsontext import dumps, loads
 from .record import record
 
@@ -81,7 +81,7 @@ class TaskVerbs:
         if not PRIORITY_MIN <= request.priority <= PRIORITY_MAX:
             raise BadInput(f"priority {request.priority} is out of range", "Use -100 to 100; higher is sooner")
         if request.key is not None:
-            check_key(request.key)
+            check_own_key(check_key(request.key))
         for parent in request.after:
             if isinstance(parent, str):
                 check_key(parent)

@@ -12,10 +12,13 @@ from store.store_kit import SetClock, add, new_store  # noqa: TID251
 from store.test_reader import act, fleet, lively  # noqa: TID251
 
 from agentctl_store.domain.agent import AgentSpec, Instance, SessionEnd
+from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure
+from agentctl_store.domain.schedule import ScheduleSpec
 from agentctl_store.domain.task import Claim, Usage
 from agentctl_store.read import open_reader
 from agentctl_store.read.models import Filter
+from agentctl_store.record import replace
 from agentctl_store.replay import VOLATILE, state_at
 from agentctl_store.sqlite import gate
 from agentctl_store.sqlite.verify import verify
@@ -82,7 +85,49 @@ def eventful(folder: Path, seed: int) -> Store:
     store.save_instances([Instance("ann", 1, "backoff", "degraded", "exit 1", memo="{}", next_start_ms=5)])
     store.drop_instances([("ann", 3)])
     store.note("supervisor.noted", actor="supervisor", data={"x": 1})
+    schedules(store, clock)
+    questions(store, clock)
     return store
+
+
+def questions(store: Store, clock: SetClock) -> None:
+    """Questions that end in every way there is, and one that does not."""
+    late = NewQuestion("Sure?", ("yes", "no"), 5_000, "no")
+    asked: list[int] = []
+    for question in (*[NewQuestion("What now?")] * 4, late, NewQuestion("Now?", (), 5_000), late):
+        asked.append(add(store, "ask"))
+        (won,) = store.claim(["ask"], agent="ann", slot=1, open_session=True)
+        end = SessionEnd(won.session or 0, "exited", 0)
+        store.questions.ask(won.task.id, won.n, question, usage=Usage(1, 2, 3), end_session=end)
+    store.questions.answer(asked[0], "Go on", actor="cli:ann")
+    store.questions.reject(asked[1], reason="no", actor="cli:ann")
+    store.cancel(asked[2], actor="cli:ann")
+    clock.pass_ms(6_000)
+    store.sweep()
+    store.requeue(asked[5], actor="cli:ann")
+    for _ in range(3):
+        (won,) = store.claim(["ask"], agent="ann", slot=1)
+        store.questions.ask(won.task.id, won.n, NewQuestion("And now?"))
+
+
+def schedules(store: Store, clock: SetClock) -> None:
+    """Every kind of event of schedules."""
+    every = ScheduleSpec("every", "timed", every_ms=60_000, jitter_ms=1_000, overlap="replace")
+    line = ScheduleSpec("line", "timed", '{"a":1}', cron="*/5 * * * *", zone="UTC", catch_up=False)
+    for spec in (every, replace(every, name="gone"), replace(every, name="stopped")):
+        store.schedules.add(spec, actor="cli:ann")
+    store.schedules.declare([line], actor="supervisor")
+    store.schedules.remove("gone", actor="cli:ann")
+    store.schedules.pause("stopped", reason="night", actor="cli:ann")
+    for span_ms in (61_000, 61_000, 300_000, 3_600_000):
+        clock.pass_ms(span_ms)
+        store.sweep()
+        store.claim(["timed"], agent="ann", slot=1)
+    store.schedules.run("every", actor="cli:ann")
+    store.schedules.resume("stopped", actor="cli:ann")
+    clock.set_wall_by(-7_200_000)
+    store.sweep()
+    store.schedules.declare([replace(line, priority=5)], actor="supervisor")
 
 
 def fall_back_and_delegate(store: Store) -> None:

@@ -10,6 +10,7 @@ import os
 from ..domain.task import Added
 from ..errors import Refused
 from ..ids import write_attempt, write_id
+from .message_rights import MESSAGE_RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,11 +168,13 @@ _RULES: dict[str, Rule] = {
     "fail": _own_attempt,
     "release": _own_attempt,
     "cancelled": _own_attempt,
+    "questions.ask": _own_attempt,
     "add": _add,
     "cancel": _cancel,
     "task": _seen,
     "attempts": _seen,
     "parents": _seen,
+    "questions.of_task": _seen,
     "events": _seen,
     "task_by_key": _by_key,
     "held_tasks": _own_session,
@@ -180,4 +183,5 @@ _RULES: dict[str, Rule] = {
     "changed": _free,
     "version": _free,
     "receipt": _free,  # of its own calls: broker/desk.py
+    **MESSAGE_RULES,
 }

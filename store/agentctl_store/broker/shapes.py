@@ -6,9 +6,13 @@ A shape is a function that returns its argument as the driver takes it, or raise
 from __future__ import annotations
 
 from ..domain.agent import DESIRED, HEALTHS, MODES, PHASES
+from ..domain.message import MOST_DELIVERIES, TOPIC, TYPES
+from ..domain.message_machine import STATES as MESSAGE_STATES
+from ..domain.question import MAX_ANSWER, MAX_OPTION, MAX_OPTIONS, MAX_QUESTION, NewQuestion
 from ..domain.retry import CLASSES, RetryPolicy
+from ..domain.schedule import OVERLAPS, ScheduleSpec
 from ..domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
-from ..ids import check_correlation, check_key, check_name
+from ..ids import check_correlation, check_key, check_name, check_own_key
 from ..jsontext import loads
 from ..record import fields_of
 from .wire import Malformed, record_type, scanner
@@ -98,8 +102,23 @@ def key(value: Any) -> Any:
     return check_key(value if type(value) is str else "")
 
 
+def own_key(value: Any) -> Any:
+    """A key that a caller may give a task of its own."""
+    return check_own_key(key(value))
+
+
 def parent(value: Any) -> Any:
     return number(value) if type(value) is int else key(value)
+
+
+def target(value: Any) -> Any:
+    if type(value) is str and value.startswith(TOPIC):
+        return TOPIC + name(value.removeprefix(TOPIC))
+    return name(value)
+
+
+def scope(value: Any) -> Any:
+    return value if type(value) is str and value in TYPES else target(value)
 
 
 def fraction(value: Any) -> Any:
@@ -168,10 +187,20 @@ def fallback(value: Any) -> Any:
 # The next free id is looked for above one that is taken: there must be some.
 _FIELDS: dict[str, tuple[Shape, ...]] = {
     "NewTask": (
-        whole(1, BIG - (1 << 20)), name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(key),
+        whole(1, BIG - (1 << 20)), name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(own_key),
         many(parent, MAX_BATCH), word(("fail", "run", "cancel")), maybe(moment), maybe(moment),
         maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number), needs,
     ),
+    "NewMessage": (
+        whole(1, BIG - (1 << 20)), name, maybe(target), word(TYPES), json, correlation, maybe(number), maybe(number),
+        whole(PRIORITY_MIN, PRIORITY_MAX), maybe(moment), maybe(key), whole(1, MOST_DELIVERIES), maybe(number),
+        maybe(fence),
+    ),
+    "MessageFilter": (
+        maybe(name), maybe(name), maybe(name), maybe(word(MESSAGE_STATES)), maybe(word(TYPES)), maybe(name),
+        maybe(number), boolean, maybe(words), long_text, maybe(number),
+    ),
+    "Damping": (whole(0, 1_000), whole(1, LATEST_MS)),
     "RetryPolicy": (count, real, count, count),
     "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment)),
     "Usage": (amount, amount, amount),
@@ -188,6 +217,13 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
         name, slot, word(PHASES), word(HEALTHS), long_text, maybe(number), count, boolean, maybe(count),
         text(MAX_MEMO), count,
     ),
+    "NewQuestion": (
+        text(MAX_QUESTION), many(text(MAX_OPTION), MAX_OPTIONS), maybe(moment), maybe(text(MAX_ANSWER)),
+    ),
+    "ScheduleSpec": (
+        name, name, json, maybe(text(MAX_WORDS)), maybe(text(MAX_WORDS)), maybe(moment), maybe(moment), word(OVERLAPS),
+        moment, boolean, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(moment),
+    ),
 }  # fmt: skip
 desired = word(DESIRED)
 
@@ -200,7 +236,7 @@ def _checked(pairs: list[tuple[str, Any]]) -> Any:
     if shapes is None or type(values) is not list or len(values) != len(shapes):
         raise Malformed(f"{kind[:40]!a} is not a record with its fields")
     made = record_type(kind)(*[shape(value) for shape, value in zip(shapes, values, strict=True)])
-    return made.check() if isinstance(made, RetryPolicy) else made
+    return made.check() if isinstance(made, RetryPolicy | ScheduleSpec | NewQuestion) else made
 
 
 read_call = scanner(_checked)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .retry import ErrorClass, RetryPolicy
 
     OnParentFailure = Literal["fail", "run", "cancel"]
-    Outcome = Literal["done", "failed", "released", "cancelled"]
+    Outcome = Literal["done", "failed", "released", "cancelled", "asked"]
 
 PRIORITY_MIN, PRIORITY_MAX = -100, 100
 WAITING: tuple[State, ...] = ("blocked", "scheduled", "ready")  #: states of a task that an agent is still to take
@@ -188,6 +188,6 @@ class Swept:
     overdue: int = 0
     grace_ms: int = 0  #: how much every lease was extended because the machine had slept
     more: bool = False  #: the batch limit was reached: sweep again
-    next_due_ms: int | None = None  #: wall time of the next scheduled task
+    next_due_ms: int | None = None  #: wall time of the next scheduled task, run of a schedule, or deadline
     next_expiry_ms: int | None = None  #: boot time of the next lease to run out
-    next_deadline_ms: int | None = None  #: wall time of the next deadline
+    kept: int = 0  #: schedules that were due, or questions whose deadline had come

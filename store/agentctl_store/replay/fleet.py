@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..jsontext import dumps
-from .tables import TABLES
+from .nouns import TABLES
 from .tasks import exit_of, told
 
 TYPE_CHECKING = False
@@ -199,6 +199,6 @@ _CLAIMED = KINDS["task.claimed"]
 #: kinds that end a session with its attempt when they name one
 _WITH_TASK = frozenset(
     KINDS[f"task.{how}"]
-    for how in ("completed", "retried", "released", "cancelled", "buried", "fell_back", "stood_in")
+    for how in ("completed", "retried", "released", "cancelled", "buried", "asked", "fell_back", "stood_in")
 )  # fmt: skip
 FLEET_KINDS = frozenset(_STEPS).union(*(table.steps for table in TABLES))

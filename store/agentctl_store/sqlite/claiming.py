@@ -58,7 +58,11 @@ def claim(
             taken = _take(tx, conn, *found, agent, holder, slot, session, actor, lease_ms, told)
             if taken is not None:
                 return [taken]
-    looked = _look(tx, conn, queues, agent, can)
+    looked = _survey(tx, conn, queues, agent, can)
+    if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
+        _catch_up(tx, conn, looked)
+        looked = _survey(tx, conn, queues, agent, can)
+    conn.laned = bool(looked and looked[0][8])
     won: list[Claim] = []
     much = 0
     actor = agent if slot is None else f"{agent}/{slot}"
@@ -88,18 +92,15 @@ def claim(
         looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
 
 
-def _look(tx: Transaction, conn: Connection, queues: Sequence[str], agent: str, can: Sequence[str] | None) -> list[Any]:
-    """Do what time asks for in these queues; return what `_survey` then says."""
-    looked = _survey(tx, conn, queues, agent, can)
-    if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
-        from .sweeping import attend, promote
+def _catch_up(tx: Transaction, conn: Connection, looked: list[Any]) -> None:
+    """Do what time asks for, so that no supervisor is needed for it."""
+    from .sweeping import attend, keep_appointments, promote
 
-        attend(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
-        for queue in dict.fromkeys([row[0] for row in looked]):
-            promote(tx, conn.sql, queue, PROMOTE_AT_ONCE)
-        looked = _survey(tx, conn, queues, agent, can)
-    conn.laned = bool(looked and looked[0][8])
-    return looked
+    jitter = (tx.now.boot_ms % 997) / 997
+    attend(tx, conn, jitter, ATTEND_AT_ONCE)
+    keep_appointments(tx, conn, jitter, ATTEND_AT_ONCE)
+    for queue in dict.fromkeys([row[0] for row in looked]):
+        promote(tx, conn.sql, queue, PROMOTE_AT_ONCE)
 
 
 def _survey(

@@ -132,15 +132,27 @@ def after_failure(
 
 
 def bury(
-    tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any], session: int | None = None
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int | None,
+    told: dict[str, Any],
+    session: int | None = None,
+    actor: str | None = None,
 ) -> Ended:
     """Make a task a dead letter; `told` carries reason, class, error, burns and the state it was in if not active."""
-    _bury_alone(tx, sql, task, n, told, session)
+    _bury_alone(tx, sql, task, n, told, session, actor)
     return Ended("dead", None, told["reason"], tuple(settle_children(tx, sql, task, "dead")))
 
 
 def _bury_alone(
-    tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any], session: int | None = None
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int | None,
+    told: dict[str, Any],
+    session: int | None = None,
+    actor: str | None = None,
 ) -> None:
     values = (
         tx.now.wall_ms,
@@ -151,9 +163,16 @@ def _bury_alone(
         task,
     )
     tx.execute(sql["bury"], values)
-    if told.get("from") == "blocked":
+    _leave(tx, sql, task, told.get("from"))
+    tx.event(_BURIED, task, n, actor, dumps(told), session=session)
+
+
+def _leave(tx: Transaction, sql: dict[str, str], task: int, state: State | None) -> None:
+    """End what a task did in the state it ends in: it waits for no parent, and asks nobody, any more."""
+    if state == "blocked":
         tx.execute(sql["end_edges"], (task,))
-    tx.event(_BURIED, task, n, None, dumps(told), session=session)
+    elif state == "waiting":
+        tx.execute(sql["drop_question"], (tx.now.wall_ms, task))
 
 
 def release(
@@ -233,8 +252,7 @@ def _cancel_alone(
     session: int | None = None,
 ) -> None:
     tx.execute(sql["cancel"], (tx.now.wall_ms, reason, task))
-    if told.get("from") == "blocked":
-        tx.execute(sql["end_edges"], (task,))
+    _leave(tx, sql, task, told.get("from"))
     tx.event(_CANCELLED, task, n, actor, dumps({"reason": reason, **told}), session=session)
 
 

@@ -164,6 +164,9 @@ class SqliteReader:
             for number, name, paused, oldest in rows
         )
 
+    def schedule_names(self) -> tuple[str, ...]:
+        return tuple([row[0] for row in self.file.rows("SELECT name FROM schedule ORDER BY name")])
+
     # --- tasks ------------------------------------------------------------------------------------------------
     def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]:
         condition, values = where(filter)

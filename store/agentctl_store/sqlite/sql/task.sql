@@ -55,12 +55,15 @@ WHERE t.queue = ? AND t.lane = ? AND t.state = 'ready'
 ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1
 
 -- name: survey
--- All a claim must know, in one look at the edges of five indexes: of each queue that is not paused, whether a task is
--- due, and its best ready one that asks nothing of its claimer; whether any lease or deadline is over; the newest lane.
+-- All a claim must know, in one look at the edges of seven indexes: of each queue that is not paused, whether a task is
+-- due, and its best ready one that asks nothing of its claimer; whether any lease or deadline is over, a schedule due,
+-- or a question unanswered; the newest lane.
 SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000,
     (SELECT min(s.available_ms) FROM task s WHERE s.queue = q.id AND s.state = 'scheduled') <= ?1,
     (SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active') <= ?2,
-    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1,
+    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1
+        OR (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL) <= ?1
+        OR (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL) <= ?1,
     0, (SELECT max(id) FROM lane)
 FROM queue q LEFT JOIN task t ON t.id = (
     SELECT r.id FROM task r WHERE r.queue = q.id AND r.lane = 0 AND r.state = 'ready'
@@ -165,6 +168,9 @@ FROM edge e JOIN task t ON t.id = e.child WHERE e.parent = ? AND e.ended IS NULL
 -- A task that has ended waits for nobody.
 UPDATE edge SET ended = 1 WHERE child = ? AND ended IS NULL
 
+-- name: drop_question
+UPDATE question SET ended_ms = ?, how = 'dropped' WHERE task = ? AND ended_ms IS NULL
+
 -- name: end_edge
 UPDATE edge SET ended = 1 WHERE parent = ? AND child = ?
 
@@ -219,14 +225,31 @@ UPDATE task SET lease_until_boot_ms = lease_until_boot_ms + ? WHERE state = 'act
 -- name: void_all
 UPDATE task SET lease_until_boot_ms = 0 WHERE state = 'active'
 
+-- name: void_messages
+-- After a reboot nobody who took a message lives, and no wait for another delivery has a meaning.
+UPDATE message SET due_boot_ms = 0 WHERE due_boot_ms IS NOT NULL
+
+-- name: extend_messages
+UPDATE message SET due_boot_ms = due_boot_ms + ? WHERE state = 'delivered'
+
 -- name: shift_backoffs
 UPDATE task SET available_ms = available_ms + ? WHERE state = 'scheduled' AND attempts > 0
+
+-- name: any_message
+SELECT 1 FROM message LIMIT 1
 
 -- name: next_due
 SELECT min(available_ms) FROM task WHERE queue = ? AND state = 'scheduled'
 
 -- name: next_deadline
 SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL
+
+-- name: appointments
+-- When the next run of a schedule is due, the latest that a clock has shown when one was planned, and when the next
+-- question must have been answered.
+SELECT (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL),
+    (SELECT max(reckoned_ms) FROM schedule WHERE due_ms IS NOT NULL),
+    (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL)
 
 -- name: next_expiry
 SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active'

@@ -25,6 +25,10 @@ SELECT x.task, x.n, a.name, x.slot, x.session, x.claimed_ms, x.ended_ms, x.outco
     x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd
 FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task > ? AND x.task <= ? ORDER BY x.task, x.n
 
+-- name: questions
+SELECT task, n, asked_ms, question, options, deadline_ms, fallback, ended_ms, how, answer, person FROM question
+WHERE task > ? AND task <= ? ORDER BY task, n
+
 -- name: edges
 SELECT child, parent, ended FROM edge WHERE child > ? AND child <= ? ORDER BY child, parent
 
@@ -75,3 +79,13 @@ SELECT id, text FROM body WHERE id IN (SELECT value FROM json_each(?))
 SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.session, e.body, e.data, e.correlation
 FROM event e LEFT JOIN actor a ON a.id = e.actor
 WHERE e.kind = ? AND e.kind >= 7 AND e.seq > ? AND e.seq <= ? ORDER BY e.seq LIMIT ?
+
+-- name: messages
+SELECT id, source, target, topic, post, type, state, payload, correlation, conversation, reply_to, priority, expires_ms,
+    key, max_deliveries, deliveries, burnt, reader, delivered_ms, finished_ms, reason, error
+FROM message WHERE id > ? ORDER BY id LIMIT ?
+
+-- name: message_lines
+SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.session, e.body, e.data, e.correlation
+FROM event e LEFT JOIN actor a ON a.id = e.actor
+WHERE e.task > ? AND e.task <= ? AND e.kind BETWEEN 100 AND 109 ORDER BY e.task, e.seq
