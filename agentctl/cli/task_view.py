@@ -23,6 +23,15 @@ PARENTS = (
     Column("reason"),
     Column("degraded", "flag"),
 )
+ANSWERS = (
+    Column("question"),
+    Column("options", "list"),
+    Column("answer"),
+    Column("how"),
+    Column("by"),
+    Column("asked_at", "time", title="asked"),
+    Column("ended_at", "time", title="ended"),
+)
 ADDED = (Column("task"), Column("created", "flag"), Column("state"), Column("result", "json"))
 CLAIM = (
     Column("attempt"),
@@ -37,6 +46,7 @@ CLAIM = (
     Column("needs", "list"),
     Column("degraded", "flag", wide=True),
     Column("parents", "rows", parts=PARENTS, wide=True),
+    Column("answers", "rows", parts=ANSWERS, wide=True),
 )
 TASK = (
     Column("task"),
@@ -67,4 +77,5 @@ TASK = (
     Column("cancel_asked", "flag", wide=True),
     Column("parents", "rows", parts=PARENTS),
     Column("attempts", "rows", parts=ATTEMPTS),
+    Column("answers", "rows", parts=ANSWERS),
 )

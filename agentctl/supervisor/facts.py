@@ -54,6 +54,7 @@ class Said:
     output_tokens: int | None = None
     cost_microusd: int | None = None
     retry_after_ms: int | None = None
+    ask: str | None = None  #: the line that asks a person, as it came
     ready: bool = False
     stopping: bool = False
     status: str | None = None
@@ -84,6 +85,7 @@ class Recorded:
 
     text: str = ""
     good: bool = False  #: the task is done
+    asked: bool = False  #: a person; nothing is finished
 
 
 @dataclass(frozen=True, slots=True)

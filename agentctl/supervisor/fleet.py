@@ -31,12 +31,6 @@ SWEEP_MS = 3_600_000  #: between two sweeps where nothing is due
 BEGUN_MS = 1_000  #: a task's process that takes longer to start is shown as starting; until then its slot is busy
 
 
-def declare(store: Store, config: Config, actor: str) -> None:
-    """Make the store's agents and schedules those of the file. Raises StoreError."""
-    store.declare_agents(config.specs(), actor=actor)
-    store.schedules.declare(config.schedules(), actor=actor)
-
-
 def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int) -> dict[Key, Want]:
     """Return what is wanted of every slot there should be."""
     found: dict[Key, Want] = {}
@@ -140,12 +134,22 @@ def unfinished(store: Store, config: Config, slots: Iterable[Slot]) -> bool:
 
 
 def forgotten(store: Store, config: Config) -> str:
-    """Say which ready tasks no agent will ever take; empty when there are none, or when it cannot be told now."""
+    """Say which tasks no agent will ever take, or wait for a person; empty when there are none, or none can tell."""
     try:
         with closing(open_reader(store.directory)) as reader:
-            return unserved(reader.queues(), config)
+            queues = reader.queues()
+            return unserved(queues, config) or unanswered(queues)
     except StoreError:
         return ""
+
+
+def unanswered(queues: Iterable[QueueRow]) -> str:
+    """Say how many tasks wait for a person's answer; empty when there are none."""
+    waiting = sum(row.waiting for row in queues)
+    if not waiting:
+        return ""
+    wait = "1 task waits" if waiting == 1 else f"{waiting:,} tasks wait"
+    return f"idle, but {wait} for a person's answer. See what is asked: agentctl inbox"
 
 
 def unserved(queues: Sequence[QueueRow], config: Config) -> str:

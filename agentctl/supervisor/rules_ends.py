@@ -31,7 +31,8 @@ def end(snapshot: Snapshot, now: Moment) -> list[Action]:
         return []
     section = slot.want.section
     end = replace(fact.end, needs_result=section.result == "required")
-    if section.verify is None or run.task is None or not isinstance(judge_exit(end), Done):
+    unchecked = section.verify is None or run.task is None or run.ask is not None
+    if unchecked or not isinstance(judge_exit(end), Done):
         return [Become(replace(slot, run=replace(run, end=end))), Record(run.session, end)]
     if slot.want.shutdown == "now":
         end = replace(end, verify=SessionFacts(spawn_error="the supervisor ends", never=True))
@@ -64,8 +65,8 @@ def after(snapshot: Snapshot, now: Moment) -> list[Action]:
     ended = run.end
     told: list[Action] = []
     if fact.text and (ended.spawn_error is None or ended.never):  # a failed start is told below, once
-        good = slot.takes_tasks and fact.good
-        told.append(Tell("task" if good else "failure", f"{slot.name}: {fact.text}"))
+        kind = "ask" if fact.asked else "task" if slot.takes_tasks and fact.good else "failure"
+        told.append(Tell(kind, f"{slot.name}: {fact.text}"))
     why = describe_end(ended)
     slot = replace(slot, run=None, phase="stopped", since_ms=now.boot_ms, why="")
     if ended.never and ended.hold_ms:
