@@ -216,7 +216,7 @@ class Config(Section):
             specs.append(
                 AgentSpec(
                     name, section.mode, self.queues_of(name), section.instances, text, section.can, stands_in,
-                    self.fleet.max_delegation_depth,
+                    self.fleet.max_delegation_depth, section.verify is not None or section.result == "required",
                 )
             )  # fmt: skip
         return specs

@@ -212,6 +212,20 @@ def test_an_agent_claims_what_it_was_declared_for_and_no_more(tmp_path: Path) ->
         )
 
 
+def test_an_agent_whose_work_is_checked_does_not_call_it_done_itself(tmp_path: Path) -> None:
+    with world(tmp_path, "a/1") as w, w.raw() as operator, w.raw("a/1") as a:
+        spec = AgentSpec("a", "task", ("q",), 1, checked=True)
+        assert operator.call("declare_agents", (spec,), "x")[0] == 0
+        [task] = added(operator, new_task("q"))
+        won(a, "a")
+        refused(a.call("complete", task, 1, "1", None, None, None), "may not call its own work done")
+        mine = w.sessions["a/1"].session
+        turn = ("complete_and_claim", task, 1, None, None, ("q",), "a", 1, mine, 1_000, None)
+        refused(a.call(*turn), "may not call its own work done")
+        assert a.call("heartbeat", task, 1, 1_000, None, None)[0] == 0
+        assert operator.call("complete", task, 1, "1", None, None, None)[0] == 0, "its supervisor does"
+
+
 def test_a_circle_of_delegations_is_refused_and_noted(tmp_path: Path) -> None:
     with world(tmp_path, "a/1", "b/1") as w, w.raw() as operator, w.raw("a/1") as a, w.raw("b/1") as b:
         specs = tuple(AgentSpec(name, "task", (name,), 1) for name in ("a", "b"))

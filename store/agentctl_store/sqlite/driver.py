@@ -293,8 +293,8 @@ class SqliteDriver:
             tx.execute(self.sql["forget_receipts"], (now.awake_ms - older_than_ms, now.awake_ms))
 
     # --- who may see what (broker/rights.py) ------------------------------------------------------------------
-    def holder(self, task: int, n: int) -> tuple[str, int | None] | None:
-        """Return the agent and session of an attempt, None when there is no such attempt."""
+    def holder(self, task: int, n: int) -> tuple[str, int | None, int] | None:
+        """Return the agent and session of an attempt, and whether its success is checked; None when there is none."""
         found = self.conn.rows(self.sql["holder"], (task, n))
         return found[0] if found else None
 

@@ -301,7 +301,7 @@ DELETE FROM receipt WHERE client = ? AND request = ?
 DELETE FROM receipt WHERE awake_ms < ? OR awake_ms > ?
 
 -- name: holder
-SELECT a.name, x.session FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? AND x.n = ?
+SELECT a.name, x.session, a.checked FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? AND x.n = ?
 
 -- name: runs
 SELECT 1 FROM session WHERE id = ? AND ended_ms IS NULL
