@@ -62,7 +62,8 @@ def declare_agents(tx: Transaction, sql: dict[str, str], specs: Sequence[AgentSp
     for spec in specs:
         number = tx.number("agent", spec.name)
         stored = tx.execute(
-            "SELECT mode, queues, instances, retry, can, fallback, max_depth, checked, declared FROM agent WHERE id = ?",
+            "SELECT mode, queues, instances, retry, can, fallback, max_depth, checked, declared FROM agent "
+            "WHERE id = ?",
             (number,),
         )
         can = sorted(set(spec.can))
