@@ -71,4 +71,16 @@ def _logs(reader: Reader) -> Iterator[Pair]:
         yield row.instance, f"{row.health}, {row.phase}"
 
 
-_SOURCES = {"queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs}
+def _schedules(reader: Reader) -> Iterator[Pair]:
+    for name in reader.schedule_names():
+        yield name, ""
+
+
+def _questions(reader: Reader) -> Iterator[Pair]:
+    yield from reader.asked(MAX_OFFERED)
+
+
+_SOURCES = {
+    "queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs, "schedules": _schedules,
+    "questions": _questions,
+}  # fmt: skip

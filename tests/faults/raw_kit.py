@@ -120,7 +120,7 @@ def new_message(source: str = "a", target: str | None = "b", **more: Any) -> New
 
 def claim_words(agent: str = "a", *, queues: tuple[str, ...] = ("q",), limit: int = 1, wait_ms: int = 0) -> Any:
     """The arguments of a claim."""
-    return (queues, agent, None, None, None, 60_000, limit, wait_ms)
+    return (queues, agent, None, None, None, 60_000, limit, None, wait_ms)
 
 
 class World:
