@@ -18,6 +18,7 @@ from agentctl_store.domain.retry import RetryPolicy
 from agentctl_store.errors import BadConfig, BadInput, BadName, NotFound
 from agentctl_store.ids import check_name
 
+from .config_findings import FindingsSection
 from .config_problems import BadConfigs, explain, syntax_problem
 from .config_values import (
     Command,
@@ -159,6 +160,7 @@ class Config(Section):
 
     fleet: FleetSection = FleetSection.model_validate({})
     retry: RetrySection = RetrySection.model_validate({})
+    findings: FindingsSection = FindingsSection.model_validate({})
     agent: dict[str, AgentSection] = Field({}, max_length=MAX_AGENTS)
 
     def queues_of(self, agent: str) -> tuple[str, ...]:
