@@ -29,6 +29,7 @@ LINES = TEXT.split("\n")
 TABLES: dict[str, type[BaseModel]] = {
     "[fleet]": config.FleetSection,
     "[retry]": config.RetrySection,
+    "[findings]": config.FindingsSection,
     "[agent.NAME]": config.AgentSection,
     "[agent.NAME.restart]": config.RestartSection,
     "[agent.NAME.limits]": config.LimitsSection,

@@ -32,8 +32,9 @@ def _told(rows: list[Dead], whole: int) -> Finding:
     from collections import Counter
 
     agents, queues = Counter(row.agent for row in rows), Counter(row.queue for row in rows)
-    queue, text = named(queues.most_common(1)[0][0]), quoted(rows[0].error)
-    same = searched(signature(rows[0].error))
+    example = min(row.error for row in rows)  # which one came last is chance
+    queue, text = named(queues.most_common(1)[0][0]), quoted(example)
+    same = searched(signature(example))
     chosen = f" -t '{same}'" if same else ""
     return Finding(
         "poison",

@@ -25,7 +25,6 @@ MOST_AGENTS = MOST_QUEUES = 20_000
 MOST_BUCKETS = 100_000
 AT_ONCE = 1_000  #: ids per look-up
 DEEPEST = 64  #: steps that are followed upwards from a delegated task
-NEVER = 1 << 62
 
 
 class SqliteEvidence:
@@ -178,7 +177,7 @@ class SqliteEvidence:
 
     # --- who waits for whom ---------------------------------------------------------------------------------------
     def delegations(self, limit: int) -> tuple[rows.Delegation, ...]:
-        found = self._file.rows(self._sql["delegated"], (max(self.window.since_ms, 0) << 20, limit))
+        found = self._file.rows(self._sql["delegated"], (_id_at(self.window.since_ms), limit))
         creators: dict[int, int | None] = dict(found)
         above = {creator for _, creator in found} - creators.keys()
         for _ in range(DEEPEST):
@@ -191,14 +190,14 @@ class SqliteEvidence:
         return tuple(rows.Delegation(task, creator, workers.get(task)) for task, creator in creators.items())
 
     def blocked(self, before_ms: int, limit: int) -> tuple[rows.Blocked, ...]:
-        found = self._file.rows(self._sql["blocked"], (max(before_ms, 0) << 20, limit, before_ms, limit))
+        found = self._file.rows(self._sql["blocked"], (_id_at(before_ms), limit, before_ms, limit))
         return tuple(
             rows.Blocked(child, queue, parent, parent_queue, max(child >> 20, available))
             for child, queue, parent, parent_queue, available in found
         )
 
     def held(self, before_ms: int, limit: int) -> tuple[rows.Held, ...]:
-        found = self._file.rows(self._sql["held"], (limit, before_ms, max(before_ms, 0) << 20, limit))
+        found = self._file.rows(self._sql["held"], (limit, before_ms, _id_at(before_ms), limit))
         return tuple(
             rows.Held(task, agent, max(claimed, child >> 20), child, state, queue, by)
             for task, agent, claimed, child, state, queue, by, _ in found
@@ -206,6 +205,11 @@ class SqliteEvidence:
 
     def talks(self, bucket_ms: int) -> tuple[rows.Talk, ...]:
         return ()
+
+
+def _id_at(wall_ms: int) -> int:
+    """Return the lowest id of what began at a moment (agentctl_store/ids.py)."""
+    return min(max(wall_ms, 0), (1 << 43) - 1) << 20
 
 
 def _agent(row: Any, busy: int) -> rows.AgentFacts:

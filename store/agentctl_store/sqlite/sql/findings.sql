@@ -8,14 +8,14 @@ SELECT at_ms FROM event WHERE seq > ? ORDER BY seq LIMIT 1
 -- A page of the window: who started what, how often again, how often lately.
 SELECT e.actor, t.queue, count(*), sum(e.attempt > 1), sum(e.at_ms >= ?)
 FROM event e LEFT JOIN task t ON t.id = e.task
-WHERE e.seq > ? AND e.seq <= ? AND e.kind = 5 AND e.actor IS NOT NULL GROUP BY e.actor, t.queue
+WHERE e.seq > ? AND e.seq <= ? AND e.kind = 5 AND e.attempt > 0 AND e.actor IS NOT NULL GROUP BY e.actor, t.queue
 
 -- name: adds_by
 SELECT actor, count(*), min(seq), max(seq) FROM event
-WHERE seq > ? AND seq <= ? AND kind = 1 AND actor IS NOT NULL GROUP BY actor
+WHERE seq > ? AND seq <= ? AND kind = 1 AND task > 0 AND actor IS NOT NULL GROUP BY actor
 
 -- name: starts
-SELECT count(*) FROM event WHERE seq >= ? AND seq <= ? AND kind = 5
+SELECT count(*) FROM event WHERE seq >= ? AND seq <= ? AND kind = 5 AND attempt > 0
 
 -- name: actors
 SELECT id, name FROM actor WHERE id IN (SELECT value FROM json_each(?))
@@ -44,7 +44,7 @@ SELECT id, available_ms FROM task WHERE id IN (SELECT value FROM json_each(?))
 
 -- name: bursts
 SELECT at_ms / ?1 * ?1, count(*), min(seq), max(seq) FROM event
-WHERE kind = 7 AND kind >= 7 AND seq > ?2 AND seq <= ?3 GROUP BY 1 ORDER BY 1 DESC LIMIT ?4
+WHERE kind = 7 AND kind >= 7 AND attempt > 0 AND seq > ?2 AND seq <= ?3 GROUP BY 1 ORDER BY 1 DESC LIMIT ?4
 
 -- name: retried
 SELECT e.seq, e.at_ms, e.task, a.name, q.name, e.data, x.cost_microusd
