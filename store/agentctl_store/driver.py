@@ -29,8 +29,11 @@ if TYPE_CHECKING:
         Turn,
         Usage,
     )
+    from .messagedriver import MessageDriver
 
     class Driver(Protocol):
+        messages: MessageDriver
+
         # --- tasks -------------------------------------------------------------------------------------------
         def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:
             """Add all or none. A known idempotency key answers its first task. NotFound for an unknown parent."""

@@ -11,6 +11,7 @@ from .clock import Clock
 from .fleetverbs import FleetVerbs
 from .ids import read_id, write_id
 from .jsontext import dumps
+from .later import Part
 from .taskverbs import DEFAULT_LEASE_MS as DEFAULT_LEASE_MS
 from .taskverbs import FOREVER_MS as FOREVER_MS
 from .taskverbs import MAX_CLAIM as MAX_CLAIM
@@ -49,6 +50,8 @@ def open_store(
 
 class Store(TaskVerbs, FleetVerbs):
     """All verbs of the store. Not for use by two threads at once: each opens its own."""
+
+    messages = Part("agentctl_store.messageverbs", "MessageVerbs")
 
     def __init__(self, driver: Driver, directory: str, clock: Clock) -> None:
         self.driver = driver

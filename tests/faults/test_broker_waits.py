@@ -164,7 +164,7 @@ def test_who_is_killed_while_he_waits_leaves_nothing(tmp_path: Path) -> None:
         assert not room.exists() or os.listdir(room) == []
     with serving(directory) as broker, Clients(directory, tmp_path / "logs", AGENTCTL_TEST_THROUGH="broker") as clients:
         waiters = [clients.start("wait_for_work") for _ in range(20)]
-        until(lambda: broker._desk._waiting() == 20, "all wait")
+        until(lambda: len(broker._desk._waiting) == 20, "all wait")
         for pid in waiters:
             clients.kill(pid)
         until(lambda: not broker._desk.waits, "none is waited for")
@@ -186,7 +186,7 @@ def test_a_claim_nobody_heard_of_goes_back_at_once(tmp_path: Path) -> None:
         dying.ask("claim", ["q"], "dying", None, None, None, 600_000, 1, LONG_MS)
         until(lambda: broker._desk.waits, "it waits for work")
         second = Asked(directory, waiting_claim(store))
-        until(lambda: broker._desk._waiting() == 2, "so does another")
+        until(lambda: len(broker._desk._waiting) == 2, "so does another")
         task = store.add([TaskRequest("q")])[0].id
         assert held_by(store, task) == 1 and not second.over
         begun = time.monotonic()

@@ -22,6 +22,7 @@ from .shapes import (
     name,
     number,
     pair,
+    scope,
     slot,
     text,
     whole,
@@ -52,7 +53,9 @@ _BY_NAME: dict[str, Shape] = {
     "specs": many(a("AgentSpec"), 10_000), "desired": desired, "instances": maybe(whole(0, 9_999)),
     "changed": many(a("Instance"), 10_000), "gone": many(pair, 10_000), "pid": number, "end": a("SessionEnd"),
     "kind": words, "data": maybe(json), "low": number, "high": number, "key": key, "after": count, "kinds": kinds,
-    "newest_first": boolean, "client": whole(), "request": count,
+    "newest_first": boolean, "client": whole(), "request": count, "message": number, "reader": maybe(words),
+    "ack_ms": _lease, "error": long_text, "topic": name, "scope": scope, "schema": json, "damping": a("Damping"),
+    "filter": a("MessageFilter"), "conversation": number, "party": maybe(name),
 }  # fmt: skip
 _SPECIAL: dict[tuple[str, str], Shape] = {
     ("add", "actor"): maybe(words),
@@ -63,6 +66,11 @@ _SPECIAL: dict[tuple[str, str], Shape] = {
     ("note", "kind"): word(NOTES),
     ("events", "task"): maybe(number),
     ("changed", "task"): maybe(number),
+    ("messages.send", "message"): a("NewMessage"),
+    ("messages.send", "actor"): maybe(words),
+    ("messages.subscribe", "actor"): maybe(words),
+    ("messages.unsubscribe", "actor"): maybe(words),
+    ("messages.read", "limit"): whole(1, MAX_CLAIM),
 }
 SHAPES: dict[str, tuple[Shape, ...]] = {
     verb: tuple(_SPECIAL.get((verb, argument)) or _BY_NAME[argument] for argument in arguments)

@@ -36,6 +36,18 @@ WRITES: dict[str, tuple[str, ...]] = {
     "session_started": ("session", "pid"),
     "end_session": ("end",),
     "note": ("kind", "actor", "data"),
+    "messages.send": ("message", "actor"),
+    "messages.read": ("agent", "reader", "limit", "ack_ms", "wait_ms"),
+    "messages.ack": ("message", "n"),
+    "messages.refuse": ("message", "n", "error"),
+    "messages.give_back": ("message", "n"),
+    "messages.requeue": ("message", "payload", "note", "actor"),
+    "messages.discard": ("message", "reason", "actor"),
+    "messages.subscribe": ("topic", "agent", "actor"),
+    "messages.unsubscribe": ("topic", "agent", "actor"),
+    "messages.set_schema": ("scope", "schema", "actor"),
+    "messages.remove_schema": ("scope", "actor"),
+    "messages.configure": ("damping", "actor"),
 }
 #: the same, of verbs that take no moment and no transaction
 READS: dict[str, tuple[str, ...]] = {
@@ -54,6 +66,13 @@ READS: dict[str, tuple[str, ...]] = {
     "changed": ("after", "task", "wait_ms"),
     "version": (),
     "receipt": ("client", "request"),
+    "messages.message": ("message",),
+    "messages.find": ("low", "high", "limit"),
+    "messages.list": ("filter", "limit"),
+    "messages.thread": ("conversation", "party", "limit"),
+    "messages.topics": (),
+    "messages.schemas": (),
+    "messages.damping": (),
 }
 
 ORDER = WRITES | READS
@@ -61,7 +80,8 @@ ORDER = WRITES | READS
 #: it. The other writes name an attempt, a session or a whole state, and saying them again changes nothing.
 ONCE = frozenset(WRITES) - {
     "heartbeat", "complete", "fail", "release", "cancelled", "sweep", "declare_agents", "save_instances",
-    "drop_instances", "session_started", "end_session",
+    "drop_instances", "session_started", "end_session", "messages.ack", "messages.refuse", "messages.give_back",
+    "messages.subscribe", "messages.unsubscribe", "messages.set_schema", "messages.remove_schema", "messages.configure",
 }  # fmt: skip
 #: verbs whose answers name claims: only those that still stand are given again
 CLAIMS = frozenset(("claim", "complete_and_claim"))

@@ -6,15 +6,16 @@ it, and calls that wait for news of the history.
 
 from __future__ import annotations
 
-from collections import deque
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from ..domain.event import WAKES
 from ..errors import AgentctlError, Refused, StoreError
 from .calls import CLAIMS, ONCE, READS, reach
+from .message_rights import restamp
 from .refusals import Refusals
 from .rights import allow, allow_still, renumber, withhold
+from .waiting import Call, Waiting, inbox, is_inbox
 from .wire import ERROR, MAX_ANSWER, VALUE, Malformed, error_words, frame, text_of
 
 if TYPE_CHECKING:
@@ -22,35 +23,23 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..clock import Clock, Moment
-    from ..domain.task import Claim
     from ..sqlite.driver import SqliteDriver
     from ..sqlite.transaction import Group, Transaction
     from .peer import Peer
-
-    Fed = dict[tuple[str, ...], int]  #: by queues, how many of those who wait were served
+    from .waiting import Fed, Line
 
 RECEIPT_MS = 60_000  #: how long a caller may take to ask what it was answered
-MOST_WAITING = 10_000  #: calls that wait at once
-
-
-class Call:
-    """A call as it came: checked, not served."""
-
-    __slots__ = ("arguments", "came", "number", "peer", "until_ms", "verb")
-
-    def __init__(self, peer: Peer, number: int, verb: str, arguments: dict[str, Any]) -> None:
-        self.peer, self.number, self.verb, self.arguments = peer, number, verb, arguments
-        self.until_ms = 0  #: boot time at which one that waits is answered all the same
-        self.came = 0  #: which of those who ever waited it is
 
 
 class Answer:
-    """What goes to a peer once it is true, and the claims in it, which must not be lost with the peer."""
+    """What goes to a peer once it is true, and the claims or deliveries in it, which must not be lost with the peer."""
 
-    __slots__ = ("claims", "data", "number", "peer")
+    __slots__ = ("claims", "data", "number", "peer", "verb")
 
-    def __init__(self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = (), number: int = 0) -> None:
-        self.peer, self.data, self.claims, self.number = peer, data, claims, number
+    def __init__(
+        self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = (), number: int = 0, verb: str = ""
+    ) -> None:
+        self.peer, self.data, self.claims, self.number, self.verb = peer, data, claims, number, verb
 
 
 class Desk:
@@ -61,10 +50,7 @@ class Desk:
         self.refusals = Refusals()
         self._clock = clock
         self._mistake = mistake  #: hears of errors that are none of ours
-        self._parked = 0  #: how many have ever waited
-        self._claims: dict[tuple[str, ...], deque[Call]] = {}  #: by the queues they wait for, first come first served
-        self._watches: list[Call] = []
-        self._due_ms: int | None = None  #: boot time of the first that has waited long enough
+        self._waiting = Waiting()
 
     # --- one batch --------------------------------------------------------------------------------------------
     def serve(self, calls: list[Call], alive: Callable[[], None]) -> list[Answer]:
@@ -86,7 +72,7 @@ class Desk:
                 fed = self._feed(group, now, answers)
         except Exception as error:
             return self._undone(calls, answers, error)
-        self._take_off(fed)
+        self._waiting.take_off(fed)
         self._tell(group, answers)
         return answers
 
@@ -101,7 +87,7 @@ class Desk:
             if call.peer.gone:
                 continue
             if call.verb not in READS:
-                self._unpark(call)
+                self._waiting.unpark(call)
                 told.append(self.failed(call, error))
             elif not call.until_ms and (answer := self._read(call)) is not None:
                 told.append(answer)
@@ -112,7 +98,7 @@ class Desk:
         try:
             if peer.identity is not None:
                 allow(peer.identity, verb, arguments, self.driver)
-            if verb == "claim":
+            if call.line is not None:
                 return self._claim(call, group, now)
             if verb not in ONCE:
                 value = reach(self.driver, verb)(**arguments, now=now)
@@ -127,6 +113,8 @@ class Desk:
         mine = peer.identity if verb == "add" else None
         if mine is not None:
             renumber(call.arguments["tasks"], now)
+        elif verb == "messages.send" and peer.identity is not None:
+            restamp(call.arguments["message"], now)
         value: Any = reach(self.driver, verb)(**call.arguments, now=now)
         if mine is not None:
             value = withhold(mine, value, self.driver)
@@ -144,54 +132,60 @@ class Desk:
         if won is not None:
             return won
         wait_ms = call.arguments["wait_ms"]
-        if not wait_ms or self._waiting() >= MOST_WAITING:
+        if not wait_ms or self._waiting.full:
             return Answer(call.peer, frame([call.number, VALUE, []], MAX_ANSWER))
-        self._park(call, now.boot_ms + wait_ms)
-        self._claims.setdefault(call.arguments["queues"], deque()).append(call)
+        self._waiting.park(call, now.boot_ms + wait_ms)
         return None
 
     def _win(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
-        """Claim for a call; None when there is nothing. Fewer tasks than asked when they do not fit an answer."""
+        """Claim or read for a call; None when there is nothing. Fewer than asked when they do not fit an answer."""
         arguments = call.arguments
         while True:
             try:
                 with self.driver.conn.write(now):
-                    won: list[Claim] = self.driver.claim(**arguments, now=now)
+                    won: list[Any] = reach(self.driver, call.verb)(**arguments, now=now)
                     if not won:
                         return None
                     data = frame([call.number, VALUE, won], MAX_ANSWER)
-                    claims = tuple([(one.task.id, one.n) for one in won])
+                    claims = tuple([((one.task if call.verb == "claim" else one.message).id, one.n) for one in won])
                     self.driver.keep_receipt(group, call.peer.client, call.number, text_of(claims))
-                return Answer(call.peer, data, claims, call.number)
+                return Answer(call.peer, data, claims, call.number, call.verb)
             except Malformed:
                 arguments["limit"] = len(won) // 2 or 1
 
     def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
-        """Give work that this transaction brought to the claims that wait for it."""
-        if not self._claims or not any(WAKES.get(one[0]) == b"task" for one in group.told):
+        """Give what this transaction brought to those who wait for it."""
+        lines = self._waiting.lines
+        arrived = [inbox(agent) for agent in self.driver.messages.arrived]
+        self.driver.messages.arrived.clear()
+        if not lines:
             return {}
-        return self._feed_all(group, now, answers)
+        fed = [name for name in arrived if name in lines]
+        if any(WAKES.get(one[0]) == b"task" for one in group.told):
+            fed += [name for name in lines if not is_inbox(name)]
+        return self._feed_all(group, now, answers, fed)
 
-    def _feed_all(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
-        """Serve those who wait, whoever came first first, whatever queues were named.
+    def _feed_all(self, group: Group, now: Moment, answers: list[Answer], names: Iterable[Line]) -> Fed:
+        """Serve those who wait in these lines, whoever came first first.
 
         Returns how many are to be taken off each line, once that is committed.
         """
-        served = dict.fromkeys(self._claims, 0)
-        heads = [(line[0].came, queues) for queues, line in self._claims.items()]
+        lines = self._waiting.lines
+        served = dict.fromkeys(names, 0)
+        heads = [(lines[name][0].came, name) for name in served]
         heapify(heads)
         while heads:
-            queues = heappop(heads)[1]
-            line = self._claims[queues]
-            call = line[served[queues]]
+            name = heappop(heads)[1]
+            line = lines[name]
+            call = line[served[name]]
             if not call.peer.gone:
                 answer = self._feed_one(call, group, now)
                 if answer is None:
-                    continue  # nothing is left in these queues
+                    continue  # nothing is left for these
                 answers.append(answer)
-            served[queues] += 1
-            if served[queues] < len(line):
-                heappush(heads, (line[served[queues]].came, queues))
+            served[name] += 1
+            if served[name] < len(line):
+                heappush(heads, (line[served[name]].came, name))
         return served
 
     def _feed_one(self, call: Call, group: Group, now: Moment) -> Answer | None:
@@ -201,15 +195,6 @@ class Desk:
             return self._win(call, group, now)
         except Exception as error:
             return self.failed(call, error)
-
-    def _take_off(self, fed: Fed) -> None:
-        """Let those go who were served in what has been committed."""
-        for queues, count in fed.items():
-            line = self._claims[queues]
-            for _ in range(count):
-                line.popleft()
-            if not line:
-                del self._claims[queues]
 
     # --- reads and news ---------------------------------------------------------------------------------------
     def _read(self, call: Call) -> Answer | None:
@@ -233,61 +218,45 @@ class Desk:
     def _changed(self, call: Call) -> Answer | None:
         wait_ms, call.arguments["wait_ms"] = call.arguments["wait_ms"], 0
         last = self.driver.changed(**call.arguments)
-        if last > call.arguments["after"] or not wait_ms or self._waiting() >= MOST_WAITING:
+        if last > call.arguments["after"] or not wait_ms or self._waiting.full:
             return Answer(call.peer, frame([call.number, VALUE, last], MAX_ANSWER))
-        self._park(call, self._clock.now().boot_ms + wait_ms)
-        self._watches.append(call)
+        self._waiting.park(call, self._clock.now().boot_ms + wait_ms)
         return None
 
     def _tell(self, group: Group, answers: list[Answer]) -> None:
         """Answer those who wait for news of what was just committed."""
-        if not self._watches or not group.told:
+        if not self._waiting.watches or not group.told:
             return
         tasks, last = {one[1] for one in group.told}, self.driver.conn.last
         waiting = []
-        for call in self._watches:
+        for call in self._waiting.watches:
             wanted = call.arguments["task"]
             if wanted is None or wanted in tasks:
                 answers.append(Answer(call.peer, frame([call.number, VALUE, last], MAX_ANSWER)))
             else:
                 waiting.append(call)
-        self._watches = waiting
+        self._waiting.watches = waiting
 
     # --- what waits -------------------------------------------------------------------------------------------
-    def _park(self, call: Call, until_ms: int) -> None:
-        self._parked += 1
-        call.until_ms, call.came = until_ms, self._parked
-        self._due_ms = until_ms if self._due_ms is None else min(self._due_ms, until_ms)
-
-    def _unpark(self, call: Call) -> None:
-        line = self._claims.get(call.arguments["queues"]) if call.until_ms else None
-        if line is not None:
-            line.remove(call)
-            if not line:
-                del self._claims[call.arguments["queues"]]
-
-    def _waiting(self) -> int:
-        return len(self._watches) + sum(len(line) for line in self._claims.values())
-
     @property
     def waits(self) -> bool:
         """Whether anybody waits here."""
-        return bool(self._watches or self._claims)
+        return self._waiting.any
 
     @property
     def due_ms(self) -> int | None:
         """Boot time at which `look` is due at the latest; None when nobody waits."""
-        return self._due_ms if self.waits else None
+        return self._waiting.due_ms
 
     def look(self, alive: Callable[[], None]) -> list[Answer]:
         """Serve those who wait from what others committed or time brought, and answer whose time is up."""
         answers: list[Answer] = []
         now = self._clock.now()
-        if self._claims:
+        if self._waiting.lines:
             try:
                 with self.driver.conn.together(now) as group:
                     alive()
-                    fed = self._feed_all(group, now, answers)
+                    fed = self._feed_all(group, now, answers, self._waiting.lines)
             except Exception as error:
                 # The store is busy or full: they go on waiting.
                 if not isinstance(error, AgentctlError):
@@ -295,9 +264,9 @@ class Desk:
                 self.give_back([answer for answer in answers if answer.claims])
                 answers = []
             else:
-                self._take_off(fed)
+                self._waiting.take_off(fed)
         still = []
-        for call in self._watches:
+        for call in self._waiting.watches:
             try:
                 last = self.driver.changed(**call.arguments)
             except Exception as error:
@@ -307,34 +276,16 @@ class Desk:
                 answers.append(Answer(call.peer, frame([call.number, VALUE, last], MAX_ANSWER)))
             else:
                 still.append(call)
-        self._watches = still
-        return answers + self._overdue(now.boot_ms)
-
-    def _overdue(self, now_ms: int) -> list[Answer]:
-        if self._due_ms is None or now_ms < self._due_ms:
-            return []
-        over: list[Answer] = []
-        for queues, line in list(self._claims.items()):
-            over += [Answer(c.peer, frame([c.number, VALUE, []], MAX_ANSWER)) for c in line if c.until_ms <= now_ms]
-            self._claims[queues] = deque(call for call in line if call.until_ms > now_ms)
-            if not self._claims[queues]:
-                del self._claims[queues]
-        left: Iterable[Call] = [*self._watches, *(call for line in self._claims.values() for call in line)]
-        self._due_ms = min((call.until_ms for call in left), default=None)
-        return over
+        self._waiting.watches = still
+        over = self._waiting.overdue(now.boot_ms)
+        return answers + [Answer(call.peer, frame([call.number, VALUE, []], MAX_ANSWER)) for call in over]
 
     def leave(self, peer: Peer) -> None:
         """Forget what a peer that has gone was waiting for."""
-        self._watches = [call for call in self._watches if call.peer is not peer]
-        for queues, line in list(self._claims.items()):
-            kept = deque(call for call in line if call.peer is not peer)
-            if kept:
-                self._claims[queues] = kept
-            else:
-                del self._claims[queues]
+        self._waiting.leave(peer)
 
     def give_back(self, untold: list[Answer]) -> None:
-        """Release what was claimed for peers that went away before they were told.
+        """Give back what was claimed or read for peers that went away before they were told.
 
         Unless they asked for the receipt meanwhile, on the file itself: whoever drops it decides.
         """
@@ -345,14 +296,17 @@ class Desk:
             with self.driver.conn.together(now) as group:
                 for answer in untold:
                     if self.driver.drop_receipt(group, answer.peer.client, answer.number):
-                        self._release(answer.claims, now)
+                        self._release(answer, now)
         except AgentctlError:
             pass  # their leases will run out
 
-    def _release(self, claims: tuple[tuple[int, int], ...], now: Moment) -> None:
-        for task, n in claims:
+    def _release(self, answer: Answer, now: Moment) -> None:
+        for number, n in answer.claims:
             try:
-                self.driver.release(task, n, reason="its claimer was never told", end_session=None, now=now)
+                if answer.verb == "messages.read":
+                    self.driver.messages.give_back(number, n, now=now)
+                else:
+                    self.driver.release(number, n, reason="its claimer was never told", end_session=None, now=now)
             except AgentctlError:
                 pass  # it has been lost already
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ..later import Part
 from .client import Caller
 from .link import ANSWER_S, Link
 from .wire import SOCKET
@@ -46,6 +47,8 @@ def _token(directory: str) -> str | None:
 
 class BrokerDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
+
+    messages = Part("agentctl_store.broker.messages", "BrokerMessages")
 
     def __init__(self, caller: Caller) -> None:
         self._call = self.call = caller.call

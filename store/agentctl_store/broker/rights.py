@@ -10,6 +10,7 @@ import os
 from ..domain.task import Added
 from ..errors import Refused
 from ..ids import write_attempt, write_id
+from .message_rights import MESSAGE_RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,4 +176,5 @@ _RULES: dict[str, Rule] = {
     "changed": _free,
     "version": _free,
     "receipt": _free,  # of its own calls: broker/desk.py
+    **MESSAGE_RULES,
 }

@@ -6,6 +6,8 @@ A shape is a function that returns its argument as the driver takes it, or raise
 from __future__ import annotations
 
 from ..domain.agent import DESIRED, HEALTHS, MODES, PHASES
+from ..domain.message import MOST_DELIVERIES, TOPIC, TYPES
+from ..domain.message_machine import STATES as MESSAGE_STATES
 from ..domain.retry import CLASSES, RetryPolicy
 from ..domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
 from ..ids import check_correlation, check_key, check_name
@@ -102,6 +104,16 @@ def parent(value: Any) -> Any:
     return number(value) if type(value) is int else key(value)
 
 
+def target(value: Any) -> Any:
+    if type(value) is str and value.startswith(TOPIC):
+        return TOPIC + name(value.removeprefix(TOPIC))
+    return name(value)
+
+
+def scope(value: Any) -> Any:
+    return value if type(value) is str and value in TYPES else target(value)
+
+
 def fraction(value: Any) -> Any:
     if type(value) not in (int, float) or not 0 <= value < 1:
         raise Malformed("a fraction is missing or not from 0 to 1")
@@ -154,6 +166,16 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
         many(parent, MAX_BATCH), word(("fail", "run", "cancel")), maybe(moment), maybe(moment),
         maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number),
     ),
+    "NewMessage": (
+        whole(1, BIG - (1 << 20)), name, maybe(target), word(TYPES), json, correlation, maybe(number), maybe(number),
+        whole(PRIORITY_MIN, PRIORITY_MAX), maybe(moment), maybe(key), whole(1, MOST_DELIVERIES), maybe(number),
+        maybe(fence),
+    ),
+    "MessageFilter": (
+        maybe(name), maybe(name), maybe(name), maybe(word(MESSAGE_STATES)), maybe(word(TYPES)), maybe(name),
+        maybe(number), boolean, maybe(words), long_text, maybe(number),
+    ),
+    "Damping": (whole(0, 1_000), whole(1, LATEST_MS)),
     "RetryPolicy": (count, real, count, count),
     "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment)),
     "Usage": (amount, amount, amount),

@@ -32,6 +32,8 @@ RECORDS = {
     **dict.fromkeys(("Ended", "Swept", "Turn"), "task"),
     **dict.fromkeys(("RetryPolicy", "Failure"), "retry"),
     **dict.fromkeys(("AgentSpec", "Agent", "Instance", "NewSession", "Session", "SessionEnd"), "agent"),
+    **dict.fromkeys(("NewMessage", "Sent", "Message", "Delivery", "Settled"), "message"),
+    **dict.fromkeys(("MessageFilter", "Topic", "MessageSchema", "Damping"), "message"),
     "Event": "event",
 }
 _types: dict[str, Any] = {}

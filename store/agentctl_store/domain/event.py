@@ -44,6 +44,22 @@ KINDS: dict[str, int] = {
     "store.pruned": 92,
     "store.named": 93,
     "access.refused": 95,
+    "message.sent": 100,
+    "message.delivered": 101,
+    "message.acked": 102,
+    "message.returned": 103,
+    "message.expired": 104,
+    "message.buried": 105,
+    "message.requeued": 106,
+    "message.discarded": 107,
+    "message.carried": 108,
+    "message.pruned": 109,
+    "message.damped": 110,
+    "message.configured": 111,
+    "topic.subscribed": 115,
+    "topic.unsubscribed": 116,
+    "schema.set": 120,
+    "schema.removed": 121,
 }
 NAMES: dict[int, str] = {code: kind for kind, code in KINDS.items()}
 #: code → the word that the supervisor is woken with when such an event was committed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..jsontext import dumps
-from .tables import TABLES
+from .nouns import TABLES
 from .tasks import exit_of, told
 
 TYPE_CHECKING = False

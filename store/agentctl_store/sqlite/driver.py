@@ -6,7 +6,7 @@ from ..domain.event import KINDS
 from ..domain.task import ParentResult, Turn
 from ..errors import NotFound, StoreError
 from ..ids import write_id
-from ..later import later
+from ..later import Part, later
 from . import sqltext
 from .connection import Connection
 
@@ -31,6 +31,8 @@ PARENTS_AT_ONCE = 16  #: read in one go where what they left is limited: each ma
 
 class SqliteDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
+
+    messages = Part("agentctl_store.sqlite.messages", "Messages")
 
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.conn = Connection(directory, create=create, synchronous=synchronous)
@@ -144,7 +146,7 @@ class SqliteDriver:
 
     def sweep(self, *, limit: int, jitter: float, now: Moment) -> Swept:
         with self.conn.write(now) as tx:
-            return sweeping.sweep(tx, self.conn, limit, jitter)
+            return sweeping.sweep(tx, self, limit, jitter)
 
     def task(self, task: int) -> Task:
         found = self.conn.rows(self.sql["one"], (task,))

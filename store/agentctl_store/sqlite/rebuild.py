@@ -59,7 +59,7 @@ def parts(file: ReadFile, sql: dict[str, str], until: int = NEVER, rows: bool = 
             part = Part()
             cut_to = origin(file, sql)[2]
             gaps = [(seq, shift) for seq, shift in file.rows(sql["gaps"])]
-            for task, lines in _by_task(file.rows(sql["lines"], (low, high))):
+            for task, lines in by_subject(file.rows(sql["lines"], (low, high))):
                 try:
                     part.folds[task] = fold = TaskFold(gaps).fold(lines, until, cut_to)
                 except UNREADABLE:
@@ -78,7 +78,8 @@ def parts(file: ReadFile, sql: dict[str, str], until: int = NEVER, rows: bool = 
         low = high
 
 
-def _by_task(lines: list[Line]) -> Iterator[tuple[int, list[Line]]]:
+def by_subject(lines: list[Line]) -> Iterator[tuple[int, list[Line]]]:
+    """Yield tasks or messages with their events, of events in that order."""
     start = 0
     for place in range(1, len(lines) + 1):
         if place == len(lines) or lines[place][3] != lines[start][3]:

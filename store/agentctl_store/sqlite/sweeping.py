@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .connection import Connection
+    from .driver import SqliteDriver
+    from .messages import Messages
     from .transaction import Transaction
 
 _PROMOTED = KINDS["task.promoted"]
@@ -57,8 +59,9 @@ def ask_cancel(tx: Transaction, conn: Connection, task: int, reason: str, actor:
     tx.event(KINDS["task.cancel_asked"], task, None, actor, dumps({"reason": reason}))
 
 
-def sweep(tx: Transaction, conn: Connection, limit: int, jitter: float) -> Swept:
+def sweep(tx: Transaction, driver: SqliteDriver, limit: int, jitter: float) -> Swept:
     """Do all that time asks for, in one bounded step."""
+    conn = driver.conn
     grace = clocks(tx, conn)
     expired, overdue = attend(tx, conn, jitter, limit)
     queues = [row[0] for row in tx.execute("SELECT id FROM queue").fetchall()]
@@ -67,4 +70,20 @@ def sweep(tx: Transaction, conn: Connection, limit: int, jitter: float) -> Swept
     due = [moment for moment in due if moment is not None]
     expiry = tx.execute(conn.sql["next_expiry"]).fetchone()[0]
     more = expired >= limit or overdue >= limit or promoted >= limit
+    if tx.execute(conn.sql["any_message"]).fetchone() is not None:
+        full, awaited, outlived = messages_swept(tx, driver.messages, limit, jitter)
+        more = more or full
+        expiry = min((moment for moment in (expiry, awaited) if moment is not None), default=None)
+        due += [outlived] if outlived is not None else []
     return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry)
+
+
+def messages_swept(
+    tx: Transaction, messages: Messages, limit: int, jitter: float
+) -> tuple[bool, int | None, int | None]:
+    """Do what time asks for of messages; return whether there is more, and when it next does: boot and wall clock."""
+    from .delivering import attend as attend_messages
+
+    done = attend_messages(tx, messages, jitter, limit)
+    awaited, outlived = tx.execute(messages.sql["next_awaited"]).fetchone()
+    return max(done) >= limit, awaited, outlived

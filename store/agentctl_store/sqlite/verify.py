@@ -7,6 +7,7 @@ from ..jsontext import dumps
 from ..record import record
 from ..replay.fleet import FleetFold, SessionFold
 from ..replay.tasks import CARRIED, PRUNED, told
+from .message_parts import message_parts
 from .readfile import ReadFile
 from .rebuild import EVENTS_AT_ONCE, SESSION_COLUMNS, UNREADABLE, fleet_base, load_sql, of_kind, origin, parts
 from .transaction import digest, link
@@ -32,6 +33,7 @@ class Verified:
     last_seq: int
     head: str  #: hash of the last event, in hex: note it down, and a later verify can be held against it
     faults: tuple[str, ...]
+    messages: int = 0
 
     @property
     def intact(self) -> bool:
@@ -45,7 +47,7 @@ class _Check:
         self.progress = progress or (lambda done, total: None)
         self.anchor, self.head, self.cut_to = origin(file, self.sql)
         self.seq = self.anchor
-        self.events = self.tasks = self.sessions = 0
+        self.events = self.tasks = self.sessions = self.seen = 0
         self.fleet, self.open = FleetFold(), SessionFold()
         self.missing: set[int] = set()  # ended sessions without a row or a task: pruned ones, if the history says so
 
@@ -181,6 +183,17 @@ class _Check:
                 self._task(task, part.tasks.get(task), fold, part.attempts.get(task, {}), part.edges.get(task, {}))
             self.tasks += len(part.tasks)
 
+    def messages(self) -> None:
+        for part in message_parts(self.file, self.sql):
+            for message in part.unreadable:
+                self.fault(f"message {write_id(message)}: its events cannot be replayed")
+            for message in sorted((part.rows.keys() | part.folds.keys()) - set(part.unreadable)):
+                row, fold = part.rows.get(message), part.folds.get(message)
+                folded = None if fold is None else fold.row
+                if row is not None or folded is not None:
+                    self._pair(f"message {write_id(message)}", row, folded)
+            self.seen += len(part.rows)
+
     def _task(
         self, task: int, row: Row | None, fold: TaskFold | None, attempts: dict[int, Row], edges: dict[int, bool]
     ) -> None:
@@ -236,7 +249,9 @@ def verify_file(file: ReadFile, progress: Callable[[int, int], None] | None = No
     check = _Check(file, progress)
     check.history()
     check.tables()
+    check.messages()
     faults = tuple(check.faults)
     return Verified(
-        check.events, check.tasks, check.sessions, check.anchor + 1, check.seq, check.head.hex(), faults
+        check.events, check.tasks, check.sessions, check.anchor + 1, check.seq, check.head.hex(), faults,
+        check.seen,
     )  # fmt: skip

@@ -172,8 +172,18 @@ UPDATE task SET lease_until_boot_ms = lease_until_boot_ms + ? WHERE state = 'act
 -- name: void_all
 UPDATE task SET lease_until_boot_ms = 0 WHERE state = 'active'
 
+-- name: void_messages
+-- After a reboot nobody who took a message lives, and no wait for another delivery has a meaning.
+UPDATE message SET due_boot_ms = 0 WHERE due_boot_ms IS NOT NULL
+
+-- name: extend_messages
+UPDATE message SET due_boot_ms = due_boot_ms + ? WHERE state = 'delivered'
+
 -- name: shift_backoffs
 UPDATE task SET available_ms = available_ms + ? WHERE state = 'scheduled' AND attempts > 0
+
+-- name: any_message
+SELECT 1 FROM message LIMIT 1
 
 -- name: next_due
 SELECT min(available_ms) FROM task WHERE queue = ? AND state = 'scheduled'

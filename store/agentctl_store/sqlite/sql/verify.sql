@@ -74,3 +74,13 @@ SELECT id, text FROM body WHERE id IN (SELECT value FROM json_each(?))
 SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.session, e.body, e.data, e.correlation
 FROM event e LEFT JOIN actor a ON a.id = e.actor
 WHERE e.kind = ? AND e.kind >= 7 AND e.seq > ? AND e.seq <= ? ORDER BY e.seq LIMIT ?
+
+-- name: messages
+SELECT id, source, target, topic, post, type, state, payload, correlation, conversation, reply_to, priority, expires_ms,
+    key, max_deliveries, deliveries, burnt, reader, delivered_ms, finished_ms, reason, error
+FROM message WHERE id > ? ORDER BY id LIMIT ?
+
+-- name: message_lines
+SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.session, e.body, e.data, e.correlation
+FROM event e LEFT JOIN actor a ON a.id = e.actor
+WHERE e.task > ? AND e.task <= ? AND e.kind BETWEEN 100 AND 109 ORDER BY e.task, e.seq
