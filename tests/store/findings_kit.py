@@ -14,6 +14,7 @@ from agentctl_store.domain.task import Claim
 from agentctl_store.findings import find
 from agentctl_store.findings.model import Finding
 from agentctl_store.findings.thresholds import HOUR_MS, MINUTE_MS, Thresholds
+from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.read import open_evidence
 from agentctl_store.store import Store
 
@@ -56,6 +57,14 @@ class Fleet:
             self.add(queue)
             claim = self.claim(agent, queue)
             self.store.complete(claim.task.id, claim.n)
+
+    def say(self, source: str, target: str, times: int = 1, type: str = "STATUS", **more: Any) -> int:
+        """Send messages; return the last one's id."""
+        sent = 0
+        for _ in range(times):
+            request = MessageRequest(source, target, type=type, **more)  # type: ignore[arg-type]
+            sent = self.store.messages.send(request, actor=f"{source}/1").id
+        return sent
 
     def fail(self, agent: str, queue: str, error: str = "exit 1: no", kind: str = "transient") -> int:
         """Add a task and have an attempt of it fail; it comes back within a day."""

@@ -12,7 +12,7 @@ from store.findings_kit import HOUR_MS, MINUTE_MS, SECOND_MS, Fleet  # noqa: TID
 
 from agentctl_store.domain.agent import AgentSpec, Instance
 from agentctl_store.domain.retry import Failure, RetryPolicy
-from agentctl_store.errors import BadInput
+from agentctl_store.errors import BadInput, Conflict
 from agentctl_store.findings import DETECTORS
 from agentctl_store.findings.model import PATTERNS, Burst
 from agentctl_store.findings.storms import gathered
@@ -206,6 +206,80 @@ def test_groups_that_wait_for_each_other_are_found_however_long_their_chains() -
     assert knots(chain) == []
     assert len(knots([*chain, ("a20000", "a0")])[0]) == 20_001
     assert knots([("a", "b"), ("b", "a"), ("b", "c"), ("d", "d"), ("c", "e")]) == [["a", "b"], ["d"]]
+
+
+def test_agents_whose_questions_wait_for_each_other_are_told(fleet: Fleet) -> None:
+    fleet.declare(ann="a", bob="b")
+    for agent, queue in (("ann", "a"), ("bob", "b")):
+        fleet.add(queue)
+        fleet.claim(agent, queue)
+    first = fleet.say("ann", "bob", type="QUERY")
+    fleet.say("bob", "ann", type="QUERY")
+    fleet.say("ann", "bob", type="STATUS")
+    fleet.minutes(29)
+    assert fleet.find("blocking_waits") == []
+    fleet.minutes(2)
+    found = fleet.one("blocking_waits")
+    assert found.subject == "ann ⇄ bob" and dict(found.evidence)["awaited"] == "an answer"
+    fleet.say("bob", "ann", type="RESULT", reply_to=first)
+    assert fleet.find("blocking_waits") == [], "one of them has its answer"
+
+
+def test_a_question_of_an_agent_that_runs_nothing_holds_nobody_up(fleet: Fleet) -> None:
+    fleet.declare(ann="a", bob="b")
+    fleet.add("a")
+    fleet.claim("ann", "a")
+    fleet.say("ann", "bob", type="QUERY")
+    fleet.say("bob", "ann", type="QUERY")
+    fleet.minutes(31)
+    assert fleet.find("blocking_waits") == []
+
+
+# --- chatty pairs -----------------------------------------------------------------------------------------------------
+def test_two_that_write_to_each_other_all_the_time_are_chatty(fleet: Fleet) -> None:
+    fleet.declare(ann="a", bob="b", cid="c")
+    for number in range(20):
+        fleet.say("ann", "bob")
+        if number < 19:
+            fleet.say("bob", "ann")
+        fleet.clock.pass_ms(20_000)
+    assert fleet.find("chatty_pair") == []
+    fleet.say("bob", "ann")
+    found = fleet.one("chatty_pair")
+    assert (found.subject, found.count) == ("ann ⇄ bob", 40)
+    assert dict(found.evidence) == {"from_first": 20, "from_second": 20, "damped": 0}
+    assert fleet.find("chatty_pair", chatty_window_ms=5 * MINUTE_MS) == []
+
+
+def test_reports_and_publications_are_no_chat(fleet: Fleet) -> None:
+    fleet.declare(ann="a", bob="b")
+    fleet.say("ann", "bob", 100)
+    fleet.say("bob", "ann", 12)
+    assert fleet.find("chatty_pair") == [], "one of them reports"
+    fleet.store.messages.subscribe("news", "ann")
+    fleet.store.messages.subscribe("news", "bob")
+    for source in ("ann", "bob"):
+        fleet.say(source, "topic:news", 100)
+    assert fleet.find("chatty_pair") == []
+
+
+def test_a_dialogue_with_a_person_is_no_chat(fleet: Fleet) -> None:
+    fleet.declare(ann="a")
+    for _ in range(60):
+        fleet.say("ann", "operator")
+        fleet.say("operator", "ann")
+    assert fleet.find("chatty_pair") == []
+
+
+def test_a_conversation_that_was_damped_is_told_however_short(fleet: Fleet) -> None:
+    fleet.declare(ann="a", bob="b")
+    first = last = fleet.say("ann", "bob")
+    with pytest.raises(Conflict):
+        for number in range(30):
+            source, target = ("bob", "ann") if number % 2 == 0 else ("ann", "bob")
+            last = fleet.say(source, target, reply_to=last, conversation=first)
+    found = fleet.one("chatty_pair")
+    assert dict(found.evidence)["damped"] == 1 and "1 conversation got nowhere and was damped" in found.summary
 
 
 # --- retry storms -----------------------------------------------------------------------------------------------------
@@ -454,6 +528,14 @@ def test_a_longer_history_than_is_looked_at_is_cut_at_its_old_end_and_says_so(fl
     with SqliteEvidence(fleet.store.directory, 0, now) as evidence:
         assert not evidence.window.cut and evidence.window.after == 0
         assert sum(one.starts for one in evidence.work(now)) == 20
+
+
+def test_a_store_that_waits_for_its_migration_is_looked_at_as_it_is(fleet: Fleet) -> None:
+    knotted(fleet)
+    fleet.minutes(31)
+    for table in ("message", "subscription", "message_schema", "damping"):
+        fleet.store.driver.conn.db.execute(f"DROP TABLE {table}")  # type: ignore[attr-defined]
+    assert fleet.one("blocking_waits").subject == "coder ⇄ planner"
 
 
 def test_looking_writes_nothing(fleet: Fleet) -> None:

@@ -4,37 +4,49 @@ another for their thanks.
 
 from __future__ import annotations
 
+from ..domain.message import OPERATOR
 from .model import Finding
 from .telling import counted, named, share, some, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .model import Talk
+    from .model import Damped, Talk
     from .port import Evidence
     from .thresholds import Thresholds
 
 PARTS = 6  #: buckets per window
 MOST = 10  #: pairs told
+DAMPED = 5_000  #: newest damped conversations of the window
 
 
 def chatty_pairs(evidence: Evidence, limits: Thresholds) -> list[Finding]:
-    """Find them; the busiest first."""
+    """Find them, and those who were damped for it; the busiest first."""
     bucket_ms = max(limits.chatty_window_ms // PARTS, 1)
     pairs: dict[tuple[str, str], list[Talk]] = {}
     for talk in evidence.talks(bucket_ms):
-        if talk.source != talk.target:
-            first, second = sorted((talk.source, talk.target))
-            pairs.setdefault((first, second), []).append(talk)
+        if talk.source != talk.target and OPERATOR not in (talk.source, talk.target):
+            pairs.setdefault(_pair(talk), []).append(talk)
+    damped: dict[tuple[str, str], list[Damped]] = {}
+    for event in evidence.damped(DAMPED):
+        damped.setdefault(_pair(event), []).append(event)
     found = []
-    for pair, talks in pairs.items():
-        worst = _busiest(talks, bucket_ms)
-        if sum(talk.messages for talk in worst) >= limits.chatty_messages:
-            forth = sum(talk.messages for talk in worst if talk.source == pair[0])
-            whole = sum(talk.messages for talk in worst)
-            if min(forth, whole - forth) >= limits.chatty_share * whole:
-                found.append(_told(pair, worst, talks, bucket_ms))
-    found.sort(key=lambda one: -one.count)
+    for pair in pairs.keys() | damped.keys():
+        worst = _busiest(pairs.get(pair, []), bucket_ms)
+        if worst and (pair in damped or _is_ping_pong(worst, limits)):
+            found.append(_told(pair, worst, damped.get(pair, []), bucket_ms))
+    found.sort(key=lambda one: (-one.count, one.subject))
     return found[:MOST]
+
+
+def _pair(said: Talk | Damped) -> tuple[str, str]:
+    first, second = sorted((said.source, said.target))
+    return first, second
+
+
+def _is_ping_pong(talks: list[Talk], limits: Thresholds) -> bool:
+    whole = sum(talk.messages for talk in talks)
+    forth = sum(talk.messages for talk in talks if talk.source < talk.target)
+    return whole >= limits.chatty_messages and min(forth, whole - forth) >= limits.chatty_share * whole
 
 
 def _busiest(talks: list[Talk], bucket_ms: int) -> list[Talk]:
@@ -52,24 +64,26 @@ def _busiest(talks: list[Talk], bucket_ms: int) -> list[Talk]:
     return best
 
 
-def _told(pair: tuple[str, str], worst: list[Talk], talks: list[Talk], bucket_ms: int) -> Finding:
+def _told(pair: tuple[str, str], worst: list[Talk], damped: list[Damped], bucket_ms: int) -> Finding:
     one, other = named(pair[0]), named(pair[1])
-    count, whole = sum(talk.messages for talk in worst), sum(talk.messages for talk in talks)
+    count = sum(talk.messages for talk in worst)
     forth = sum(talk.messages for talk in worst if talk.source == pair[0])
     lasted = worst[-1].at_ms - worst[0].at_ms + bucket_ms
+    summary = f"{counted(count, 'message')} within {span(lasted)}, {share(forth, count)} of them from {one}"
+    if damped:
+        summary += (
+            f"; {counted(len(damped), 'conversation')} got nowhere and {'was' if len(damped) == 1 else 'were'} damped"
+        )
+    seqs = [worst[0].first_seq, *(event.seq for event in damped), worst[-1].last_seq]
     return Finding(
         "chatty_pair",
         "warning",
         f"{one} ⇄ {other}",
-        f"{counted(count, 'message')} within {span(lasted)}, {share(forth, count)} of them from {one}",
+        summary,
         f"Read what they say: agentctl msg list --agent {one}; stop one of them: agentctl agent pause {other}",
         count,
         worst[0].at_ms,
-        worst[-1].at_ms + bucket_ms,
-        events=some([worst[0].first_seq, worst[-1].last_seq]),
-        evidence=(
-            ("from_first", forth),
-            ("from_second", count - forth),
-            ("in_window", whole),
-        ),
+        max([worst[-1].at_ms + bucket_ms, *(event.at_ms for event in damped)]),
+        events=some(sorted(set(seqs))),
+        evidence=(("from_first", forth), ("from_second", count - forth), ("damped", len(damped))),
     )

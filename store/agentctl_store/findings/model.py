@@ -206,8 +206,18 @@ class Change:
 
 
 @record
+class Damped:
+    """One event that tells that a conversation got nowhere and was damped (domain/message.py, Damping)."""
+
+    seq: int
+    at_ms: int
+    source: str
+    target: str
+
+
+@record
 class Talk:
-    """Messages from one agent to another within one bucket of time."""
+    """Messages from one agent to another within one bucket of time; publications are not counted."""
 
     source: str
     target: str

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Blocked,
         Burst,
         Change,
+        Damped,
         Dead,
         Delegation,
         Held,
@@ -54,9 +55,12 @@ if TYPE_CHECKING:
 
         def refusals(self, limit: int) -> tuple[Refusal, ...]: ...
         def blocked(self, before_ms: int, limit: int) -> tuple[Blocked, ...]: ...
-        def held(self, before_ms: int, limit: int) -> tuple[Held, ...]: ...
+        def held(self, before_ms: int, limit: int) -> tuple[Held, ...]:
+            """Return attempts that have run, and whatever they may wait for that has been open, since `before_ms`."""
+
         def changes(self, limit: int) -> tuple[Change, ...]:
             """Return the newest changes of instances, oldest first."""
 
         def talks(self, bucket_ms: int) -> tuple[Talk, ...]: ...
+        def damped(self, limit: int) -> tuple[Damped, ...]: ...
         def close(self) -> None: ...

@@ -23,6 +23,8 @@ PAGE = 250_000  #: events per statement, so that none holds back the write-ahead
 MOST_GROUPS = 50_000  #: pairs of actor and queue that are told apart
 MOST_AGENTS = MOST_QUEUES = 20_000
 MOST_BUCKETS = 100_000
+MOST_MESSAGES = 100_000  #: newest ones that are looked through for questions without an answer
+MOST_ASKED = 1_000
 AT_ONCE = 1_000  #: ids per look-up
 DEEPEST = 64  #: steps that are followed upwards from a delegated task
 
@@ -198,13 +200,51 @@ class SqliteEvidence:
 
     def held(self, before_ms: int, limit: int) -> tuple[rows.Held, ...]:
         found = self._file.rows(self._sql["held"], (limit, before_ms, _id_at(before_ms), limit))
-        return tuple(
-            rows.Held(task, agent, max(claimed, child >> 20), child, state, queue, by)
-            for task, agent, claimed, child, state, queue, by, _ in found
+        return (
+            *(
+                rows.Held(task, agent, max(claimed, child >> 20), child, state, queue, by)
+                for task, agent, claimed, child, state, queue, by, _ in found
+            ),
+            *self._unanswered(before_ms, limit),
         )
 
+    def _unanswered(self, before_ms: int, limit: int) -> Iterator[rows.Held]:
+        """Yield the attempts whose agents asked others while they ran, and got no answer."""
+        if not self._file.rows(self._sql["has_messages"]):
+            return  # an older store, which only its next writer migrates
+        asked = self._file.rows(self._sql["unanswered"], (_id_at(before_ms), MOST_MESSAGES, MOST_ASKED))
+        running: dict[str, list[tuple[int, int]]] = {}
+        for task, agent, claimed in self._file.rows(self._sql["running"], (limit,)) if asked else ():
+            running.setdefault(agent, []).append((claimed, task))
+        for number, source, target in asked:
+            sent_ms = number >> 20
+            before = [task for claimed, task in running.get(source, ()) if claimed <= sent_ms]
+            if before:
+                yield rows.Held(before[-1], source, sent_ms, None, None, "", target)
+
+    # --- what was said --------------------------------------------------------------------------------------------
     def talks(self, bucket_ms: int) -> tuple[rows.Talk, ...]:
-        return ()
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for page in self._pages():
+            for *key, count, first, last in self._file.rows(self._sql["talks"], (bucket_ms, *page, MOST_BUCKETS)):
+                kept = groups.get(tuple(key))
+                if kept is not None:
+                    kept[0], kept[2] = kept[0] + count, last
+                elif len(groups) < MOST_BUCKETS:
+                    groups[tuple(key)] = [count, first, last]
+        names = self._names("actors", {key[0] for key in groups if key[0] is not None})
+        talks: dict[tuple[str, str, int], list[int]] = {}
+        for (actor, source, target, at_ms), (count, first, last) in groups.items():
+            said_by = agent_of(names.get(actor, "")) if source is None else str(source)
+            kept = talks.setdefault((said_by, target, at_ms), [0, first, last])
+            kept[:] = kept[0] + count, min(kept[1], first), max(kept[2], last)
+        return tuple(rows.Talk(*key, *kept) for key, kept in sorted(talks.items()))
+
+    def damped(self, limit: int) -> tuple[rows.Damped, ...]:
+        return tuple(
+            rows.Damped(seq, at_ms, _text(said, "from"), _text(said, "to"))
+            for seq, at_ms, _, said in self._newest("message.damped", limit)
+        )
 
 
 def _id_at(wall_ms: int) -> int:

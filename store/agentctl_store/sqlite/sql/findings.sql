@@ -78,6 +78,27 @@ WHERE t.id IN (SELECT value FROM json_each(?))
 SELECT e.seq, e.at_ms, a.name, e.data FROM event e LEFT JOIN actor a ON a.id = e.actor
 WHERE e.kind = ? AND e.kind >= 7 AND e.seq > ? AND e.seq <= ? ORDER BY e.seq DESC LIMIT ?
 
+-- name: talks
+-- A page of the window. Whoever acts as itself is not named again in what is told (sqlite/sending.py).
+SELECT e.actor, e.data ->> '$.from', e.data ->> '$.to', e.at_ms / ?1 * ?1, count(*), min(e.seq), max(e.seq)
+FROM event e WHERE e.kind = 100 AND e.kind >= 7 AND e.task > 0 AND e.seq > ?2 AND e.seq <= ?3
+AND e.data ->> '$.topic' IS NULL AND typeof(e.data ->> '$.to') = 'text' GROUP BY 1, 2, 3, 4 LIMIT ?4
+
+-- name: has_messages
+SELECT 1 FROM sqlite_schema WHERE name = 'message'
+
+-- name: unanswered
+-- Of the newest messages, what was asked and has no reply.
+SELECT m.id, m.source, m.target
+FROM (SELECT id, source, target, type, state, conversation FROM message WHERE id < ? ORDER BY id DESC LIMIT ?) m
+WHERE m.type = 'QUERY' AND m.state IN ('stored', 'delivered', 'acked') AND NOT EXISTS (
+    SELECT 1 FROM message r WHERE r.conversation = coalesce(m.conversation, m.id) AND r.id > m.id AND r.reply_to = m.id)
+LIMIT ?
+
+-- name: running
+SELECT t.id, a.name, x.claimed_ms FROM (SELECT id, attempts FROM task WHERE state = 'active' LIMIT ?) t
+JOIN attempt x ON x.task = t.id AND x.n = t.attempts JOIN agent a ON a.id = x.agent ORDER BY x.claimed_ms
+
 -- name: blocked
 SELECT c.id, cq.name, p.id, pq.name, p.available_ms
 FROM (SELECT id, queue FROM task WHERE state = 'blocked' AND id < ? LIMIT ?) c
