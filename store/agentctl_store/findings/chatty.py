@@ -34,7 +34,7 @@ def chatty_pairs(evidence: Evidence, limits: Thresholds) -> list[Finding]:
         worst = _busiest(pairs.get(pair, []), bucket_ms)
         if worst and (pair in damped or _is_ping_pong(worst, limits)):
             found.append(_told(pair, worst, damped.get(pair, []), bucket_ms))
-    found.sort(key=lambda one: (-one.count, one.subject))
+    found.sort(key=lambda one: (-one.count, one.subject))  # not in the order of a set
     return found[:MOST]
 
 

@@ -53,16 +53,20 @@ def circle(task: int, above: dict[int, Delegation]) -> tuple[tuple[str, ...], in
 
 def _by_chain(rows: tuple[Delegation, ...], limits: Thresholds) -> list[Finding]:
     above = {row.task: row for row in rows}
-    circles: dict[tuple[str, ...], list[int]] = {}
-    deepest: dict[tuple[str, ...], int] = {}
+    circles: dict[tuple[str, ...], list[tuple[int, tuple[str, ...], int]]] = {}
     for row in rows:
         found = circle(row.task, above)
         if found is not None and found[1] >= limits.circular_returns:
             once = _once(found[0])
-            circles.setdefault(once, []).append(row.task)
-            deepest[once] = max(deepest.get(once, 0), found[1])
-    often = sorted(circles, key=lambda once: -len(circles[once]))
-    return [_told(once, sorted(circles[once]), deepest[once]) for once in often[:MOST]]
+            circles.setdefault(_turned(once), []).append((row.task, once, found[1]))
+    often = sorted(circles.values(), key=lambda came: (-len(came), min(came)))
+    return [_told(sorted(came)) for came in often[:MOST]]
+
+
+def _turned(once: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a round as it is whoever it is told from: B → A → B is A → B → A."""
+    ring = once[:-1]
+    return min(ring[start:] + ring[:start] for start in range(len(ring)))
 
 
 def _once(chain: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,7 +77,8 @@ def _once(chain: tuple[str, ...]) -> tuple[str, ...]:
     return chain
 
 
-def _told(once: tuple[str, ...], tasks: list[int], returns: int) -> Finding:
+def _told(came: list[tuple[int, tuple[str, ...], int]]) -> Finding:
+    once, returns, tasks = came[0][1], max(one[2] for one in came), [one[0] for one in came]
     shown = [named(name) for name in once]
     arrows = " → ".join(shown if len(shown) <= SHOWN else [*shown[: SHOWN - 1], "…", shown[-1]])
     times = "once" if returns == 1 else f"up to {returns} times in one chain"

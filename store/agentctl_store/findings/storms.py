@@ -28,7 +28,7 @@ def retry_storms(evidence: Evidence, limits: Thresholds) -> list[Finding]:
     storms.sort(key=lambda storm: -sum(burst.retries for burst in storm))
     found = []
     for storm in storms[:MOST_STORMS]:
-        finding = _told(evidence, storm, bucket_ms, limits)
+        finding = _told(evidence, storm, limits)
         if finding is not None:
             found.append(finding)
     return found
@@ -50,7 +50,7 @@ def gathered(bursts: tuple[Burst, ...], bucket_ms: int, limits: Thresholds) -> l
     return storms
 
 
-def _told(evidence: Evidence, storm: list[Burst], bucket_ms: int, limits: Thresholds) -> Finding | None:
+def _told(evidence: Evidence, storm: list[Burst], limits: Thresholds) -> Finding | None:
     from collections import Counter
 
     first, last = min(one.first_seq for one in storm), max(one.last_seq for one in storm)
@@ -67,7 +67,8 @@ def _told(evidence: Evidence, storm: list[Burst], bucket_ms: int, limits: Thresh
     together = lockstep(rows)
     in_step = together > limits.lockstep_share
     agent = named(agents.most_common(1)[0][0])
-    lasted = storm[-1].at_ms - storm[0].at_ms + bucket_ms
+    ends = rows[-1:] if rows[-1].seq == last else evidence.retried(last, last, 1) or rows[-1:]
+    lasted = max(ends[0].at_ms - rows[0].at_ms, 1_000)
     summary = (
         f"{retries:,} retries within {span(lasted)}, "
         f"{share(same, len(rows))} of them for {quoted(example.error) or kind!r}"
@@ -96,7 +97,7 @@ def _told(evidence: Evidence, storm: list[Burst], bucket_ms: int, limits: Thresh
         _remedy(kind, agent, named(queues.most_common(1)[0][0]), in_step),
         retries,
         rows[0].at_ms,
-        storm[-1].at_ms + bucket_ms,
+        ends[0].at_ms,
         task_ids(row.task for row in rows),
         some([row.seq for row in rows]),
         tuple(figures),
