@@ -51,6 +51,7 @@ def test_a_chain_that_goes_round_and_round_is_critical_and_told_once(fleet: Flee
     holder = fleet.claim("planner", "plan")
     for turn in range(1, 7):
         agent, queue = ("coder", "code") if turn % 2 else ("planner", "plan")
+        fleet.clock.pass_ms(1)
         fleet.add(queue, by=holder)
         holder = fleet.claim(agent, queue)
     found = fleet.one("circular_delegation")
