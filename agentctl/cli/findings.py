@@ -81,17 +81,16 @@ def findings(call: Call, *, since: str = SINCE, kind: tuple[str, ...] = (), fail
     unknown = [one for one in kind if one not in KINDS]
     if unknown:
         raise BadInput(f"there is no kind of finding called {unknown[0][:60]!a}", f"Kinds are: {', '.join(KINDS)}")
-    limits, worst = thresholds(call), -1
+    limits, worst, told = thresholds(call), -1, False
     since_of(since)
 
     def fetch() -> list[dict[str, Any]]:
-        nonlocal worst
+        nonlocal worst, told
         found, cut_ms = look(call, since_of(since), limits, kind)
         worst = max((SEVERITIES.index(one.severity) for one in found), default=-1)
-        if cut_ms is not None:
-            call.note(
-                f"Only the newest events were looked at, those since {iso(cut_ms)}: give a later --since for all."
-            )
+        if cut_ms is not None and not told:
+            call.note(f"Only the newest events were looked at, those since {iso(cut_ms)}.")
+            told = True
         return [_row(one) for one in found]
 
     call.show(_COLUMNS, fetch, empty="No findings.", tall=True)

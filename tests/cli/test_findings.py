@@ -10,9 +10,11 @@ from cli.command_kit import Fleet
 
 from agentctl.cli import findings
 from agentctl.config import parse_config
+from agentctl_store import read
 from agentctl_store.domain.retry import Failure
 from agentctl_store.findings.model import PATTERNS
 from agentctl_store.findings.thresholds import Thresholds
+from agentctl_store.sqlite.evidence import SqliteEvidence
 from agentctl_store.store import TaskRequest, open_store
 
 
@@ -102,6 +104,14 @@ def test_errors_that_agents_wrote_stay_one_harmless_line(fleet: Fleet) -> None:
     for form in ("table", "wide", "json", "jsonl", "csv"):
         out = fleet.ok("findings", "-o", form)
         assert "boom" in out and not any(character in out for character in "\x1b\x07\u202e")
+
+
+def test_a_window_that_is_cut_is_said_to_be(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(fleet, 5)
+    monkeypatch.setattr(read, "open_evidence", lambda *window: SqliteEvidence(*window, most_events=3))
+    ran = fleet.run("findings", "-k", "poison")
+    assert ran.code == 0 and "5 dead letters" in ran.out
+    assert ran.err.startswith("Only the newest events were looked at, those since 20") and ran.err.count("\n") == 1
 
 
 def test_the_words_of_the_command_are_those_of_the_store() -> None:
