@@ -161,6 +161,7 @@ def test_agents_that_wait_for_each_other_are_told_with_their_tasks(fleet: Fleet)
     fleet.minutes(2)
     found = fleet.one("blocking_waits")
     assert found.subject == "coder ⇄ planner" and found.severity == "critical"
+    assert found.first_ms == fleet.clock.wall_ms - 31 * MINUTE_MS and found.last_ms == fleet.clock.wall_ms
     assert len(found.tasks) == 2 and found.tasks[0] in found.remedy
 
 
