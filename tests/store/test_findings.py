@@ -13,7 +13,7 @@ from store.findings_kit import HOUR_MS, MINUTE_MS, SECOND_MS, Fleet  # noqa: TID
 from agentctl_store.domain.agent import AgentSpec, Instance
 from agentctl_store.domain.retry import Failure, RetryPolicy
 from agentctl_store.errors import BadInput, Conflict
-from agentctl_store.findings import DETECTORS
+from agentctl_store.findings import DETECTORS, storms
 from agentctl_store.findings.model import PATTERNS, Burst
 from agentctl_store.findings.storms import gathered
 from agentctl_store.findings.telling import searched, signature, span
@@ -165,6 +165,19 @@ def test_agents_that_wait_for_each_other_are_told_with_their_tasks(fleet: Fleet)
     assert len(found.tasks) == 2 and found.tasks[0] in found.remedy
 
 
+def test_a_knot_is_as_old_as_the_last_that_closed_it(fleet: Fleet) -> None:
+    fleet.declare(ann="a", bob="b")
+    for agent, queue in (("ann", "a"), ("bob", "b")):
+        fleet.add(queue)
+        fleet.claim(agent, queue)
+    fleet.say("ann", "bob", type="QUERY")
+    fleet.minutes(20)
+    fleet.say("bob", "ann", type="QUERY")
+    fleet.minutes(31)
+    found = fleet.one("blocking_waits")
+    assert found.first_ms == fleet.clock.wall_ms - 51 * MINUTE_MS and "for 31m" in found.summary
+
+
 def test_a_free_slot_unties_the_knot(fleet: Fleet) -> None:
     knotted(fleet)
     fleet.store.scale_agent("planner", 2, actor="t")
@@ -300,6 +313,16 @@ def test_many_retries_within_a_minute_are_a_storm(fleet: Fleet) -> None:
     assert figures["share_of_one_error"] == 1.0 and figures["share_of_starts"] == 1.0
     assert figures["error_class"] == "transient" and "queue pause work" in found.remedy
     assert found.first_ms is not None and found.last_ms is not None and found.last_ms - found.first_ms <= MINUTE_MS
+
+
+def test_of_a_large_storm_the_first_are_looked_at_and_its_end_is_told(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storms, "LOOKED_AT", 10)
+    storm(fleet, 60, 30 * SECOND_MS)
+    found = fleet.one("retry_storm")
+    assert found.count == 60 and dict(found.evidence)["retries_looked_at"] == 10
+    assert found.last_ms == fleet.clock.wall_ms - 500 and "within 29s" in found.summary
 
 
 def test_the_same_retries_over_an_hour_are_none(fleet: Fleet) -> None:
