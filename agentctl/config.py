@@ -74,6 +74,13 @@ class RetrySection(Section):
         return self
 
 
+class MessagesSection(Section):
+    """`[messages]`: when conversations are damped."""
+
+    loop_limit: int = Field(20, ge=0, le=1000, description="so many between two without progress are enough; 0 = never")
+    loop_window_ms: ShortDuration = Field(60_000, alias="loop_window")
+
+
 class RestartSection(Section):
     """`agent.*.restart`: what happens when a worker's or service's process ends, or a start fails."""
 
@@ -161,6 +168,7 @@ class Config(Section):
     fleet: FleetSection = FleetSection.model_validate({})
     retry: RetrySection = RetrySection.model_validate({})
     findings: FindingsSection = FindingsSection.model_validate({})
+    messages: MessagesSection = MessagesSection.model_validate({})
     agent: dict[str, AgentSection] = Field({}, max_length=MAX_AGENTS)
 
     def queues_of(self, agent: str) -> tuple[str, ...]:

@@ -22,7 +22,9 @@ KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 COMPLETION_VARIABLE = "_AGENTCTL_COMPLETE"
 _NOUNS = {
     "task": "Units of work in queues.",
-    "dlq": "Dead letters: tasks that wait for a person's decision.",
+    "dlq": "Dead letters: tasks and messages that wait for a person's decision.",
+    "msg": "Messages between agents.",
+    "schema": "JSON Schemas that messages are held to.",
     "agent": "The agents of the fleet.",
     "queue": "Queues of tasks.",
     "event": "The history of everything that happened.",

@@ -14,6 +14,7 @@ from agentctl.supervisor import facts as seen
 from agentctl.supervisor import fleet, recover, session_dir
 from agentctl.supervisor.adopt import adopt, keep_leases
 from agentctl.supervisor.cancels import CancelNews
+from agentctl.supervisor.declare import declare
 from agentctl.supervisor.doorbell import Bell, Doorbell, SignalPipe
 from agentctl.supervisor.lock import SupervisorLock
 from agentctl.supervisor.loop import Loop
@@ -129,7 +130,7 @@ class Supervisor:
             self._close(signals, watch)
 
     def _begin(self) -> None:
-        self._store.declare_agents(self._config.specs(), actor=ACTOR)
+        declare(self._store, self._config, ACTOR)
         self._note("supervisor.started")
         self._asked.begin()
         memos = {(row.agent, row.slot): row for row in self._store.instances()}
@@ -244,7 +245,7 @@ class Supervisor:
         changed = [name for name, section in config.agent.items() if old.agent.get(name) != section]
         removed = [name for name in old.agent if name not in config.agent]
         try:
-            self._store.declare_agents(config.specs(), actor=ACTOR)
+            declare(self._store, config, ACTOR)
         except StoreError as error:
             self._tell("config", f"the changed configuration could not be stored: {error.message}")
         restarted = [n for n in changed if n in old.agent and needs_restart(old.agent[n], config.agent[n])]

@@ -344,8 +344,8 @@ def test_the_store_as_it_is_passes_every_check(tmp_path: Path) -> None:
 def test_a_seeded_bug_in_sql_is_caught(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = sqltext.load
 
-    def broken(file: str) -> dict[str, str]:
-        blocks = dict(load(file))
+    def broken(file: str, *states: Any) -> dict[str, str]:
+        blocks = dict(load(file, *states))
         for block, good, bad in SQL_MUTANTS[name]:
             assert good in blocks[block], f"the block {block} no longer has {good!r}: renew the mutant"
             blocks[block] = blocks[block].replace(good, bad)

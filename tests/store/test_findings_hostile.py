@@ -118,6 +118,9 @@ def evil_fleet(fleet: Fleet) -> None:
     third = fleet.claim("ann", "plan", 2)
     fleet.add("code", by=third)
     fleet.add("plan", after=(fleet.add("idle"),))
+    for name in ("ann", "bob"):
+        fleet.say(name, "bob" if name == "ann" else "ann", 5, payload='"\\u001b[2J"')
+        store.note("message.sent", actor=EVIL[0], data={"from": EVIL[2], "to": EVIL[3]})
     store.pause_queue("idle", reason=EVIL[3], actor=EVIL[2])
     fleet.minutes(120)
 
@@ -127,7 +130,7 @@ def test_what_others_wrote_steers_no_terminal_and_no_shell(tmp_path: Path) -> No
     with fleet.store:
         evil_fleet(fleet)
         found = found_in(fleet.store)
-    assert {one.kind for one in found} >= set(PATTERNS) - {"chatty_pair"}
+    assert {one.kind for one in found} == set(PATTERNS)
     for text in texts_of(found):
         assert printable(text) == text and "\n" not in text and len(text) < 2_000
         assert "0123456789abcdefghijklmnop" not in text, "a key is told"
