@@ -185,6 +185,16 @@ def test_a_free_slot_unties_the_knot(fleet: Fleet) -> None:
     assert fleet.find("blocking_waits") == []
 
 
+def test_another_agent_that_could_take_it_unties_the_knot(fleet: Fleet) -> None:
+    knotted(fleet)
+    names = ("planner", "coder", "helper")
+    queues = (("plan",), ("code",), ("plan",))
+    specs = [AgentSpec(name, "task", served, 1) for name, served in zip(names, queues, strict=True)]
+    fleet.store.declare_agents(specs, actor="supervisor")
+    fleet.minutes(31)
+    assert fleet.find("blocking_waits") == []
+
+
 def test_a_knot_is_untied_when_one_of_them_ends(fleet: Fleet) -> None:
     knotted(fleet)
     fleet.minutes(31)
@@ -314,6 +324,7 @@ def test_many_retries_within_a_minute_are_a_storm(fleet: Fleet) -> None:
     assert (found.subject, found.count, found.severity) == ("ann", 50, "warning")
     figures = dict(found.evidence)
     assert figures["share_of_one_error"] == 1.0 and figures["share_of_starts"] == 1.0
+    assert figures["starts_meanwhile"] >= 49 and figures["retries_looked_at"] == 50
     assert figures["error_class"] == "transient" and "queue pause work" in found.remedy
     assert found.first_ms is not None and found.last_ms is not None and found.last_ms - found.first_ms <= MINUTE_MS
 
