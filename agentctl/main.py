@@ -35,6 +35,8 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("msg send", "msg read", "msg ack", "msg refuse", "msg reply", "msg publish"), "msg"),
     **dict.fromkeys(("msg list", "msg show", "msg thread", "msg topics", "msg subscribe", "msg unsubscribe"), "msgs"),
     **dict.fromkeys(("schema list", "schema set", "schema remove"), "msgs"),
+    **dict.fromkeys(("schedule add", "schedule list", "schedule show", "schedule pause"), "schedule"),
+    **dict.fromkeys(("schedule resume", "schedule remove", "schedule run"), "schedule"),
     **dict.fromkeys(("event list", "event follow", "event verify"), "event"),
     **dict.fromkeys(("store info", "store check", "store backup"), "store"),
     **dict.fromkeys(("store restore", "store prune", "store migrate"), "store"),

@@ -71,4 +71,11 @@ def _logs(reader: Reader) -> Iterator[Pair]:
         yield row.instance, f"{row.health}, {row.phase}"
 
 
-_SOURCES = {"queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs}
+def _schedules(reader: Reader) -> Iterator[Pair]:
+    for name in reader.schedule_names():
+        yield name, ""
+
+
+_SOURCES = {
+    "queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs, "schedules": _schedules,
+}  # fmt: skip

@@ -27,6 +27,7 @@ _NOUNS = {
     "schema": "JSON Schemas that messages are held to.",
     "agent": "The agents of the fleet.",
     "queue": "Queues of tasks.",
+    "schedule": "Work that is added again and again.",
     "event": "The history of everything that happened.",
     "store": "The fleet's store.",
     "config": "agentctl.toml.",

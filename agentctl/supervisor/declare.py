@@ -14,5 +14,6 @@ if TYPE_CHECKING:
 def declare(store: Store, config: Config, actor: str) -> None:
     """Make the fleet of the store that of the file. Raises StoreError."""
     store.declare_agents(config.specs(), actor=actor)
+    store.schedules.declare(config.schedules(), actor=actor)
     rule = config.messages
     store.messages.configure(Damping(rule.loop_limit, rule.loop_window_ms), actor=actor)

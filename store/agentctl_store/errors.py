@@ -10,6 +10,7 @@
     │   ├── StaleAttempt    the attempt no longer owns its task (the fence)
     │   ├── AlreadyRunning  another supervisor owns the store
     │   └── Refused         an agent asked for what it may not do, or is not who it says
+    │       └── BadDelegation   a task would come back to who delegated it, or its chain is too long
     ├── TimedOut            a wait ended without what it waited for           (exit 5)
     ├── NoSupervisor        the verb needs a running supervisor               (exit 6)
     ├── NothingToClaim      no ready task for this claim                      (exit 7)
@@ -85,6 +86,10 @@ class AlreadyRunning(Conflict):
 
 class Refused(Conflict):
     code = "refused"
+
+
+class BadDelegation(Refused):
+    code = "bad_delegation"
 
 
 class TimedOut(AgentctlError):

@@ -85,8 +85,15 @@ TASK, READ, VERIFY = sqltext.load("task"), load_sql(), verify_sql()
 FOUND = sqltext.load("findings")
 #: (statement, what its plan must say)
 HOT = [
-    (TASK["pick"], "USING INDEX task_ready (queue=?)"),
-    (TASK["claimable"].replace("@which", TASK["next_ready"]), "USING INDEX task_ready (queue=?)"),
+    (TASK["pick"], "USING INDEX task_ready (queue=? AND lane=?)"),
+    (TASK["claimable"].replace("@which", TASK["next_ready"]), "USING INDEX task_ready (queue=? AND lane=?)"),
+    (TASK["survey"].replace("@names", "?3"), "USING INDEX task_ready (queue=? AND lane=?)"),
+    (TASK["survey"].replace("@names", "?3"), "SEARCH lane"),
+    (TASK["survey_lanes"], "USING INDEX task_ready (queue=? AND lane=?)"),
+    (TASK["waits_in"].replace("@state", "ready"), "USING COVERING INDEX task_ready (queue=? AND lane=?)"),
+    (TASK["waits_in"].replace("@state", "scheduled"), "USING INDEX task_scheduled (queue=?)"),
+    (TASK["waits_in"].replace("@state", "blocked"), "USING INDEX task_blocked (queue=?)"),
+    (TASK["chain_link"], "USING INDEX chain_link"),
     (TASK["scheduled_due"], "USING COVERING INDEX task_scheduled (queue=? AND available_ms<?)"),
     (TASK["next_due"], "USING COVERING INDEX task_scheduled"),
     (TASK["next_expiry"], "USING COVERING INDEX task_lease"),
@@ -97,6 +104,7 @@ HOT = [
     (TASK["parents"], "USING COVERING INDEX edge_child (child=? AND parent>?)"),
     (TASK["held_by_session"], "attempt_open (session=?"),
     (READ["last_event"], "SEARCH event"),
+    (READ["waiting_in"], "USING INDEX task_lane (lane=? AND state=?)"),
     (READ["moves"], "SEARCH e USING INTEGER PRIMARY KEY (rowid>?)"),
     (READ["newest_of_kind"], "USING COVERING INDEX event_rare (kind=?)"),
     (READ["cost_since"], "USING COVERING INDEX attempt_cost (ended_ms>?)"),

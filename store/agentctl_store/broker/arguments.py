@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..domain.task import MAX_BATCH
+from ..domain.question import MAX_ANSWER
+from ..domain.schedule import MAX_SCHEDULES
+from ..domain.task import MAX_BATCH, MAX_CAN
 from ..errors import BadInput
 from ..taskverbs import FOREVER_MS, MAX_CLAIM, MAX_LEASE_MS, MAX_PROGRESS, MAX_WAIT_MS
 from .calls import ORDER
@@ -52,10 +54,12 @@ _BY_NAME: dict[str, Shape] = {
     "payload": maybe(json), "run_at_ms": maybe(whole(0, FOREVER_MS * 1_000)), "note": long_text, "queue": name,
     "specs": many(a("AgentSpec"), 10_000), "desired": desired, "instances": maybe(whole(0, 9_999)),
     "changed": many(a("Instance"), 10_000), "gone": many(pair, 10_000), "pid": number, "end": a("SessionEnd"),
+    "can": maybe(many(name, MAX_CAN)), "agents": maybe(many(name, 10_000)),
     "kind": words, "data": maybe(json), "low": number, "high": number, "key": key, "after": count, "kinds": kinds,
     "newest_first": boolean, "client": whole(), "request": count, "message": number, "reader": maybe(words),
     "ack_ms": _lease, "error": long_text, "topic": name, "scope": scope, "schema": json, "damping": a("Damping"),
     "filter": a("MessageFilter"), "conversation": number, "party": maybe(name),
+    "name": name, "spec": a("ScheduleSpec"), "question": a("NewQuestion"), "answer": text(MAX_ANSWER),
 }  # fmt: skip
 _SPECIAL: dict[tuple[str, str], Shape] = {
     ("add", "actor"): maybe(words),
@@ -71,6 +75,9 @@ _SPECIAL: dict[tuple[str, str], Shape] = {
     ("messages.subscribe", "actor"): maybe(words),
     ("messages.unsubscribe", "actor"): maybe(words),
     ("messages.read", "limit"): whole(1, MAX_CLAIM),
+    ("questions.answer", "n"): maybe(fence),
+    ("questions.reject", "n"): maybe(fence),
+    ("schedules.declare", "specs"): many(a("ScheduleSpec"), MAX_SCHEDULES),
 }
 SHAPES: dict[str, tuple[Shape, ...]] = {
     verb: tuple(_SPECIAL.get((verb, argument)) or _BY_NAME[argument] for argument in arguments)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 #: verb → its arguments in the order of a frame; `noun.verb` is a verb of the driver's part `noun`
 WRITES: dict[str, tuple[str, ...]] = {
     "add": ("tasks", "actor"),
-    "claim": ("queues", "agent", "slot", "session", "open_session", "lease_ms", "limit", "wait_ms"),
+    "claim": ("queues", "agent", "slot", "session", "open_session", "lease_ms", "limit", "can", "wait_ms"),
     "heartbeat": ("task", "n", "lease_ms", "progress", "usage"),
     "complete": ("task", "n", "result", "usage", "exit_code", "end_session"),
-    "complete_and_claim": ("task", "n", "result", "usage", "queues", "agent", "slot", "session", "lease_ms"),
+    "complete_and_claim": ("task", "n", "result", "usage", "queues", "agent", "slot", "session", "lease_ms", "can"),
     "fail": ("task", "n", "failure", "usage", "jitter", "end_session"),
     "release": ("task", "n", "reason", "end_session"),
     "cancel": ("task", "reason", "actor"),
@@ -48,6 +48,15 @@ WRITES: dict[str, tuple[str, ...]] = {
     "messages.set_schema": ("scope", "schema", "actor"),
     "messages.remove_schema": ("scope", "actor"),
     "messages.configure": ("damping", "actor"),
+    "questions.ask": ("task", "n", "question", "usage", "exit_code", "end_session"),
+    "questions.answer": ("task", "n", "answer", "actor"),
+    "questions.reject": ("task", "n", "reason", "actor"),
+    "schedules.add": ("spec", "actor", "jitter"),
+    "schedules.declare": ("specs", "actor", "jitter"),
+    "schedules.remove": ("name", "actor"),
+    "schedules.pause": ("name", "reason", "actor"),
+    "schedules.resume": ("name", "actor", "jitter"),
+    "schedules.run": ("name", "actor", "jitter"),
 }
 #: the same, of verbs that take no moment and no transaction
 READS: dict[str, tuple[str, ...]] = {
@@ -55,7 +64,7 @@ READS: dict[str, tuple[str, ...]] = {
     "find_tasks": ("low", "high", "limit"),
     "task_by_key": ("key",),
     "attempts": ("task",),
-    "unfinished": ("queues",),
+    "unfinished": ("queues", "agents"),
     "parents": ("task",),
     "agents": (),
     "instances": (),
@@ -73,6 +82,10 @@ READS: dict[str, tuple[str, ...]] = {
     "messages.topics": (),
     "messages.schemas": (),
     "messages.damping": (),
+    "questions.open": ("limit",),
+    "questions.of_task": ("task",),
+    "schedules.all": (),
+    "schedules.one": ("name",),
 }
 
 ORDER = WRITES | READS
@@ -82,6 +95,7 @@ ONCE = frozenset(WRITES) - {
     "heartbeat", "complete", "fail", "release", "cancelled", "sweep", "declare_agents", "save_instances",
     "drop_instances", "session_started", "end_session", "messages.ack", "messages.refuse", "messages.give_back",
     "messages.subscribe", "messages.unsubscribe", "messages.set_schema", "messages.remove_schema", "messages.configure",
+    "questions.ask", "schedules.declare",
 }  # fmt: skip
 #: verbs whose answers name claims: only those that still stand are given again
 CLAIMS = frozenset(("claim", "complete_and_claim"))

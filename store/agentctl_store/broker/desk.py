@@ -176,14 +176,19 @@ class Desk:
         served = dict.fromkeys(names, 0)
         heads = [(lines[name][0].came, name) for name in served]
         heapify(heads)
+        empty: set[Any] = set()  # queues that have nothing for anybody
         while heads:
             name = heappop(heads)[1]
+            if name[0] in empty:
+                continue
             line = lines[name]
             call = line[served[name]]
             if not call.peer.gone:
                 answer = self._feed_one(call, group, now)
-                if answer is None:
-                    continue  # nothing is left for these
+                if answer is None:  # nothing is left for these, or nothing that this line may take
+                    if not is_inbox(name) and not self.driver.conn.laned:
+                        empty.add(name[0])
+                    continue
                 answers.append(answer)
             served[name] += 1
             if served[name] < len(line):

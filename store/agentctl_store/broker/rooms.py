@@ -14,6 +14,8 @@ from ..sqlite import (  # noqa: F401
     holding,
     letters,
     messages,
+    questions,
+    schedules,
     schemas,
     sending,
     sweeping,

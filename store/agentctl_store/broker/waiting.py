@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .peer import Peer
 
-    Line = tuple[str, ...]
+    Line = tuple[Any, ...]  #: of claims: queues, agent, what it can; who claims the same
     Fed = dict[Line, int]  #: by line, how many of those who wait were served
 
 MOST_WAITING = 10_000  #: calls that wait at once
@@ -31,17 +31,17 @@ class Call:
     def line(self) -> Line | None:
         """Where it waits, if it is one that waits to be given something."""
         if self.verb == "claim":
-            return self.arguments["queues"]  # type: ignore[no-any-return]
+            return self.arguments["queues"], self.arguments["agent"], self.arguments["can"]
         return inbox(self.arguments["agent"]) if self.verb == "messages.read" else None
 
 
 def inbox(agent: str) -> Line:
-    """Return the line of those who wait for an agent's messages: no queue is called so."""
-    return (f"inbox:{agent}",)
+    """Return the line of those who wait for an agent's messages."""
+    return "inbox", agent
 
 
 def is_inbox(line: Line) -> bool:
-    return line[0].startswith("inbox:")
+    return bool(line[0] == "inbox")
 
 
 class Waiting:

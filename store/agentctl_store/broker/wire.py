@@ -34,6 +34,8 @@ RECORDS = {
     **dict.fromkeys(("AgentSpec", "Agent", "Instance", "NewSession", "Session", "SessionEnd"), "agent"),
     **dict.fromkeys(("NewMessage", "Sent", "Message", "Delivery", "Settled"), "message"),
     **dict.fromkeys(("MessageFilter", "Topic", "MessageSchema", "Damping"), "message"),
+    **dict.fromkeys(("NewQuestion", "Question"), "question"),
+    **dict.fromkeys(("ScheduleSpec", "Schedule"), "schedule"),
     "Event": "event",
 }
 _types: dict[str, Any] = {}

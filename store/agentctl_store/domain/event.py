@@ -24,6 +24,12 @@ KINDS: dict[str, int] = {
     "task.deferred": 18,
     "task.carried": 16,
     "task.pruned": 17,
+    "lane.named": 19,
+    "chain.named": 20,
+    "task.fell_back": 21,
+    "task.stood_in": 22,
+    "route.lost": 23,
+    "route.found": 24,
     "queue.paused": 30,
     "queue.resumed": 31,
     "agent.declared": 40,
@@ -60,6 +66,14 @@ KINDS: dict[str, int] = {
     "topic.unsubscribed": 116,
     "schema.set": 120,
     "schema.removed": 121,
+    "schedule.added": 160,
+    "schedule.changed": 161,
+    "schedule.removed": 162,
+    "schedule.paused": 163,
+    "schedule.resumed": 164,
+    "schedule.fired": 165,
+    "schedule.skipped": 166,
+    "schedule.moved": 167,
 }
 NAMES: dict[int, str] = {code: kind for kind, code in KINDS.items()}
 #: code → the word that the supervisor is woken with when such an event was committed
@@ -68,7 +82,8 @@ WAKES: dict[int, bytes] = {
         KINDS[kind]: b"task"
         for kind in (
             "task.added", "task.unblocked", "task.deferred", "task.promoted", "task.hastened", "task.retried",
-            "task.released", "task.requeued", "task.answered", "queue.resumed",
+            "task.released", "task.requeued", "task.answered", "task.fell_back", "queue.resumed",
+            "task.asked", "schedule.added", "schedule.changed", "schedule.resumed",
         )
     },
     KINDS["task.cancel_asked"]: b"cancel",

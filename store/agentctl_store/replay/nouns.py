@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from .message_tables import DampingFold, SchemaFold, SubscriptionFold
+from .routing import Chains, Lanes
+from .schedules import ScheduleFold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .tables import TableFold
 
-TABLES: tuple[type[TableFold], ...] = (SubscriptionFold, SchemaFold, DampingFold)
+TABLES: tuple[type[TableFold], ...] = (SubscriptionFold, SchemaFold, DampingFold, ScheduleFold, Lanes, Chains)

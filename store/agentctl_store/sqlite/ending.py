@@ -6,6 +6,7 @@ from ..domain.event import KINDS
 from ..domain.task import Ended
 from ..ids import write_id
 from ..jsontext import dumps
+from ..later import later
 from .holding import Held, used_columns
 
 TYPE_CHECKING = False
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from ..domain.machine import State
     from ..domain.retry import Failure
     from ..domain.task import Outcome, Usage
+    from . import fallback
     from .holding import Used
     from .transaction import Transaction
+else:
+    later(globals(), __package__, "fallback")
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
@@ -53,7 +57,7 @@ def complete(
     number, body = (None, b"") if result is None else tx.body(result)
     if not tx.execute(sql["complete"], (number, tx.now.wall_ms, task, n)).rowcount:
         held = Held(tx, sql, task, n)
-        if held.state == "done" and held.attempts == n:
+        if held.outcome == "done" and held.attempts == n:
             if number is not None:
                 tx.execute("DELETE FROM body WHERE id = ?", (number,))
             return _said_before(tx, held, end_session)
@@ -104,6 +108,9 @@ def after_failure(
     told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
     session = _tell(tx, told, held.task, held.n, used, failure.exit_code, end_session)
     if verdict.dead is not None:
+        stands = None if held.fallback is None else fallback.fall_back(tx, sql, held, verdict, told, session)
+        if stands is not None:
+            return stands
         told["reason"] = verdict.dead
         return bury(tx, sql, held.task, held.n, told, session)
     run_at = tx.now.wall_ms + verdict.delay_ms
@@ -125,15 +132,27 @@ def after_failure(
 
 
 def bury(
-    tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any], session: int | None = None
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int | None,
+    told: dict[str, Any],
+    session: int | None = None,
+    actor: str | None = None,
 ) -> Ended:
     """Make a task a dead letter; `told` carries reason, class, error, burns and the state it was in if not active."""
-    _bury_alone(tx, sql, task, n, told, session)
+    _bury_alone(tx, sql, task, n, told, session, actor)
     return Ended("dead", None, told["reason"], tuple(settle_children(tx, sql, task, "dead")))
 
 
 def _bury_alone(
-    tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any], session: int | None = None
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int | None,
+    told: dict[str, Any],
+    session: int | None = None,
+    actor: str | None = None,
 ) -> None:
     values = (
         tx.now.wall_ms,
@@ -144,9 +163,16 @@ def _bury_alone(
         task,
     )
     tx.execute(sql["bury"], values)
-    if told.get("from") == "blocked":
+    _leave(tx, sql, task, told.get("from"))
+    tx.event(_BURIED, task, n, actor, dumps(told), session=session)
+
+
+def _leave(tx: Transaction, sql: dict[str, str], task: int, state: State | None) -> None:
+    """End what a task did in the state it ends in: it waits for no parent, and asks nobody, any more."""
+    if state == "blocked":
         tx.execute(sql["end_edges"], (task,))
-    tx.event(_BURIED, task, n, None, dumps(told), session=session)
+    elif state == "waiting":
+        tx.execute(sql["drop_question"], (tx.now.wall_ms, task))
 
 
 def release(
@@ -226,8 +252,7 @@ def _cancel_alone(
     session: int | None = None,
 ) -> None:
     tx.execute(sql["cancel"], (tx.now.wall_ms, reason, task))
-    if told.get("from") == "blocked":
-        tx.execute(sql["end_edges"], (task,))
+    _leave(tx, sql, task, told.get("from"))
     tx.event(_CANCELLED, task, n, actor, dumps({"reason": reason, **told}), session=session)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..domain.event import KINDS
 from ..domain.task import Swept
 from ..jsontext import dumps
-from .clocks import clocks
+from .clocks import JUMP_MS, clocks
 from .ending import bury, end_late, lost
 
 TYPE_CHECKING = False
@@ -53,6 +53,28 @@ def attend(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tupl
     return expired, buried
 
 
+def keep_appointments(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tuple[int, int | None]:
+    """Fire the schedules that are due, and end questions that nobody answered in time, up to `limit` of each.
+
+    Return how many there were of what there was more of, and when the next is due.
+    """
+    now_ms = tx.now.wall_ms
+    due, reckoned, deadline = tx.execute(conn.sql["appointments"]).fetchone()
+    fired = ended = 0
+    if due is not None and (due <= now_ms or reckoned > now_ms + JUMP_MS):
+        from .schedules import fire, move
+
+        move(tx, conn, jitter, limit)
+        fired = fire(tx, conn, jitter, limit)
+    if deadline is not None and deadline <= now_ms:
+        from .questions import end_due
+
+        ended = end_due(tx, conn, limit)
+    if fired or ended:
+        due, _, deadline = tx.execute(conn.sql["appointments"]).fetchone()
+    return max(fired, ended), min((one for one in (due, deadline) if one is not None), default=None)
+
+
 def ask_cancel(tx: Transaction, conn: Connection, task: int, reason: str, actor: str) -> None:
     """Ask a running attempt to end."""
     tx.execute(conn.sql["ask_cancel"], (reason, task))
@@ -64,18 +86,19 @@ def sweep(tx: Transaction, driver: SqliteDriver, limit: int, jitter: float) -> S
     conn = driver.conn
     grace = clocks(tx, conn)
     expired, overdue = attend(tx, conn, jitter, limit)
+    kept, appointment = keep_appointments(tx, conn, jitter, limit)
     queues = [row[0] for row in tx.execute("SELECT id FROM queue").fetchall()]
     promoted = sum(promote(tx, conn.sql, queue, limit) for queue in queues)
     due = [tx.execute(conn.sql["next_due"], (queue,)).fetchone()[0] for queue in queues]
-    due = [moment for moment in due if moment is not None]
+    due = [moment for moment in (*due, appointment) if moment is not None]
     expiry = tx.execute(conn.sql["next_expiry"]).fetchone()[0]
-    more = expired >= limit or overdue >= limit or promoted >= limit
+    more = max(expired, overdue, promoted, kept) >= limit
     if tx.execute(conn.sql["any_message"]).fetchone() is not None:
         full, awaited, outlived = messages_swept(tx, driver.messages, limit, jitter)
         more = more or full
         expiry = min((moment for moment in (expiry, awaited) if moment is not None), default=None)
         due += [outlived] if outlived is not None else []
-    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry)
+    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry, kept)
 
 
 def messages_swept(

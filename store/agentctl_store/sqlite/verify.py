@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ids import write_id
 from ..jsontext import dumps
 from ..record import record
-from ..replay.fleet import FleetFold, SessionFold
+from ..replay.fleet import FLEET_KINDS, FleetFold, SessionFold
 from ..replay.tasks import CARRIED, PRUNED, told
 from .message_parts import message_parts
 from .readfile import ReadFile
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..replay.tasks import Row, TaskFold
+    from ..replay.tasks import Row
+    from .rebuild import Part
 
 FAULTS_NAMED = 100
 
@@ -115,7 +116,7 @@ class _Check:
             over = self.open.apply(row[:10])
             if over is not None:
                 ended.append(over)
-        if kind >= 30:
+        if kind in FLEET_KINDS:
             self.fleet.apply(row[:10])
 
     def _compare_sessions(self, folded: list[Row]) -> None:
@@ -168,7 +169,7 @@ class _Check:
             "queue": ("name", "paused_ms", "paused_by", "reason"),
             "agent": (
                 "name", "mode", "queues", "instances", "scale", "retry", "desired", "restart_seq", "reset_seq",
-                "declared", "since_ms",
+                "declared", "since_ms", "can", "fallback", "max_depth",
             ),
         }[name]  # fmt: skip
         return {row[0]: dict(zip(columns, row[keys:], strict=True)) for row in self.file.rows(self.sql[name])}
@@ -179,8 +180,7 @@ class _Check:
             for task in part.unreadable:
                 self.fault(f"task {write_id(task)}: its events cannot be replayed")
             for task in sorted((part.tasks.keys() | part.folds.keys()) - set(part.unreadable)):
-                fold = part.folds.get(task)
-                self._task(task, part.tasks.get(task), fold, part.attempts.get(task, {}), part.edges.get(task, {}))
+                self._task(task, part)
             self.tasks += len(part.tasks)
 
     def messages(self) -> None:
@@ -194,10 +194,9 @@ class _Check:
                     self._pair(f"message {write_id(message)}", row, folded)
             self.seen += len(part.rows)
 
-    def _task(
-        self, task: int, row: Row | None, fold: TaskFold | None, attempts: dict[int, Row], edges: dict[int, bool]
-    ) -> None:
-        name = f"task {write_id(task)}"
+    def _task(self, task: int, part: Part) -> None:
+        name, row, fold = f"task {write_id(task)}", part.tasks.get(task), part.folds.get(task)
+        attempts, questions = part.attempts.get(task, {}), part.questions.get(task, {})
         folded = None if fold is None else fold.task
         if row is None and folded is None:
             return
@@ -210,7 +209,9 @@ class _Check:
             if stands is not None and says is not None and stands["ended_ms"] is None:
                 stands.update(input_tokens=None, output_tokens=None, cost_microusd=None)
             self._pair(f"attempt {write_id(task)}.{n}", stands, says)
-        if edges != fold.edges:
+        for n in sorted(questions.keys() | fold.questions.keys()):
+            self._pair(f"question {write_id(task)}.{n}", questions.get(n), fold.questions.get(n))
+        if part.edges.get(task, {}) != fold.edges:
             self.fault(f"{name}: its parents are not those of the history")
 
     def _pair(self, name: str, row: Row | None, folded: Row | None) -> None:
