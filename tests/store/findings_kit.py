@@ -37,7 +37,7 @@ class Fleet:
     def add(self, queue: str, *, by: Claim | None = None, actor: str | None = None, **more: Any) -> int:
         """Add a task, in the name of a running one but with a trace of its own: within one a circle is refused."""
         if by is not None:
-            more |= {"creator": by.task.id, "correlation": self.clock.token(16).hex()}
+            more = {"creator": by.task.id, "correlation": self.clock.token(16).hex()} | more
             actor = f"{by.task.agent}/1"
         if actor is None:
             return add(self.store, queue, **more)

@@ -12,7 +12,7 @@ from store.findings_kit import HOUR_MS, MINUTE_MS, SECOND_MS, Fleet  # noqa: TID
 
 from agentctl_store.domain.agent import AgentSpec, Instance
 from agentctl_store.domain.retry import Failure, RetryPolicy
-from agentctl_store.errors import BadInput, Conflict
+from agentctl_store.errors import BadDelegation, BadInput, Conflict
 from agentctl_store.findings import DETECTORS, storms
 from agentctl_store.findings.model import PATTERNS, Burst
 from agentctl_store.findings.storms import gathered
@@ -438,6 +438,36 @@ def test_a_queue_whose_agent_was_stopped_is_told_with_the_command(fleet: Fleet) 
     assert "agent resume ann" in found.remedy and found.severity == "critical"
     fleet.store.set_desired("ann", "stopped", actor="t")
     assert "agent start ann" in fleet.one("starved_queue").remedy
+
+
+def test_tasks_that_no_agent_can_take_are_told_with_the_reason(fleet: Fleet) -> None:
+    fleet.store.declare_agents([AgentSpec("ann", "task", ("work",), 1, can=("python",))], actor="supervisor")
+    waits = fleet.add("work", needs=("browser",))
+    fleet.add("work", needs=("python",))
+    fleet.minutes(14)
+    fleet.do("ann", "work", 2)
+    assert fleet.find("starved_queue") == []
+    fleet.minutes(1)
+    found = fleet.one("starved_queue")
+    assert (found.subject, found.count, found.severity) == ("work", 1, "critical")
+    assert "no agent of queue work can browser" in found.summary and found.tasks == (write_id(waits),)
+
+
+def test_tasks_that_only_those_could_take_who_delegated_them_are_told(fleet: Fleet) -> None:
+    fleet.declare(planner="plan", coder="code")
+    fleet.add("plan")
+    first = fleet.claim("planner", "plan")
+    trace = {"correlation": first.task.correlation}
+    fleet.add("code", by=first, **trace)
+    second = fleet.claim("coder", "code")
+    with pytest.raises(BadDelegation):
+        fleet.add("plan", by=second, **trace)
+    fleet.declare(planner="plan", coder="code", helper="plan")
+    fleet.add("plan", by=second, **trace)
+    fleet.declare(planner="plan", coder="code")
+    fleet.minutes(15)
+    found = fleet.one("starved_queue")
+    assert found.subject == "plan" and "delegated it: planner" in found.summary
 
 
 def test_a_pause_is_forgotten_after_an_hour(fleet: Fleet) -> None:

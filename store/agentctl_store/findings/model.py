@@ -75,16 +75,27 @@ class AgentFacts:
 
 
 @record
+class Stuck:
+    """Ready tasks that no declared agent can take (domain/routing.py)."""
+
+    tasks: int
+    oldest_ms: int  #: since when the first of them has been ready
+    oldest_task: int
+    why: str
+
+
+@record
 class QueueFacts:
     """A queue as it is now."""
 
     name: str
-    ready: int
+    ready: int  #: and somebody could take them, if anybody serves the queue
     active: int
     oldest_ms: int | None  #: since when the task that is next has been ready
     oldest_task: int | None
     paused_ms: int | None = None
     paused_by: str = ""
+    stuck: Stuck | None = None
 
 
 @record

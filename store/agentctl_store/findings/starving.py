@@ -7,7 +7,7 @@ from .telling import counted, named, quoted, span, task_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .model import AgentFacts, QueueFacts, Severity
+    from .model import AgentFacts, QueueFacts, Severity, Stuck
     from .port import Evidence
     from .thresholds import Thresholds
 
@@ -26,7 +26,25 @@ def starved_queues(evidence: Evidence, limits: Thresholds) -> list[Finding]:
             finding = _told(queue, agents, recent, now, limits)
             if finding is not None:
                 found.append((queue.oldest_ms, finding))
+        if queue.stuck is not None and now - queue.stuck.oldest_ms >= limits.starved_wait_ms:
+            found.append((queue.stuck.oldest_ms, _stuck(named(queue.name), queue.stuck, now)))
     return [finding for _, finding in sorted(found, key=lambda one: one[0])]
+
+
+def _stuck(name: str, stuck: Stuck, now: int) -> Finding:
+    waits, tasks = now - stuck.oldest_ms, task_ids([stuck.oldest_task])
+    return Finding(
+        "starved_queue",
+        "critical",  # time alone will not help
+        name,
+        f"{counted(stuck.tasks, 'ready task')} that no agent can take, for {span(waits)}: {quoted(stuck.why)}",
+        f"Set `can` or `queues` in [agent.NAME] of agentctl.toml for one that can, or: agentctl task cancel {tasks[0]}",
+        stuck.tasks,
+        stuck.oldest_ms,
+        now,
+        tasks,
+        evidence=(("waits_ms", waits),),
+    )
 
 
 def _told(

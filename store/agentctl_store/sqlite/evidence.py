@@ -12,11 +12,14 @@ from .past import seq_at
 from .readfile import ReadFile
 from .rebuild import load_sql as load_history_sql
 from .rebuild import origin
+from .routes import Routes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
+
+    Lane = tuple[int, int, int, int]  #: since when its next task is ready, that task, how many there are, its number
 
 MOST_EVENTS = 5_000_000  #: looked at; a longer window begins later, and says so
 PAGE = 250_000  #: events per statement, so that none holds back the write-ahead log for long
@@ -74,17 +77,26 @@ class SqliteEvidence:
 
     def queues(self) -> tuple[rows.QueueFacts, ...]:
         with self._file.snapshot():
-            ready = {row[0]: row for row in self._file.rows(self._sql["ready"])}
+            ready: dict[int, list[Any]] = {}
+            for queue, *lane in self._file.rows(self._sql["ready"]):
+                ready.setdefault(queue, []).append(lane)
             active = dict(self._file.rows(self._sql["active"]))
             found = self._file.rows(self._sql["queues"], (MOST_QUEUES,))
-            next_ones = [row[3] for row in ready.values()]
+            next_ones = [lane[3] for lanes in ready.values() for lane in lanes]
             since = {task: at for part in _parts(next_ones) for task, at in self._by_id("available", part)}
+            routes = Routes(self._file, self._sql)
         facts = []
         for number, name, paused_ms, paused_by in found:
-            _, count, _, task = ready.get(number, (number, 0, None, None))
+            lanes = [(since.get(task, 0), task, count, lane) for lane, count, _, task in ready.get(number, ())]
+            stuck = _stuck(lanes, routes, name)
+            open_ones = [one for one in lanes if one not in stuck]
+            oldest_ms, oldest = min(open_ones)[:2] if open_ones else (None, None)
             facts.append(
-                rows.QueueFacts(name, count, active.get(number, 0), since.get(task), task, paused_ms, paused_by or "")
-            )
+                rows.QueueFacts(
+                    name, sum(one[2] for one in open_ones), active.get(number, 0), oldest_ms, oldest, paused_ms,
+                    paused_by or "", _told_stuck(stuck, routes, name),
+                )
+            )  # fmt: skip
         return tuple(facts)
 
     def _by_id(self, block: str, ids: list[int]) -> list[Any]:
@@ -260,6 +272,20 @@ def _agent(row: Any, busy: int) -> rows.AgentFacts:
         served = ()
     running = desired == "running" and not (instances and latched == instances)
     return rows.AgentFacts(name, bool(declared), running, desired, capacity, busy, served)
+
+
+def _stuck(lanes: list[Lane], routes: Routes, queue: str) -> list[Lane]:
+    """Return the lanes of a queue that nobody can take from; none where nobody serves the queue in the first place."""
+    if routes.why(queue, 0, "ready"):
+        return []
+    return [one for one in lanes if routes.why(queue, one[3], "ready")]
+
+
+def _told_stuck(stuck: list[Lane], routes: Routes, queue: str) -> rows.Stuck | None:
+    if not stuck:
+        return None
+    oldest_ms, task, _, lane = min(stuck)
+    return rows.Stuck(sum(one[2] for one in stuck), oldest_ms, task, routes.why(queue, lane, "ready"))
 
 
 def _retried(row: Any) -> rows.Retried:

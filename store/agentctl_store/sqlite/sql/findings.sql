@@ -30,8 +30,12 @@ SELECT a.name, count(*) FROM task t JOIN attempt x ON x.task = t.id AND x.n = t.
 WHERE t.state = 'active' GROUP BY a.name
 
 -- name: ready
--- The one that is claimed next stands for its queue: both are in the index of ready tasks.
-SELECT queue, count(*), min(available_ms - priority * 60000), id FROM task WHERE state = 'ready' GROUP BY queue
+-- Per queue and lane; the task that is claimed next stands for its lane: all of it is in the index of ready tasks.
+SELECT queue, lane, count(*), min(available_ms - priority * 60000), id FROM task WHERE state = 'ready'
+GROUP BY queue, lane
+
+-- name: lanes
+SELECT l.id, q.name, l.needs, l.barred FROM lane l JOIN queue q ON q.id = l.queue
 
 -- name: active
 SELECT queue, count(*) FROM task WHERE state = 'active' GROUP BY queue
