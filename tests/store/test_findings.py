@@ -598,14 +598,6 @@ def test_a_longer_history_than_is_looked_at_is_cut_at_its_old_end_and_says_so(fl
         assert sum(one.starts for one in evidence.work(now)) == 20
 
 
-def test_a_store_that_waits_for_its_migration_is_looked_at_as_it_is(fleet: Fleet) -> None:
-    knotted(fleet)
-    fleet.minutes(31)
-    for table in ("message", "subscription", "message_schema", "damping"):
-        fleet.store.driver.conn.db.execute(f"DROP TABLE {table}")  # type: ignore[attr-defined]
-    assert fleet.one("blocking_waits").subject == "coder ⇄ planner"
-
-
 def test_looking_writes_nothing(fleet: Fleet) -> None:
     knotted(fleet)
     storm(fleet, 60, 30 * SECOND_MS)

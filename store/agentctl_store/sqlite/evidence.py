@@ -36,7 +36,7 @@ class SqliteEvidence:
     """See agentctl_store.findings.port.Evidence, whose words these are."""
 
     def __init__(self, directory: str, since_ms: int, until_ms: int, most_events: int = MOST_EVENTS) -> None:
-        self._file = ReadFile(directory)
+        self._file = ReadFile(directory).current()
         self._sql = sqltext.load("findings")
         try:
             self.window = self._opened(since_ms, until_ms, most_events)
@@ -222,8 +222,6 @@ class SqliteEvidence:
 
     def _unanswered(self, before_ms: int, limit: int) -> Iterator[rows.Held]:
         """Yield the attempts whose agents asked others while they ran, and got no answer."""
-        if not self._file.rows(self._sql["has_messages"]):
-            return  # an older store, which only its next writer migrates
         asked = self._file.rows(self._sql["unanswered"], (_id_at(before_ms), MOST_MESSAGES, MOST_ASKED))
         running: dict[str, list[tuple[int, int]]] = {}
         for task, agent, claimed in self._file.rows(self._sql["running"], (limit,)) if asked else ():

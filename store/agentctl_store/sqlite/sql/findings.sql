@@ -88,9 +88,6 @@ SELECT e.actor, e.data ->> '$.from', e.data ->> '$.to', e.at_ms / ?1 * ?1, count
 FROM event e WHERE e.kind = 100 AND e.kind >= 7 AND e.task > 0 AND e.seq > ?2 AND e.seq <= ?3
 AND e.data ->> '$.topic' IS NULL AND typeof(e.data ->> '$.to') = 'text' GROUP BY 1, 2, 3, 4 LIMIT ?4
 
--- name: has_messages
-SELECT 1 FROM sqlite_schema WHERE name = 'message'
-
 -- name: unanswered
 -- Of the newest messages, what was asked and has no reply.
 SELECT m.id, m.source, m.target
