@@ -35,6 +35,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "[agent.NAME.restart]": config.RestartSection,
     "[agent.NAME.limits]": config.LimitsSection,
     "[agent.NAME.probe.liveness]": config.ProbeSection,
+    "[schedule.NAME]": config.ScheduleSection,
 }
 
 

@@ -23,6 +23,7 @@ COMPLETION_VARIABLE = "_AGENTCTL_COMPLETE"
 _NOUNS = {
     "task": "Units of work in queues.",
     "dlq": "Dead letters: tasks and messages that wait for a person's decision.",
+    "inbox": "Questions that tasks ask a person.",
     "msg": "Messages between agents.",
     "schema": "JSON Schemas that messages are held to.",
     "agent": "The agents of the fleet.",

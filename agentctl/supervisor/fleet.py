@@ -118,12 +118,22 @@ def unfinished(store: Store, queues: set[str]) -> bool:
 
 
 def forgotten(store: Store, config: Config) -> str:
-    """Say which ready tasks no agent will ever take; empty when there are none, or when it cannot be told now."""
+    """Say which tasks no agent will ever take, or wait for a person; empty when there are none, or none can tell."""
     try:
         with closing(open_reader(store.directory)) as reader:
-            return unserved(reader.queues(), config)
+            queues = reader.queues()
+            return unserved(queues, config) or unanswered(queues)
     except StoreError:
         return ""
+
+
+def unanswered(queues: Iterable[QueueRow]) -> str:
+    """Say how many tasks wait for a person's answer; empty when there are none."""
+    waiting = sum(row.waiting for row in queues)
+    if not waiting:
+        return ""
+    wait = "1 task waits" if waiting == 1 else f"{waiting:,} tasks wait"
+    return f"idle, but {wait} for a person's answer. See what is asked: agentctl inbox"
 
 
 def unserved(queues: Iterable[QueueRow], config: Config) -> str:
