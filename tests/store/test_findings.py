@@ -541,8 +541,11 @@ def test_an_instance_that_degrades_now_and_then_does_not_flap(fleet: Fleet) -> N
 
 def test_a_latched_instance_is_critical(fleet: Fleet) -> None:
     fleet.declare(ann="work")
-    save(fleet, "failed", "unhealthy", "start limit \x1b]0;x\x07", latched=True)
+    save(fleet, "backoff", "unhealthy", "exit 2")
+    save(fleet, "failed", "unhealthy", "start limit \x1b]0;x\x07: exit 2", latched=True)
+    save(fleet, "stopped", "stopped", "the supervisor ends", latched=True)
     found = fleet.one("flapping")
+    assert found.summary == "it stays down, having gone down 1 time: start limit : exit 2"
     assert found.severity == "critical" and found.remedy.endswith("agentctl agent start ann")
     save(fleet, "idle", "healthy")
     assert fleet.find("flapping") == []

@@ -7,7 +7,7 @@ on trying.
 from __future__ import annotations
 
 from .model import Finding
-from .telling import counted, named, quoted, some, task_ids
+from .telling import agent_of, counted, named, quoted, some, task_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _refused(rows: tuple[Refusal, ...]) -> list[Finding]:
                 named(who),
                 f"{counted(times, 'attempt')} to hand work back in a circle {'was' if times == 1 else 'were'} refused: "
                 f"{quoted(refused[-1].reason)}",
-                f"See them: agentctl event list -k access.refused; then mend the prompt or code of {named(who)}",
+                f"See them: agentctl event list -k access.refused; then mend the prompt or code of {named(agent_of(who))}",
                 times,
                 refused[0].at_ms,
                 refused[-1].at_ms,

@@ -19,16 +19,19 @@ def flapping_instances(evidence: Evidence, limits: Thresholds) -> list[Finding]:
     """Find instances that went down too often within the window, and those that stay down for it."""
     downs: dict[str, list[Change]] = {}
     newest: dict[str, Change] = {}
+    last_down: dict[str, Change] = {}
     for change in evidence.changes(LOOKED_AT):
         before = newest.get(change.instance)
         newest[change.instance] = change
         if _is_down(change) and (before is None or not _is_down(before)):
             downs.setdefault(change.instance, []).append(change)
+        if _is_down(change):
+            last_down[change.instance] = change
     found = []
     for instance, change in newest.items():
         worst = densest(downs.get(instance, []), limits.flapping_window_ms)
         if change.latched or len(worst) >= limits.flapping_times:
-            found.append(_told(instance, change, worst or [change], limits))
+            found.append(_told(instance, change, worst or [change], last_down.get(instance, change)))
     found.sort(key=lambda one: (one.severity != "critical", -one.count))
     return found[:MOST]
 
@@ -49,11 +52,11 @@ def densest(changes: list[Change], window_ms: int) -> list[Change]:
     return best
 
 
-def _told(instance: str, now: Change, worst: list[Change], limits: Thresholds) -> Finding:
+def _told(instance: str, now: Change, worst: list[Change], down: Change) -> Finding:
     agent = named(agent_of(instance))
-    why = quoted(now.reason or worst[-1].reason) or "no reason was told"
+    why = quoted(down.reason) or "no reason was told"
     if now.latched:
-        summary = f"it stays down since it hit its start limit: {why}"
+        summary = f"it stays down, having gone down {counted(len(worst), 'time')}: {why}"
         remedy = f"Mend the cause, then: agentctl agent start {agent}"
     else:
         lasted = span(worst[-1].at_ms - worst[0].at_ms)
