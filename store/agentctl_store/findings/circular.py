@@ -112,7 +112,7 @@ def _refused(rows: tuple[Refusal, ...]) -> list[Finding]:
                 named(who),
                 f"{counted(times, 'attempt')} to hand work back in a circle {'was' if times == 1 else 'were'} refused: "
                 f"{quoted(refused[-1].reason)}",
-                f"See them: agentctl event list -k access.refused; then mend the prompt or code of {named(agent_of(who))}",
+                f"See them: agentctl event list -k access.refused; mend the prompt or code of {named(agent_of(who))}",
                 times,
                 refused[0].at_ms,
                 refused[-1].at_ms,
