@@ -42,7 +42,7 @@ def test_work_that_comes_back_to_who_handed_it_on_is_a_circle(fleet: Fleet) -> N
     found = fleet.one("circular_delegation")
     assert found.subject == "planner → coder → planner" and found.severity == "warning"
     assert found.tasks == (write_id(back),) and found.count == 1
-    assert write_id(back) in found.remedy
+    assert write_id(back) in found.remedy and found.summary.endswith(", once")
     assert fleet.find("circular_delegation", circular_returns=2) == []
 
 
@@ -56,7 +56,7 @@ def test_a_chain_that_goes_round_and_round_is_critical_and_told_once(fleet: Flee
         holder = fleet.claim(agent, queue)
     found = fleet.one("circular_delegation")
     assert (found.subject, found.count, found.severity) == ("planner → coder → planner", 5, "critical")
-    assert dict(found.evidence) == {"returns": 3, "agents": 2}
+    assert dict(found.evidence) == {"returns": 3, "agents": 2} and "up to 3 times in one chain" in found.summary
 
 
 def test_splitting_ones_own_work_and_handing_it_down_is_no_circle(fleet: Fleet) -> None:
@@ -103,6 +103,14 @@ def test_an_agent_that_takes_nearly_all_of_a_shared_queue_is_told(fleet: Fleet) 
     assert dict(found.evidence)["share_of_starts"] == pytest.approx(100 / 103, abs=0.001)
     assert dict(found.evidence)["share_by_slots"] == pytest.approx(1 / 3, abs=0.001)
     assert fleet.find("god_agent", god_share=0.98) == []
+
+
+def test_an_agent_with_most_of_the_slots_may_do_most_of_the_work(fleet: Fleet) -> None:
+    specs = [AgentSpec(name, "task", ("work",), slots) for name, slots in (("ann", 18), ("bob", 1), ("cid", 1))]
+    fleet.store.declare_agents(specs, actor="supervisor")
+    fleet.do("ann", "work", 120)
+    fleet.do("bob", "work", 5)
+    assert fleet.find("god_agent") == []
 
 
 def test_an_agent_that_alone_serves_many_queues_is_told(fleet: Fleet) -> None:
@@ -437,7 +445,12 @@ def test_a_queue_whose_agent_was_stopped_is_told_with_the_command(fleet: Fleet) 
     found = fleet.one("starved_queue")
     assert "agent resume ann" in found.remedy and found.severity == "critical"
     fleet.store.set_desired("ann", "stopped", actor="t")
-    assert "agent start ann" in fleet.one("starved_queue").remedy
+    found = fleet.one("starved_queue")
+    assert "agent start ann" in found.remedy and "ann, who serves it, is stopped" in found.summary
+    fleet.store.set_desired("ann", "running", actor="t")
+    save(fleet, "failed", "unhealthy", "start limit", latched=True)
+    found = fleet.one("starved_queue")
+    assert "agent start ann" in found.remedy and "hit their start limit" in found.summary
 
 
 def test_tasks_that_no_agent_can_take_are_told_with_the_reason(fleet: Fleet) -> None:
@@ -485,12 +498,14 @@ def test_a_pause_is_forgotten_after_an_hour(fleet: Fleet) -> None:
 def test_dead_letters_of_one_error_are_poison(fleet: Fleet) -> None:
     for number in range(4):
         fleet.fail("ann", "work", f"exit 65: no key 'k{number}' at line {number}\nlong story {number}", "permanent")
+        fleet.minutes(1)
     for word in ("east", "west", "south", "north"):
         fleet.fail("ann", "work", f"exit 65: no wind from the {word}", "permanent")
     assert fleet.find("poison") == []
     fleet.fail("ann", "work", "exit 65: no key 'k9' at line 12\nother story", "permanent")
     found = fleet.one("poison")
     assert (found.subject, found.count) == ("work", 5)
+    assert (found.first_ms, found.last_ms) == (fleet.clock.wall_ms - 4 * MINUTE_MS, fleet.clock.wall_ms)
     assert "dlq requeue -q work -t 'at line'" in found.remedy or "-t 'exit'" in found.remedy
 
 
