@@ -20,7 +20,7 @@ from agentctl_store.sqlite.evidence import MOST_EVENTS
 
 pytestmark = pytest.mark.bench
 MOST_MB = 200
-MOST_TIMES = 15
+MOST_TIMES = 30
 CHILD = """
 import sys
 from agentctl.main import dispatch
