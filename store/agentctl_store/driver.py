@@ -29,8 +29,12 @@ if TYPE_CHECKING:
         Turn,
         Usage,
     )
+    from .limitsdriver import LimitsDriver
 
     class Driver(Protocol):
+        @property
+        def limits(self) -> LimitsDriver: ...
+
         # --- tasks -------------------------------------------------------------------------------------------
         def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:
             """Add all or none. A known idempotency key answers its first task. NotFound for an unknown parent."""

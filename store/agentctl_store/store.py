@@ -11,6 +11,7 @@ from .clock import Clock
 from .fleetverbs import FleetVerbs
 from .ids import read_id, write_id
 from .jsontext import dumps
+from .later import Part
 from .taskverbs import DEFAULT_LEASE_MS as DEFAULT_LEASE_MS
 from .taskverbs import FOREVER_MS as FOREVER_MS
 from .taskverbs import MAX_CLAIM as MAX_CLAIM
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from .domain.event import Event
     from .driver import Driver
+    from .limitverbs import LimitVerbs
 
 
 def open_store(
@@ -49,6 +51,8 @@ def open_store(
 
 class Store(TaskVerbs, FleetVerbs):
     """All verbs of the store. Not for use by two threads at once: each opens its own."""
+
+    limits: LimitVerbs = Part("agentctl_store.limitverbs", "LimitVerbs")  # type: ignore[assignment]
 
     def __init__(self, driver: Driver, directory: str, clock: Clock) -> None:
         self.driver = driver

@@ -165,7 +165,11 @@ class TaskVerbs:
             if now.boot_ms >= until_ms:
                 return won
             # Looks again now and then all the same: a lease may run out, a time may come, and neither is a commit.
-            self.driver.changed(seen, task=None, wait_ms=min(until_ms - now.boot_ms, LOOK_MS))
+            look_ms = min(until_ms - now.boot_ms, LOOK_MS)
+            held = self.driver.limits.hold(names, agent, now.wall_ms)
+            if held is not None and held.until_ms is not None:
+                look_ms = min(look_ms, max(held.until_ms - now.wall_ms, 1))
+            self.driver.changed(seen, task=None, wait_ms=look_ms)
             now = self.clock.now()
 
     def complete_and_claim(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..domain.budget import BUDGET_SCOPES, MEASURES, PERS
+from ..domain.limits import SCOPES
 from ..domain.task import MAX_BATCH
 from ..errors import BadInput
 from ..taskverbs import FOREVER_MS, MAX_CLAIM, MAX_LEASE_MS, MAX_PROGRESS, MAX_WAIT_MS
@@ -19,10 +21,13 @@ from .shapes import (
     long_text,
     many,
     maybe,
+    moment,
     name,
+    names_pair,
     number,
     pair,
     slot,
+    target,
     text,
     whole,
     word,
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
 
 #: kinds of events that change no row; another, noted, would tell what never happened
 NOTES = ("supervisor.started", "supervisor.stopped", "supervisor.noted", "store.backed_up", "store.restored")
+MANY_SET = 10_000  #: limits, budgets or breakers of one configuration
 MANY = 32  #: rows or queues beyond which a call counts as heavy
 _lease, _wait = whole(1, MAX_LEASE_MS), whole(0, MAX_WAIT_MS)
 _queues, _usage, _end = many(name, 1_000), maybe(a("Usage")), maybe(a("SessionEnd"))
@@ -53,6 +59,10 @@ _BY_NAME: dict[str, Shape] = {
     "changed": many(a("Instance"), 10_000), "gone": many(pair, 10_000), "pid": number, "end": a("SessionEnd"),
     "kind": words, "data": maybe(json), "low": number, "high": number, "key": key, "after": count, "kinds": kinds,
     "newest_first": boolean, "client": whole(), "request": count,
+    "bound": a("Bound"), "budget": a("Budget"), "breaker": a("Breaker"), "scope": word(BUDGET_SCOPES + SCOPES),
+    "target": target, "measure": word(MEASURES), "per": word(PERS), "provider": maybe(name),
+    "bounds": many(a("Bound"), MANY_SET), "members": many(names_pair, MANY_SET),
+    "budgets": many(a("Budget"), MANY_SET), "breakers": many(a("Breaker"), MANY_SET), "now_ms": moment,
 }  # fmt: skip
 _SPECIAL: dict[tuple[str, str], Shape] = {
     ("add", "actor"): maybe(words),

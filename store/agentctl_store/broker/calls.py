@@ -36,6 +36,15 @@ WRITES: dict[str, tuple[str, ...]] = {
     "session_started": ("session", "pid"),
     "end_session": ("end",),
     "note": ("kind", "actor", "data"),
+    "limits.set_bound": ("bound", "actor"),
+    "limits.remove_bound": ("scope", "target", "actor"),
+    "limits.assign": ("agent", "provider", "actor"),
+    "limits.set_budget": ("budget", "actor"),
+    "limits.remove_budget": ("scope", "target", "measure", "per", "actor"),
+    "limits.set_breaker": ("breaker", "actor"),
+    "limits.remove_breaker": ("scope", "target", "actor"),
+    "limits.reset_breaker": ("scope", "target", "actor"),
+    "limits.configure": ("bounds", "members", "budgets", "breakers", "actor"),
 }
 #: the same, of verbs that take no moment and no transaction
 READS: dict[str, tuple[str, ...]] = {
@@ -54,6 +63,7 @@ READS: dict[str, tuple[str, ...]] = {
     "changed": ("after", "task", "wait_ms"),
     "version": (),
     "receipt": ("client", "request"),
+    "limits.hold": ("queues", "agent", "now_ms"),
 }
 
 ORDER = WRITES | READS
@@ -61,7 +71,7 @@ ORDER = WRITES | READS
 #: it. The other writes name an attempt, a session or a whole state, and saying them again changes nothing.
 ONCE = frozenset(WRITES) - {
     "heartbeat", "complete", "fail", "release", "cancelled", "sweep", "declare_agents", "save_instances",
-    "drop_instances", "session_started", "end_session",
+    "drop_instances", "session_started", "end_session", "limits.configure",
 }  # fmt: skip
 #: verbs whose answers name claims: only those that still stand are given again
 CLAIMS = frozenset(("claim", "complete_and_claim"))

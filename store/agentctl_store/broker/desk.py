@@ -6,28 +6,26 @@ it, and calls that wait for news of the history.
 
 from __future__ import annotations
 
-from collections import deque
-from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from ..domain.event import WAKES
 from ..errors import AgentctlError, Refused, StoreError
 from .calls import CLAIMS, ONCE, READS, reach
+from .lines import Lines
 from .refusals import Refusals
 from .rights import allow, allow_still, renumber, withhold
 from .wire import ERROR, MAX_ANSWER, VALUE, Malformed, error_words, frame, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
     from ..clock import Clock, Moment
     from ..domain.task import Claim
     from ..sqlite.driver import SqliteDriver
     from ..sqlite.transaction import Group, Transaction
+    from .lines import Fed
     from .peer import Peer
-
-    Fed = dict[tuple[str, ...], int]  #: by queues, how many of those who wait were served
 
 RECEIPT_MS = 60_000  #: how long a caller may take to ask what it was answered
 MOST_WAITING = 10_000  #: calls that wait at once
@@ -62,7 +60,7 @@ class Desk:
         self._clock = clock
         self._mistake = mistake  #: hears of errors that are none of ours
         self._parked = 0  #: how many have ever waited
-        self._claims: dict[tuple[str, ...], deque[Call]] = {}  #: by the queues they wait for, first come first served
+        self._claims = Lines(driver)  #: that wait for work
         self._watches: list[Call] = []
         self._due_ms: int | None = None  #: boot time of the first that has waited long enough
 
@@ -86,7 +84,7 @@ class Desk:
                 fed = self._feed(group, now, answers)
         except Exception as error:
             return self._undone(calls, answers, error)
-        self._take_off(fed)
+        self._claims.take_off(fed)
         self._tell(group, answers)
         return answers
 
@@ -147,7 +145,7 @@ class Desk:
         if not wait_ms or self._waiting() >= MOST_WAITING:
             return Answer(call.peer, frame([call.number, VALUE, []], MAX_ANSWER))
         self._park(call, now.boot_ms + wait_ms)
-        self._claims.setdefault(call.arguments["queues"], deque()).append(call)
+        self._claims.enter(call, now)
         return None
 
     def _win(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
@@ -168,31 +166,14 @@ class Desk:
 
     def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
         """Give work that this transaction brought to the claims that wait for it."""
-        if not self._claims or not any(WAKES.get(one[0]) == b"task" for one in group.told):
+        if not self._claims or not group.told:
             return {}
+        if not self.driver.conn.limits and not any(WAKES.get(one[0]) == b"task" for one in group.told):
+            return {}  # under limits any end may be what they wait for
         return self._feed_all(group, now, answers)
 
     def _feed_all(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
-        """Serve those who wait, whoever came first first, whatever queues were named.
-
-        Returns how many are to be taken off each line, once that is committed.
-        """
-        served = dict.fromkeys(self._claims, 0)
-        heads = [(line[0].came, queues) for queues, line in self._claims.items()]
-        heapify(heads)
-        while heads:
-            queues = heappop(heads)[1]
-            line = self._claims[queues]
-            call = line[served[queues]]
-            if not call.peer.gone:
-                answer = self._feed_one(call, group, now)
-                if answer is None:
-                    continue  # nothing is left in these queues
-                answers.append(answer)
-            served[queues] += 1
-            if served[queues] < len(line):
-                heappush(heads, (line[served[queues]].came, queues))
-        return served
+        return self._claims.feed(now, lambda call: self._feed_one(call, group, now), answers)
 
     def _feed_one(self, call: Call, group: Group, now: Moment) -> Answer | None:
         try:
@@ -201,15 +182,6 @@ class Desk:
             return self._win(call, group, now)
         except Exception as error:
             return self.failed(call, error)
-
-    def _take_off(self, fed: Fed) -> None:
-        """Let those go who were served in what has been committed."""
-        for queues, count in fed.items():
-            line = self._claims[queues]
-            for _ in range(count):
-                line.popleft()
-            if not line:
-                del self._claims[queues]
 
     # --- reads and news ---------------------------------------------------------------------------------------
     def _read(self, call: Call) -> Answer | None:
@@ -260,14 +232,11 @@ class Desk:
         self._due_ms = until_ms if self._due_ms is None else min(self._due_ms, until_ms)
 
     def _unpark(self, call: Call) -> None:
-        line = self._claims.get(call.arguments["queues"]) if call.until_ms else None
-        if line is not None:
-            line.remove(call)
-            if not line:
-                del self._claims[call.arguments["queues"]]
+        if call.until_ms:
+            self._claims.take_out(call)
 
     def _waiting(self) -> int:
-        return len(self._watches) + sum(len(line) for line in self._claims.values())
+        return len(self._watches) + len(self._claims)
 
     @property
     def waits(self) -> bool:
@@ -277,7 +246,8 @@ class Desk:
     @property
     def due_ms(self) -> int | None:
         """Boot time at which `look` is due at the latest; None when nobody waits."""
-        return self._due_ms if self.waits else None
+        due = [at_ms for at_ms in (self._due_ms, self._claims.held_ms) if at_ms is not None]
+        return min(due, default=None) if self.waits else None
 
     def look(self, alive: Callable[[], None]) -> list[Answer]:
         """Serve those who wait from what others committed or time brought, and answer whose time is up."""
@@ -295,7 +265,7 @@ class Desk:
                 self.give_back([answer for answer in answers if answer.claims])
                 answers = []
             else:
-                self._take_off(fed)
+                self._claims.take_off(fed)
         still = []
         for call in self._watches:
             try:
@@ -313,25 +283,14 @@ class Desk:
     def _overdue(self, now_ms: int) -> list[Answer]:
         if self._due_ms is None or now_ms < self._due_ms:
             return []
-        over: list[Answer] = []
-        for queues, line in list(self._claims.items()):
-            over += [Answer(c.peer, frame([c.number, VALUE, []], MAX_ANSWER)) for c in line if c.until_ms <= now_ms]
-            self._claims[queues] = deque(call for call in line if call.until_ms > now_ms)
-            if not self._claims[queues]:
-                del self._claims[queues]
-        left: Iterable[Call] = [*self._watches, *(call for line in self._claims.values() for call in line)]
-        self._due_ms = min((call.until_ms for call in left), default=None)
+        over = [Answer(c.peer, frame([c.number, VALUE, []], MAX_ANSWER)) for c in self._claims.overdue(now_ms)]
+        self._due_ms = min((call.until_ms for call in (*self._watches, *self._claims)), default=None)
         return over
 
     def leave(self, peer: Peer) -> None:
         """Forget what a peer that has gone was waiting for."""
         self._watches = [call for call in self._watches if call.peer is not peer]
-        for queues, line in list(self._claims.items()):
-            kept = deque(call for call in line if call.peer is not peer)
-            if kept:
-                self._claims[queues] = kept
-            else:
-                del self._claims[queues]
+        self._claims.leave(peer)
 
     def give_back(self, untold: list[Answer]) -> None:
         """Release what was claimed for peers that went away before they were told.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ..later import Part
 from .client import Caller
 from .link import ANSWER_S, Link
 from .wire import SOCKET
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..domain.event import Event
     from ..domain.retry import Failure
     from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Turn, Usage
+    from ..limitsdriver import LimitsDriver
 
 
 def connect(
@@ -46,6 +48,8 @@ def _token(directory: str) -> str | None:
 
 class BrokerDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
+
+    limits: LimitsDriver = Part(f"{__package__}.limits", "BrokerLimits")  # type: ignore[assignment]
 
     def __init__(self, caller: Caller) -> None:
         self._call = self.call = caller.call

@@ -21,7 +21,20 @@ from ..errors import AgentctlError, Refused
 
 # The driver loads these when first needed, which is for short commands. Here they are loaded while there are
 # descriptors left and the files are of one version.
-from ..sqlite import adding, claiming, deciding, ending, explain, fleet, history, holding, sweeping, waiting  # noqa: F401
+from ..sqlite import (  # noqa: F401  # noqa: F401
+    adding,
+    claiming,
+    deciding,
+    ending,
+    explain,
+    fleet,
+    history,
+    holding,
+    limiting,
+    limits,
+    sweeping,
+    waiting,
+)
 from ..sqlite.driver import SqliteDriver
 from ..wake import Waiter
 from .arguments import checked, is_client, is_heavy, parts

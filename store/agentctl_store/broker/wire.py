@@ -33,6 +33,9 @@ RECORDS = {
     **dict.fromkeys(("RetryPolicy", "Failure"), "retry"),
     **dict.fromkeys(("AgentSpec", "Agent", "Instance", "NewSession", "Session", "SessionEnd"), "agent"),
     "Event": "event",
+    **dict.fromkeys(("Bound", "Hold"), "limits"),
+    "Budget": "budget",
+    "Breaker": "breaker",
 }
 _types: dict[str, Any] = {}
 _getters: dict[type, Any] = {}

@@ -44,6 +44,22 @@ KINDS: dict[str, int] = {
     "store.pruned": 92,
     "store.named": 93,
     "access.refused": 95,
+    "limit.set": 130,
+    "limit.removed": 131,
+    "limit.counted": 132,
+    "limit.assigned": 133,
+    "budget.set": 140,
+    "budget.removed": 141,
+    "budget.spent": 142,
+    "breaker.set": 150,
+    "breaker.removed": 151,
+    "breaker.counted": 152,
+    "breaker.opened": 153,
+    "breaker.probed": 154,
+    "breaker.released": 155,
+    "breaker.closed": 156,
+    "breaker.spaced": 157,
+    "breaker.reset": 158,
 }
 NAMES: dict[int, str] = {code: kind for kind, code in KINDS.items()}
 #: code → the word that the supervisor is woken with when such an event was committed
@@ -52,7 +68,8 @@ WAKES: dict[int, bytes] = {
         KINDS[kind]: b"task"
         for kind in (
             "task.added", "task.unblocked", "task.deferred", "task.promoted", "task.hastened", "task.retried",
-            "task.released", "task.requeued", "task.answered", "queue.resumed",
+            "task.released", "task.requeued", "task.answered", "queue.resumed", "limit.set", "limit.removed",
+            "budget.set", "budget.removed", "breaker.removed", "breaker.closed", "breaker.reset",
         )
     },
     KINDS["task.cancel_asked"]: b"cancel",

@@ -149,6 +149,7 @@ class Lease:
 
     until_ms: int  #: boot clock
     cancel_asked: bool
+    stop: str | None = None  #: why the attempt is to end now: a budget is spent
 
 
 @record

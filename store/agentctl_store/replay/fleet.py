@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..jsontext import dumps
-from .tables import TABLES
+from .limits import FOLDS as LIMITS
 from .tasks import exit_of, told
 
 TYPE_CHECKING = False
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .tasks import Line, Row
 
+TABLES = (*LIMITS,)
 _SESSION_DEFAULTS: Row = dict.fromkeys(
     ("nonce", "task", "attempt", "pid", "started_ms", "ended_ms", "outcome", "exit_code", "signal", "detail")
 )

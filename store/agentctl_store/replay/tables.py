@@ -1,6 +1,6 @@
 """Folding the history into tables of few rows: those of limits, schedules and the like, held in memory as a whole.
 
-A noun declares a fold for each of its tables and names it in TABLES; checking, time travel and pruning take them all.
+A noun declares a fold for each of its tables; fleet.py takes them all, for checking, time travel and pruning.
 """
 
 from __future__ import annotations
@@ -40,6 +40,3 @@ class TableFold:
         self.rows = {
             tuple([row[name] for name in self.keys]): {name: row.get(name) for name in self.columns} for row in rows
         }
-
-
-TABLES: tuple[type[TableFold], ...] = ()

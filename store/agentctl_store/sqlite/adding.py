@@ -8,6 +8,7 @@ from ..domain.task import MAX_PARENTS, Added
 from ..errors import BadInput, NotFound
 from ..ids import write_id
 from ..jsontext import dumps
+from ..later import later
 from ..record import as_dict
 
 TYPE_CHECKING = False
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
     from ..domain.machine import State
     from ..domain.task import NewTask
+    from . import limiting
     from .transaction import Transaction
+else:
+    later(globals(), __package__, "limiting")
 
 _ADDED = KINDS["task.added"]
 MOST_ANSWERED = 16 << 20  #: characters of results that one call answers: ten thousand may name one key
@@ -26,6 +30,11 @@ _PLAIN = (None, None, None, None)  #: no deadline, timeout, retry policy or crea
 
 def add(tx: Transaction, sql: dict[str, str], tasks: Sequence[NewTask], actor: str | None) -> list[Added]:
     """Add all of `tasks` in order; later ones may name earlier ones as parents by key."""
+    limits = tx.conn.limits
+    if limits is None:
+        limits = tx.conn.read_limits()
+    if limits and limits.depths:
+        limiting.check_depth(tx, limits, [one.queue for one in tasks if _known(tx, sql, one) is None])
     added, answered = [], 0
     for task in tasks:
         added.append(_known(tx, sql, task) or _add(tx, sql, task, actor))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..domain.agent import NewSession
     from .connection import Connection
+    from .limiting import Limits
     from .transaction import Group, Transaction
 
 _ACTIVE = target("claim")
@@ -43,10 +44,12 @@ def claim(
 
     Fewer, when their payloads are many megabytes: a claimer that wants more asks again.
     """
-    group = conn.group
+    group, limits = conn.group, conn.limits
+    if limits is None:
+        limits = conn.read_limits()
     if group is not None:
         group.claims -= 1
-        if limit == 1 and open_session is None and (found := _ahead(group, queues)) is not None:
+        if not limits and limit == 1 and open_session is None and (found := _ahead(group, queues)) is not None:
             actor = agent if slot is None else f"{agent}/{slot}"
             holder, told = tx.number("agent", agent), _opening(tx, session, False)
             taken = _take(tx, conn.sql, *found, agent, holder, slot, session, actor, lease_ms, told)
@@ -60,6 +63,8 @@ def claim(
         for row in looked:
             promote(tx, conn.sql, row[0], PROMOTE_AT_ONCE)
         looked = _survey(tx, conn, queues)
+    if limits:
+        looked = _let_through(tx, limits, agent, looked)
     won: list[Claim] = []
     much = 0
     actor = agent if slot is None else f"{agent}/{slot}"
@@ -75,18 +80,46 @@ def claim(
             session = open_session.id
         told = _opening(tx, session, open_session is not None)
         (ready,) = _claimable(tx, conn, "one_ready", (best[2],))
+        if limits and _bury_spent(tx, conn, limits, agent, best[2]):
+            looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
+            continue
         taken = _take(tx, conn.sql, ready, best[1], agent, holder, slot, session, actor, lease_ms, told)
         assert taken is not None, "a ready task was found in this transaction"
         won.append(taken)
         much += len(taken.task.payload)
         if open_session is not None:
             tx.execute(_OPEN, (session, holder, open_session.slot, None, best[2], won[-1].n))
+        if limits:
+            limits.started(tx, agent, best[1], best[2], taken.n)
         if len(won) >= limit or much >= MOST_CLAIMED:
-            if group is not None and len(queues) == 1 and group.claims > 0:
+            if not limits and group is not None and len(queues) == 1 and group.claims > 0:
                 ahead = _claimable(tx, conn, "next_ready", (best[0], min(group.claims, AHEAD)))
                 group.ahead[queues[0]] = [(row, best[1]) for row in reversed(ahead)]
             return won
         looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
+        if limits:
+            looked = _let_through(tx, limits, agent, looked)
+
+
+def _let_through(tx: Transaction, limits: Limits, agent: str, looked: list[Any]) -> list[Any]:
+    """Return the queues from which this agent may start something now."""
+    now_ms = tx.now.wall_ms
+    if all(row[2] is None for row in looked):
+        return looked
+    running = limits.running(tx.rows, now_ms)
+    if limits.hold(agent, now_ms, running) is not None:
+        return []
+    return [row for row in looked if limits.hold_queue(row[1], now_ms, running) is None]
+
+
+def _bury_spent(tx: Transaction, conn: Connection, limits: Limits, agent: str, task: int) -> bool:
+    """Make a ready task that has spent a budget of its own a dead letter; whether it had."""
+    why = limits.task_spent(tx.rows, task, agent, tx.now.wall_ms)
+    if why:
+        from .ending import bury
+
+        bury(tx, conn.sql, task, None, {"reason": "policy", "class": "policy", "error": why, "from": "ready"})
+    return bool(why)
 
 
 def _survey(tx: Transaction, conn: Connection, queues: Sequence[str]) -> list[Any]:

@@ -6,7 +6,7 @@ from ..domain.event import KINDS
 from ..domain.task import ParentResult, Turn
 from ..errors import NotFound, StoreError
 from ..ids import write_id
-from ..later import later
+from ..later import Part, later
 from . import sqltext
 from .connection import Connection
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..domain.event import Event
     from ..domain.retry import Failure
     from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, Swept, Task, Usage
+    from ..limitsdriver import LimitsDriver
     from . import adding, claiming, clocks, deciding, ending, fleet, history, holding, rows, sweeping, waiting
     from .transaction import Transaction
 else:
@@ -31,6 +32,8 @@ PARENTS_AT_ONCE = 16  #: read in one go where what they left is limited: each ma
 
 class SqliteDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
+
+    limits: LimitsDriver = Part(f"{__package__}.limits", "SqliteLimits")  # type: ignore[assignment]
 
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.conn = Connection(directory, create=create, synchronous=synchronous)

@@ -84,7 +84,7 @@ def fail(
         raise held.stale("fail")
     if held.cancel_asked:
         return _cancelled(tx, sql, held, usage, failure.exit_code, end_session)
-    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code)
+    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code, jitter)
     return after_failure(tx, sql, held, failure, jitter, used, end_session)
 
 
@@ -310,12 +310,18 @@ def _end_attempt(
     failure: Failure | None,
     usage: Usage | None,
     exit_code: int | None,
+    jitter: float = 0.5,
 ) -> tuple[Used, bool]:
     """Close an attempt's row; return what it used in all, heartbeats included, and whether others wait for its task."""
     *said, awaited = tx.execute(sql["used"], (task, n)).fetchone()
     used: Used = tuple(said) if usage is None else used_columns(usage)
     kind, message = (None, None) if failure is None else (failure.kind, failure.message)
     tx.execute(sql["end_attempt"], (tx.now.wall_ms, outcome, kind, message, exit_code, *used, task, n))
+    limits = tx.conn.limits
+    if limits is None:
+        limits = tx.conn.read_limits()
+    if limits:
+        limits.ended(tx, task, n, outcome, failure, used, jitter)
     return used, bool(awaited)
 
 
@@ -359,7 +365,7 @@ def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float)
     held = Held(tx, sql, task, n)
     if held.cancel_asked:
         return _cancelled(tx, sql, held, None, None, None)
-    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, None, None)
+    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, None, None, jitter)
     return after_failure(tx, sql, held, failure, jitter, used, None)
 
 

@@ -175,6 +175,13 @@ UPDATE task SET lease_until_boot_ms = 0 WHERE state = 'active'
 -- name: shift_backoffs
 UPDATE task SET available_ms = available_ms + ? WHERE state = 'scheduled' AND attempts > 0
 
+-- name: shift_bounds
+UPDATE bound SET full_us = full_us + ? WHERE full_us > 0
+
+-- name: shift_breakers
+UPDATE breaker SET until_ms = CASE WHEN until_ms > 0 THEN until_ms + ?1 ELSE 0 END,
+    next_ms = CASE WHEN next_ms > 0 THEN next_ms + ?1 ELSE 0 END
+
 -- name: next_due
 SELECT min(available_ms) FROM task WHERE queue = ? AND state = 'scheduled'
 
