@@ -48,5 +48,8 @@ if TYPE_CHECKING:
         ) -> None:
             """Make these what agentctl.toml sets, in one step. What a person set for the same goes before it."""
 
+        def overspent(self, now_ms: int) -> list[tuple[int, int, int, str]]:
+            """Return session, task, n and why of each running attempt of a session that a spent budget is to end."""
+
         def hold(self, queues: Sequence[str], agent: str, now_ms: int) -> Hold | None:
             """Return what keeps an agent from tasks that wait in these queues; None: nothing does, or none waits."""

@@ -85,6 +85,10 @@ class LimitVerbs:
             tuple(bounds), tuple(members), tuple(budgets), tuple(breakers), actor=actor, now=self._clock.now()
         )
 
+    def overspent(self) -> list[tuple[int, int, int, str]]:
+        """Return session, task, n and why of each running attempt that a spent budget is to end."""
+        return self._driver.overspent(self._clock.now().wall_ms)
+
     def hold(self, queues: Sequence[str], agent: str) -> Hold | None:
         """Return what keeps an agent from a task that waits in these queues."""
         return self._driver.hold(tuple(queues), agent, self._clock.now().wall_ms)

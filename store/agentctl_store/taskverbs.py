@@ -250,7 +250,8 @@ class TaskVerbs:
 
         if failure.kind not in CLASSES:
             raise BadInput(f"there is no error class {failure.kind!r}", f"Classes are: {', '.join(CLASSES)}")
-        cut = Failure(failure.kind, kept_text(failure.message), failure.exit_code, failure.retry_after_ms)
+        partial = None if failure.partial is None else dumps(loads(failure.partial, "partial result"))
+        cut = Failure(failure.kind, kept_text(failure.message), failure.exit_code, failure.retry_after_ms, partial)
         jitter = self.clock.random()
         now = self.clock.now()
         return self.driver.fail(task, n, cut, usage=usage, jitter=jitter, end_session=end_session, now=now)

@@ -63,6 +63,7 @@ READS: dict[str, tuple[str, ...]] = {
     "changed": ("after", "task", "wait_ms"),
     "version": (),
     "receipt": ("client", "request"),
+    "limits.overspent": ("now_ms",),
     "limits.hold": ("queues", "agent", "now_ms"),
 }
 

@@ -59,5 +59,9 @@ class BrokerLimits:
     ) -> None:
         self._call("limits.configure", bounds, members, budgets, breakers, actor, now=now)
 
+    def overspent(self, now_ms: int) -> list[tuple[int, int, int, str]]:
+        found = self._call("limits.overspent", now_ms)
+        return [(session, task, n, why) for session, task, n, why in found]
+
     def hold(self, queues: Sequence[str], agent: str, now_ms: int) -> Hold | None:
         return self._call("limits.hold", queues, agent, now_ms)  # type: ignore[no-any-return]

@@ -170,7 +170,7 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
         maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number),
     ),
     "RetryPolicy": (count, real, count, count),
-    "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment)),
+    "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment), maybe(json)),
     "Usage": (amount, amount, amount),
     "NewSession": (number, name, slot, maybe(words)),
     "SessionEnd": (

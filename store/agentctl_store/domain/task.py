@@ -85,6 +85,7 @@ class Attempt:
     exit_code: int | None = None
     usage: Usage = Usage()
     progress: str | None = None
+    partial: str | None = None  #: what a failed one had got to, JSON text
 
 
 @record

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .holding import Used
     from .transaction import Transaction
 
+    Body = tuple[int | None, bytes]  #: its number and digest
+
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
 _UNBLOCKED, _DEFERRED = KINDS["task.unblocked"], KINDS["task.deferred"]
@@ -97,15 +99,19 @@ def after_failure(
     used: Used,
     end_session: SessionEnd | None,
 ) -> Ended:
-    """Write what `judge` decides."""
+    """Write what `judge` decides, and what the attempt had got to."""
     from ..domain.retry import judge
 
     verdict = judge(failure, held.policy(), held.burnt, held.throttled, jitter)
     told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
     session = _tell(tx, told, held.task, held.n, used, failure.exit_code, end_session)
+    partial: Body = (None, b"")
+    if failure.partial is not None:
+        partial = tx.body(failure.partial)
+        tx.execute("UPDATE attempt SET partial = ? WHERE task = ? AND n = ?", (partial[0], held.task, held.n))
     if verdict.dead is not None:
         told["reason"] = verdict.dead
-        return bury(tx, sql, held.task, held.n, told, session)
+        return bury(tx, sql, held.task, held.n, told, session, partial)
     run_at = tx.now.wall_ms + verdict.delay_ms
     told["run_at"] = run_at
     throttled = int(failure.kind == "throttled")
@@ -120,20 +126,33 @@ def after_failure(
         held.n,
     )
     tx.execute(sql["retry"], values)
-    tx.event(_RETRIED, held.task, held.n, None, dumps(told), session=session)
+    data, (number, body) = dumps(told), partial
+    tx.event(_RETRIED, held.task, held.n, None, data, session=session, body=number, body_digest=body)
     return Ended("scheduled", run_at, failure.kind)
 
 
 def bury(
-    tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any], session: int | None = None
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int | None,
+    told: dict[str, Any],
+    session: int | None = None,
+    partial: Body = (None, b""),
 ) -> Ended:
     """Make a task a dead letter; `told` carries reason, class, error, burns and the state it was in if not active."""
-    _bury_alone(tx, sql, task, n, told, session)
+    _bury_alone(tx, sql, task, n, told, session, partial)
     return Ended("dead", None, told["reason"], tuple(settle_children(tx, sql, task, "dead")))
 
 
 def _bury_alone(
-    tx: Transaction, sql: dict[str, str], task: int, n: int | None, told: dict[str, Any], session: int | None = None
+    tx: Transaction,
+    sql: dict[str, str],
+    task: int,
+    n: int | None,
+    told: dict[str, Any],
+    session: int | None = None,
+    partial: Body = (None, b""),
 ) -> None:
     values = (
         tx.now.wall_ms,
@@ -146,7 +165,7 @@ def _bury_alone(
     tx.execute(sql["bury"], values)
     if told.get("from") == "blocked":
         tx.execute(sql["end_edges"], (task,))
-    tx.event(_BURIED, task, n, None, dumps(told), session=session)
+    tx.event(_BURIED, task, n, None, dumps(told), session=session, body=partial[0], body_digest=partial[1])
 
 
 def release(

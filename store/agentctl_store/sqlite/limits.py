@@ -118,7 +118,17 @@ class SqliteLimits:
             for breaker in _drop(tx, "breaker", rows, [*breakers, *usual], actor):
                 _set_breaker(tx, breaker, stand, actor)
 
+    def overspent(self, now_ms: int) -> list[tuple[int, int, int, str]]:
+        rows = self._conn.rows
+        if not rows(SQL["spends"])[0][0]:
+            return []
+        limits = Limits(rows)
+        found = [(*row, limits.stop(rows, row[1], row[2], now_ms)) for row in rows(SQL["of_sessions"])]
+        return [(session, task, n, why) for session, task, n, why in found if why is not None]
+
     def hold(self, queues: Sequence[str], agent: str, now_ms: int) -> Hold | None:
+        if self._conn.limits is False:  # as of its last write: whoever asks has just tried to claim
+            return None
         rows = self._conn.rows
         limits = Limits(rows)
         waits = [queue for queue in queues if (found := rows(SQL["waits"], (queue, now_ms))) and found[0][0]]

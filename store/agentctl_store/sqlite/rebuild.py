@@ -26,7 +26,7 @@ TASK_COLUMNS = (
 )  # fmt: skip
 ATTEMPT_COLUMNS = (
     "task", "n", "agent", "slot", "session", "claimed_ms", "ended_ms", "outcome", "error_class", "error", "exit_code",
-    "input_tokens", "output_tokens", "cost_microusd",
+    "input_tokens", "output_tokens", "cost_microusd", "partial",
 )  # fmt: skip
 SESSION_COLUMNS = (
     "id", "agent", "slot", "nonce", "task", "attempt", "pid", "started_ms", "ended_ms", "outcome",

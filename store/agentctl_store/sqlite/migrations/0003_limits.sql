@@ -64,3 +64,6 @@ CREATE TABLE breaker (
     CHECK ((state = 'half_open') = (probe IS NOT NULL)),
     CHECK ((probe IS NULL) = (probe_n IS NULL))
 ) STRICT, WITHOUT ROWID;
+
+-- What an attempt had got to when a budget ended it: a body, told by the event of its end.
+ALTER TABLE attempt ADD COLUMN partial INTEGER;

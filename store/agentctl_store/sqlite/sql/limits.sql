@@ -21,6 +21,13 @@ FROM task t INDEXED BY task_lease CROSS JOIN attempt x ON x.task = t.id AND x.n 
 CROSS JOIN agent a ON a.id = x.agent CROSS JOIN queue q ON q.id = t.queue
 WHERE t.state = 'active' GROUP BY a.id, q.id
 
+-- name: spends
+SELECT EXISTS (SELECT 1 FROM budget WHERE measure <> 'attempts')
+
+-- name: of_sessions
+SELECT x.session, x.task, x.n FROM task t INDEXED BY task_lease CROSS JOIN attempt x
+WHERE t.state = 'active' AND x.task = t.id AND x.n = t.attempts AND x.session IS NOT NULL
+
 -- name: tried
 -- What each attempt of a task used.
 SELECT a.name, coalesce(x.input_tokens, 0) + coalesce(x.output_tokens, 0), coalesce(x.cost_microusd, 0),

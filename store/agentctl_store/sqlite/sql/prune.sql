@@ -39,8 +39,9 @@ SELECT data FROM event WHERE task = ? AND kind = 16 AND data ->> '$.at' = ? AND 
 SELECT seq, hash, task, body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?
 
 -- name: drop_body
--- A body goes with the event that brought it, unless its task still needs it.
+-- A body goes with the event that brought it, unless its task or an attempt of that still needs it.
 DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM task WHERE id = ?2 AND (payload = ?1 OR result = ?1))
+    AND NOT EXISTS (SELECT 1 FROM attempt WHERE task = ?2 AND partial = ?1)
 
 -- name: drop_events
 DELETE FROM event WHERE seq > ? AND seq <= ?

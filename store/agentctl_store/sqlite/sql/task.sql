@@ -203,8 +203,8 @@ SELECT id FROM task WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?
 
 -- name: attempts
 SELECT x.task, x.n, a.name, x.slot, x.session, x.claimed_ms, x.ended_ms, x.outcome, x.error_class, x.error,
-    x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd, x.progress
-FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? ORDER BY x.n
+    x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd, x.progress, b.text
+FROM attempt x JOIN agent a ON a.id = x.agent LEFT JOIN body b ON b.id = x.partial WHERE x.task = ? ORDER BY x.n
 
 -- name: parents
 SELECT t.id, q.name, t.state, p.text, r.text, t.reason, t.error
