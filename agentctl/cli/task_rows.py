@@ -49,7 +49,7 @@ def claim_row(store: Store, claim: Claim) -> dict[str, Any]:
 
 def task_row(store: Store, number: int) -> dict[str, Any]:
     """Return all of one task. NotFound."""
-    task = store.task(number)
+    task, attempts = store.task(number), store.attempts(number)
     return {
         "task": write_id(task.id),
         "queue": task.queue,
@@ -59,6 +59,7 @@ def task_row(store: Store, number: int) -> dict[str, Any]:
         "error": task.error,
         "payload": task.payload,
         "result": task.result,
+        "partial": attempts[-1].partial if attempts else None,
         "priority": task.priority,
         "agent": task.agent,
         "session": None if task.session is None else write_id(task.session),
@@ -74,7 +75,7 @@ def task_row(store: Store, number: int) -> dict[str, Any]:
         "open_parents": task.open_parents,
         "cancel_asked": task.cancel_asked,
         "parents": _parents(store, number),
-        "attempts": [_attempt_row(attempt) for attempt in store.attempts(number)],
+        "attempts": [_attempt_row(attempt) for attempt in attempts],
     }
 
 

@@ -38,6 +38,7 @@ TASK = (
     Column("error"),
     Column("payload", "json"),
     Column("result", "json"),
+    Column("partial", "json"),
     Column("priority", "number"),
     Column("agent"),
     Column("session", wide=True),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from agentctl.config import AgentSection
 from agentctl.policy.health import assess
 from agentctl.policy.restart import History
+from agentctl.supervisor.facts import Overspent
+from agentctl.supervisor.rules_wants import needs_restart
 from agentctl.supervisor.slot import Slot, Want, signals_of
 from agentctl_store.domain.agent import Instance
 from agentctl_store.errors import StoreError
@@ -47,6 +49,26 @@ def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int
         for number in range(1, count + 1):
             found[name, number] = want
     return found
+
+
+def declare(store: Store, config: Config, actor: str) -> None:
+    """Tell the store what the configuration says of agents, and of what limits them. Raises StoreError."""
+    store.declare_agents(config.specs(), actor=actor)
+    store.limits.configure(
+        config.limits.bounds(), config.members(), config.budget.budgets(), config.breaker.breakers(), actor=actor
+    )
+
+
+def changes(old: Config, new: Config) -> str:
+    """Say what another configuration changes."""
+    changed = [name for name, section in new.agent.items() if old.agent.get(name) != section]
+    removed = [name for name in old.agent if name not in new.agent]
+    restarted = [name for name in changed if name in old.agent and needs_restart(old.agent[name], new.agent[name])]
+    named = (("changed", changed), ("removed", removed), ("restarted", restarted))
+    parts = [f"{word}: {', '.join(names)}" for word, names in named if names]
+    if (old.limits, old.budget, old.breaker) != (new.limits, new.budget, new.breaker):
+        parts.append("other limits")
+    return "; ".join(parts) or "no agent changed"
 
 
 def gone(slot: Slot, shutdown: str) -> Want:
@@ -115,6 +137,14 @@ def unfinished(store: Store, queues: set[str]) -> bool:
         return bool(queues) and store.unfinished(sorted(queues))
     except StoreError:
         return True
+
+
+def overspent(store: Store) -> list[tuple[int, Overspent]]:
+    """Return, by session, the running attempts that a spent budget is to end; a store in trouble says none."""
+    try:
+        return [(session, Overspent(task, n, why)) for session, task, n, why in store.limits.overspent()]
+    except StoreError:
+        return []
 
 
 def forgotten(store: Store, config: Config) -> str:

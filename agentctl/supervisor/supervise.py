@@ -24,7 +24,6 @@ from agentctl.supervisor.probes import Prober
 from agentctl.supervisor.process import WarmPool, become_subreaper
 from agentctl.supervisor.record import Recorder
 from agentctl.supervisor.reload import ConfigWatch
-from agentctl.supervisor.rules_wants import needs_restart
 from agentctl.supervisor.slot import Slot, fresh_probes
 from agentctl.supervisor.vital import vitals_of
 from agentctl_store.clock import Clock
@@ -129,7 +128,7 @@ class Supervisor:
             self._close(signals, watch)
 
     def _begin(self) -> None:
-        self._store.declare_agents(self._config.specs(), actor=ACTOR)
+        fleet.declare(self._store, self._config, ACTOR)
         self._note("supervisor.started")
         self._asked.begin()
         memos = {(row.agent, row.slot): row for row in self._store.instances()}
@@ -241,17 +240,11 @@ class Supervisor:
 
     def _reload(self, config: Config) -> None:
         old, self._config, self._hands.config = self._config, config, config
-        changed = [name for name, section in config.agent.items() if old.agent.get(name) != section]
-        removed = [name for name in old.agent if name not in config.agent]
         try:
-            self._store.declare_agents(config.specs(), actor=ACTOR)
+            fleet.declare(self._store, config, ACTOR)
         except StoreError as error:
             self._tell("config", f"the changed configuration could not be stored: {error.message}")
-        restarted = [n for n in changed if n in old.agent and needs_restart(old.agent[n], config.agent[n])]
-        parts = [f"changed: {', '.join(changed)}"] if changed else []
-        parts += [f"removed: {', '.join(removed)}"] if removed else []
-        parts += [f"restarted: {', '.join(restarted)}"] if restarted else []
-        self._tell("config", "configuration read again; " + ("; ".join(parts) or "no agent changed"))
+        self._tell("config", f"configuration read again; {fleet.changes(old, config)}")
         self._want()
         self._loop.work()
 
@@ -294,6 +287,7 @@ class Supervisor:
             self._sweep_ms = now_ms + POLL_MS
         if now_ms >= self._hear_ms:
             self._hear_ms = now_ms + HEAR_MS
+            self._loop.overspent(fleet.overspent(self._store))
             for live in list(self._hands.live.values()):
                 self._loop.hear(live)
             write_vitals(self._store.directory, vitals_of(self._loop.slots, self._hands.live, self._clock.now()))
