@@ -71,4 +71,22 @@ def _logs(reader: Reader) -> Iterator[Pair]:
         yield row.instance, f"{row.health}, {row.phase}"
 
 
-_SOURCES = {"queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs}
+def _targets(reader: Reader) -> Iterator[Pair]:
+    yield "fleet", "all agents together"
+    for agent, about in _agents(reader):
+        yield f"agent:{agent}", about
+    for provider in sorted(set(reader.members().values())):
+        yield f"provider:{provider}", "provider"
+    for queue, about in _queues(reader):
+        yield f"queue:{queue}", about
+
+
+def _breakers(reader: Reader) -> Iterator[Pair]:
+    for one in reader.breakers():
+        yield f"{one.scope}:{one.name}", one.state
+
+
+_SOURCES = {
+    "queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs, "targets": _targets,
+    "breakers": _breakers,
+}  # fmt: skip
