@@ -168,7 +168,7 @@ class Desk:
         """Give work that this transaction brought to the claims that wait for it."""
         if not self._claims or not group.told:
             return {}
-        if not self.driver.conn.limits and not any(WAKES.get(one[0]) == b"task" for one in group.told):
+        if not self.driver.conn.limited() and not any(WAKES.get(one[0]) == b"task" for one in group.told):
             return {}  # under limits any end may be what they wait for
         return self._feed_all(group, now, answers)
 

@@ -106,7 +106,7 @@ class Lines:
 
     def _regroup(self) -> None:
         """Have lines for each agent once anything limits the store, and for all again when nothing does."""
-        limited = bool(self._driver.conn.limits)
+        limited = bool(self._driver.conn.limited())
         if limited == self._by_agent:
             return
         calls = sorted(self, key=lambda call: call.came)
@@ -116,7 +116,7 @@ class Lines:
 
     def _note_hold(self, call: Call, now: Moment) -> None:
         """Note when a limit that holds a claim back may let it through: no commit will announce that."""
-        if not self._driver.conn.limits:
+        if not self._driver.conn.limited():
             return
         held = self._driver.limits.hold(call.arguments["queues"], call.arguments["agent"], now.wall_ms)
         if held is not None and held.until_ms is not None:

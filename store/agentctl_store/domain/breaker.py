@@ -8,7 +8,7 @@ exactly one attempt of the whole fleet is let through; the state is a row, so al
 from __future__ import annotations
 
 from ..record import record, replace
-from .limits import words
+from .limits import SLACK_MS, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,11 +86,13 @@ def hold(breaker: Breaker, now_ms: int) -> Hold | None:
     who = words(breaker.scope, breaker.name)
     if breaker.state == "half_open":
         return Hold("breaker", f"breaker of {who} half open: one attempt probes it")
+    if now_ms < breaker.since_ms - SLACK_MS:
+        return None  # the clock was set back while nobody looked: how long it was to be says nothing now
     if breaker.state == "open" and now_ms < breaker.until_ms:
         if breaker.reason.startswith("throttled"):
             return Hold("throttled", f"{who} {breaker.reason}", breaker.until_ms)
         return Hold("breaker", f"breaker of {who} open: {breaker.reason}", breaker.until_ms)
-    if breaker.state == "closed" and breaker.spaced and now_ms < min(breaker.next_ms, now_ms + breaker.stagger_ms):
+    if breaker.state == "closed" and breaker.spaced and now_ms < breaker.next_ms:
         return Hold("throttled", f"{who} comes back step by step", breaker.next_ms)
     return None
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SCOPES: tuple[Scope, ...] = ("queue", "agent", "provider", "fleet")
 MAX_STARTS = 1_000_000  #: of a rate, and of a burst
 MAX_PERIOD_MS = 31 * 86_400_000
+SLACK_MS = 60_000  #: how far apart two moments of one history may be in the wrong order: a writer waits for its turn
 
 
 @record
@@ -71,13 +72,19 @@ def interval_us(starts: int, period_ms: int) -> int:
 def next_start_us(interval: int, burst: int, full_us: int, now_us: int) -> int:
     """Return when the next start is let through: now, or later. All times in microseconds.
 
-    `full_us` is the theoretical arrival time after the last start. One further ahead than it can be says that the
-    clock was set back meanwhile: then the bucket is taken for empty, not for owing hours.
+    `full_us` is the theoretical arrival time after the last start.
     """
-    full_us = min(full_us, now_us + burst * interval)
-    return max(now_us, full_us - (burst - 1) * interval)
+    return max(now_us, _possible(interval, burst, full_us, now_us) - (burst - 1) * interval)
 
 
 def started_us(interval: int, burst: int, full_us: int, now_us: int) -> int:
     """Return the theoretical arrival time after a start that was let through now."""
-    return max(min(full_us, now_us + burst * interval), now_us) + interval
+    return max(_possible(interval, burst, full_us, now_us), now_us) + interval
+
+
+def _possible(interval: int, burst: int, full_us: int, now_us: int) -> int:
+    """Return a theoretical arrival time that there can be.
+
+    One further ahead says that the clock was set back meanwhile: the bucket is full, it cannot owe hours.
+    """
+    return full_us if full_us <= now_us + burst * interval + SLACK_MS * 1000 else now_us

@@ -86,7 +86,7 @@ class BreakerFold(TableFold):
 
     def _jumped(self, line: Line, said: Row, fleet: FleetFold) -> None:
         for row in self.rows.values():
-            for name in ("until_ms", "next_ms"):
+            for name in ("since_ms", "until_ms", "next_ms"):
                 row[name] = _moved(row[name], said.get("shift", 0))
 
     steps: ClassVar[dict[int, Step]] = {

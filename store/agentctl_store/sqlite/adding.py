@@ -30,9 +30,7 @@ _PLAIN = (None, None, None, None)  #: no deadline, timeout, retry policy or crea
 
 def add(tx: Transaction, sql: dict[str, str], tasks: Sequence[NewTask], actor: str | None) -> list[Added]:
     """Add all of `tasks` in order; later ones may name earlier ones as parents by key."""
-    limits = tx.conn.limits
-    if limits is None:
-        limits = tx.conn.read_limits()
+    limits = tx.conn.limited()
     if limits and limits.depths:
         limiting.check_depth(tx, limits, [one.queue for one in tasks if _known(tx, sql, one) is None])
     added, answered = [], 0

@@ -44,12 +44,10 @@ def claim(
 
     Fewer, when their payloads are many megabytes: a claimer that wants more asks again.
     """
-    group, limits = conn.group, conn.limits
-    if limits is None:
-        limits = conn.read_limits()
+    group = conn.group
     if group is not None:
         group.claims -= 1
-        if not limits and limit == 1 and open_session is None and (found := _ahead(group, queues)) is not None:
+        if limit == 1 and not conn.limited() and open_session is None and (found := _ahead(group, queues)) is not None:
             actor = agent if slot is None else f"{agent}/{slot}"
             holder, told = tx.number("agent", agent), _opening(tx, session, False)
             taken = _take(tx, conn.sql, *found, agent, holder, slot, session, actor, lease_ms, told)
@@ -63,6 +61,9 @@ def claim(
         for row in looked:
             promote(tx, conn.sql, row[0], PROMOTE_AT_ONCE)
         looked = _survey(tx, conn, queues)
+    if not [row for row in looked if row[2] is not None]:
+        return []
+    limits = conn.limited()
     if limits:
         looked = _let_through(tx, limits, agent, looked)
     won: list[Claim] = []
@@ -104,8 +105,6 @@ def claim(
 def _let_through(tx: Transaction, limits: Limits, agent: str, looked: list[Any]) -> list[Any]:
     """Return the queues from which this agent may start something now."""
     now_ms = tx.now.wall_ms
-    if all(row[2] is None for row in looked):
-        return looked
     running = limits.running(tx.rows, now_ms)
     if limits.hold(agent, now_ms, running) is not None:
         return []

@@ -52,9 +52,9 @@ class Connection:
         self.waiter: Waiter | None = None  #: this connection's own, once it has waited; sqlite/waiting.py
         self.group: Group | None = None  #: the one that is open; sqlite/transaction.py
         #: what limits the store (sqlite/limiting.py), False when nothing does; None: to be read. It is what this
-        #: connection read or wrote, so it is good for as long as nobody else writes.
+        #: connection read or wrote, good for as long as nobody else writes: ask `limited`
         self.limits: Limits | Literal[False] | None = None
-        self._unmoved = False  #: nobody else wrote since; turn in hand
+        self._unmoved: bool | None = None  #: nobody else wrote since, turn in hand; None: not looked yet
         self._pid = os.getpid()
         self._turn = _thread.allocate_lock()
         self._lock = WriteLock(directory)
@@ -195,24 +195,32 @@ class Connection:
             )
         try:
             self._lock.take(BUSY_S)
-            self._unmoved = self._lock.unmoved()
         except BaseException as error:
             self._lock.let_go()
             self._turn.release()
             if isinstance(error, OSError):
                 raise self.explained(error) from None
             raise
+        self._unmoved = None
+
+    def _compare(self) -> bool:
+        """Whether nobody else wrote since this connection did; what is kept of the store is dropped if so."""
+        self._unmoved = self._lock.unmoved()
         if not self._unmoved:
             self.limits = None
+        return self._unmoved
 
-    def read_limits(self) -> Limits | Literal[False]:
-        """Return what limits the store, in a transaction that does not know it yet."""
-        if self.execute(_LIMITED).fetchone()[0]:
-            from .limiting import Limits
+    def limited(self) -> Limits | Literal[False]:
+        """Return what limits the store, False when nothing does. In a transaction, turn in hand."""
+        if self._unmoved is None:
+            self._compare()
+        if self.limits is None:
+            if self.execute(_LIMITED).fetchone()[0]:
+                from .limiting import Limits
 
-            self.limits = Limits(lambda sql, values=(): self.db.execute(sql, values).fetchall())
-        else:
-            self.limits = False
+                self.limits = Limits(lambda sql, values=(): self.db.execute(sql, values).fetchall())
+            else:
+                self.limits = False
         return self.limits
 
     def unlock(self) -> None:
@@ -230,7 +238,7 @@ class Connection:
 
     def head(self, execute: Any) -> tuple[tuple[int, bytes], bool]:
         """Return the last event, number and hash, and whether that is a guess. In a transaction, turn in hand."""
-        if self.tail is not None and self._unmoved:
+        if self.tail is not None and (self._compare() if self._unmoved is None else self._unmoved):
             # Nobody marked a later one. A writer killed between its commit and its mark makes this guess wrong, and
             # then the number is taken and the insert fails.
             return self.tail, True

@@ -336,9 +336,7 @@ def _end_attempt(
     used: Used = tuple(said) if usage is None else used_columns(usage)
     kind, message = (None, None) if failure is None else (failure.kind, failure.message)
     tx.execute(sql["end_attempt"], (tx.now.wall_ms, outcome, kind, message, exit_code, *used, task, n))
-    limits = tx.conn.limits
-    if limits is None:
-        limits = tx.conn.read_limits()
+    limits = tx.conn.limited()
     if limits:
         limits.ended(tx, task, n, outcome, failure, used, jitter)
     return used, bool(awaited)

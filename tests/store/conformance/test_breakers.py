@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from store.store_kit import SetClock, add  # noqa: TID251
+from store.store_kit import SetClock  # noqa: TID251
 
 from agentctl_store.domain.breaker import SPACED, Breaker
 from agentctl_store.domain.retry import Failure
@@ -23,13 +23,17 @@ def replayed(store: Store) -> object:
     assert found.intact, found.faults
 
 
-@pytest.fixture
-def work(store: Store) -> Store:
-    """Twenty tasks, and two agents of one provider beside one of another."""
+def stocked(store: Store) -> Store:
+    """Return the store with twenty tasks, and two agents of one provider beside one of another."""
     store.add([TaskRequest("work") for _ in range(20)])
     for agent, provider in (("ann", "acme"), ("bob", "acme"), ("eve", "other")):
         store.limits.assign(agent, provider, actor="t")
     return store
+
+
+@pytest.fixture
+def work(store: Store) -> Store:
+    return stocked(store)
 
 
 def claim(store: Store, agent: str = "ann") -> tuple[int, int] | None:
@@ -193,4 +197,5 @@ def test_it_stands_as_it_stood_after_a_reboot_and_moves_with_a_clock_that_is_set
     assert claim(work) is None and breaker(work).until_ms == until + 3_600_000
     clock.reboot(away_ms=1_000)
     assert claim(work) is None
-    add(work)
+    clock.reboot(away_ms=-3_600_000)
+    assert claim(work) is not None and claim(work) is None, "a probe, though that time is an hour off"

@@ -91,6 +91,8 @@ def test_a_clock_that_is_set_neither_frees_a_rate_nor_shuts_it_for_long(store: S
     assert won(store) == 0
     clock.pass_ms(MINUTE_MS)
     assert won(store) == 1
+    clock.reboot(away_ms=-3_600_000)
+    assert won(store) == 1 and won(store) == 0, "a bucket cannot owe more than its burst"
 
 
 def test_a_bound_is_changed_in_parts_and_lifted_whole(store: Store) -> None:

@@ -67,7 +67,7 @@ INSERT INTO attempt (task, n, agent, slot, session, claimed_ms) VALUES (?, ?, ?,
 -- name: heartbeat
 UPDATE task SET lease_until_boot_ms = max(lease_until_boot_ms, ?)
 WHERE id = ? AND attempts = ? AND state IN (@sources(heartbeat))
-RETURNING lease_until_boot_ms, cancel_asked
+RETURNING lease_until_boot_ms, cancel_asked, EXISTS (SELECT 1 FROM budget)
 
 -- name: report
 UPDATE attempt SET progress = coalesce(?, progress), input_tokens = coalesce(?, input_tokens),
@@ -180,7 +180,7 @@ UPDATE bound SET full_us = full_us + ? WHERE full_us > 0
 
 -- name: shift_breakers
 UPDATE breaker SET until_ms = CASE WHEN until_ms > 0 THEN until_ms + ?1 ELSE 0 END,
-    next_ms = CASE WHEN next_ms > 0 THEN next_ms + ?1 ELSE 0 END
+    next_ms = CASE WHEN next_ms > 0 THEN next_ms + ?1 ELSE 0 END, since_ms = since_ms + ?1
 
 -- name: next_due
 SELECT min(available_ms) FROM task WHERE queue = ? AND state = 'scheduled'
