@@ -15,11 +15,13 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.retry import RetryPolicy
+from agentctl_store.domain.schedule import MAX_SCHEDULES, ScheduleSpec
 from agentctl_store.errors import BadConfig, BadInput, BadName, NotFound
 from agentctl_store.ids import check_name
 
 from .config_limits import BreakerTable, BudgetTable, LimitsTable, Provider, name_problems
 from .config_problems import BadConfigs, explain, syntax_problem
+from .config_schedules import ScheduleSection
 from .config_values import (
     Command,
     CpuDuration,
@@ -165,6 +167,7 @@ class Config(Section):
     limits: LimitsTable = LimitsTable.model_validate({})
     budget: BudgetTable = BudgetTable.model_validate({})
     breaker: BreakerTable = BreakerTable.model_validate({})
+    schedule: dict[str, ScheduleSection] = Field({}, max_length=MAX_SCHEDULES)
 
     def queues_of(self, agent: str) -> tuple[str, ...]:
         """Return the queues an agent serves: those it names, else the one that bears its name."""
@@ -178,6 +181,10 @@ class Config(Section):
     def members(self) -> list[tuple[str, str]]:
         """Return the agents that have a provider, each with it."""
         return [(name, section.provider) for name, section in self.agent.items() if section.provider is not None]
+
+    def schedules(self) -> list[ScheduleSpec]:
+        """Return the schedules as the store must know them."""
+        return [section.spec(name) for name, section in self.schedule.items()]
 
     def specs(self) -> list[AgentSpec]:
         """Return what the store must know of the agents, in the file's order."""
@@ -251,11 +258,14 @@ def parse_config(text: str, file: str = FILE_NAME) -> Config:
 def _check_names(document: dict[str, Any], text: str, file: str) -> list[BadConfig]:
     agents = document.get("agent")
     errors: list[dict[str, Any]] = []
+    for noun in ("agent", "schedule"):
+        tables = document.get(noun)
+        for name in tables if isinstance(tables, dict) else ():
+            try:
+                check_name(name, noun)
+            except BadName as error:
+                errors.append({"type": "name", "loc": (noun, name), "msg": str(error)})
     for name, section in agents.items() if isinstance(agents, dict) else ():
-        try:
-            check_name(name, "agent")
-        except BadName as error:
-            errors.append({"type": "name", "loc": ("agent", name), "msg": str(error)})
         env = section.get("env") if isinstance(section, dict) else None
         for key, value in env.items() if isinstance(env, dict) else ():
             if not key or "=" in key or "\0" in key:

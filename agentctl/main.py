@@ -35,6 +35,8 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("limit list", "limit set", "limit remove"), "limit"),
     **dict.fromkeys(("budget list", "budget set", "budget remove"), "budget"),
     **dict.fromkeys(("breaker list", "breaker reset", "breaker set", "breaker remove"), "breaker"),
+    **dict.fromkeys(("schedule add", "schedule list", "schedule show", "schedule pause"), "schedule"),
+    **dict.fromkeys(("schedule resume", "schedule remove", "schedule run"), "schedule"),
     **dict.fromkeys(("event list", "event follow", "event verify"), "event"),
     **dict.fromkeys(("store info", "store check", "store backup"), "store"),
     **dict.fromkeys(("store restore", "store prune", "store migrate"), "store"),

@@ -86,7 +86,12 @@ def _breakers(reader: Reader) -> Iterator[Pair]:
         yield f"{one.scope}:{one.name}", one.state
 
 
+def _schedules(reader: Reader) -> Iterator[Pair]:
+    for name in reader.schedule_names():
+        yield name, ""
+
+
 _SOURCES = {
-    "queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs, "targets": _targets,
-    "breakers": _breakers,
+    "queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs, "schedules": _schedules,
+    "targets": _targets, "breakers": _breakers,
 }  # fmt: skip

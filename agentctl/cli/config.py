@@ -48,6 +48,10 @@ def check(call: Call, *, file: str | None = None) -> int:
     )
     if not config.agent:
         narrate("It names no agent yet; add a table like [agent.reviewer] with a command.")
+    served = {queue for name in config.agent for queue in config.queues_of(name)}
+    for name, section in config.schedule.items():
+        if section.queue not in served:
+            narrate(f"No agent here serves queue {section.queue}, which schedule {name} adds tasks to.")
     return 0
 
 

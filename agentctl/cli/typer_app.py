@@ -28,6 +28,7 @@ _NOUNS = {
     "budget": "What may be spent: tokens, money, time, starts.",
     "breaker": "Agents and providers that are left alone for a while.",
     "queue": "Queues of tasks.",
+    "schedule": "Work that is added again and again.",
     "event": "The history of everything that happened.",
     "store": "The fleet's store.",
     "config": "agentctl.toml.",

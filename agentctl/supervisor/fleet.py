@@ -31,6 +31,27 @@ BESIDE = 10_000  #: added to the number of a slot for a second life of it; the s
 BEGUN_MS = 1_000  #: a task's process that takes longer to start is shown as starting; until then its slot is busy
 
 
+def declare(store: Store, config: Config, actor: str) -> None:
+    """Make the store's agents, schedules and limits those of the file. Raises StoreError."""
+    store.declare_agents(config.specs(), actor=actor)
+    store.schedules.declare(config.schedules(), actor=actor)
+    store.limits.configure(
+        config.limits.bounds(), config.members(), config.budget.budgets(), config.breaker.breakers(), actor=actor
+    )
+
+
+def changes(old: Config, new: Config) -> str:
+    """Say what another configuration changes."""
+    changed = [name for name, section in new.agent.items() if old.agent.get(name) != section]
+    removed = [name for name in old.agent if name not in new.agent]
+    restarted = [name for name in changed if name in old.agent and needs_restart(old.agent[name], new.agent[name])]
+    named = (("changed", changed), ("removed", removed), ("restarted", restarted))
+    parts = [f"{word}: {', '.join(names)}" for word, names in named if names]
+    if (old.limits, old.budget, old.breaker) != (new.limits, new.budget, new.breaker):
+        parts.append("other limits")
+    return "; ".join(parts) or "no agent changed"
+
+
 def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int) -> dict[Key, Want]:
     """Return what is wanted of every slot there should be."""
     found: dict[Key, Want] = {}
@@ -49,26 +70,6 @@ def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int
         for number in range(1, count + 1):
             found[name, number] = want
     return found
-
-
-def declare(store: Store, config: Config, actor: str) -> None:
-    """Tell the store what the configuration says of agents, and of what limits them. Raises StoreError."""
-    store.declare_agents(config.specs(), actor=actor)
-    store.limits.configure(
-        config.limits.bounds(), config.members(), config.budget.budgets(), config.breaker.breakers(), actor=actor
-    )
-
-
-def changes(old: Config, new: Config) -> str:
-    """Say what another configuration changes."""
-    changed = [name for name, section in new.agent.items() if old.agent.get(name) != section]
-    removed = [name for name in old.agent if name not in new.agent]
-    restarted = [name for name in changed if name in old.agent and needs_restart(old.agent[name], new.agent[name])]
-    named = (("changed", changed), ("removed", removed), ("restarted", restarted))
-    parts = [f"{word}: {', '.join(names)}" for word, names in named if names]
-    if (old.limits, old.budget, old.breaker) != (new.limits, new.budget, new.breaker):
-        parts.append("other limits")
-    return "; ".join(parts) or "no agent changed"
 
 
 def gone(slot: Slot, shutdown: str) -> Want:

@@ -61,6 +61,7 @@ class Loop:
         self._fill_ms = 0
         now = clock.now()
         self._slept_ms = now.boot_ms - now.awake_ms
+        self._offset_ms = now.wall_ms - now.boot_ms
 
     # --- descriptors ------------------------------------------------------------------------------------------
     def listen(self, descriptor: int, handler: Callable[[], None]) -> None:
@@ -88,6 +89,12 @@ class Loop:
         if slept_ms > SLEPT_MS:
             for key in list(self.slots):
                 self.tell(key, seen.Slept(slept_ms))
+
+    def clock_was_set(self) -> bool:
+        """Whether somebody set the wall clock since this was asked: what waits for a time may be due."""
+        now = self._clock.now()
+        before, self._offset_ms = self._offset_ms, now.wall_ms - now.boot_ms
+        return abs(self._offset_ms - before) > SLEPT_MS
 
     def catch_up(self) -> None:
         """Write ends and extend leases that are overdue before a claim or a sweep takes those tasks for lost: this

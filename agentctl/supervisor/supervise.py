@@ -272,7 +272,7 @@ class Supervisor:
                 self._cancels()
                 self._sweep_ms = now_ms
                 self._loop.work()
-            if now_ms >= self._sweep_ms:
+            if now_ms >= self._sweep_ms or self._loop.clock_was_set():
                 self._sweep(now_ms)
             if self._trouble:
                 self._trouble = False
@@ -336,7 +336,7 @@ class Supervisor:
         if swept.more:
             due.append(now_ms)
         self._sweep_ms = max(min(due), now_ms + 10)
-        if swept.promoted or swept.expired:
+        if swept.promoted or swept.expired or swept.kept:
             self._loop.work()
         if swept.grace_ms:
             self._tell("note", f"the machine slept; every lease got {show_duration(swept.grace_ms)} more")

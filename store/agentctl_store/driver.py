@@ -30,14 +30,30 @@ if TYPE_CHECKING:
         Usage,
     )
     from .limitsdriver import LimitsDriver
+    from .messagedriver import MessageDriver
+    from .questiondriver import QuestionDriver
+    from .scheduledriver import ScheduleDriver
 
     class Driver(Protocol):
+        @property
+        def messages(self) -> MessageDriver: ...
+
+        @property
+        def schedules(self) -> ScheduleDriver: ...
+
+        @property
+        def questions(self) -> QuestionDriver: ...
+
         @property
         def limits(self) -> LimitsDriver: ...
 
         # --- tasks -------------------------------------------------------------------------------------------
         def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:
-            """Add all or none. A known idempotency key answers its first task. NotFound for an unknown parent."""
+            """Add all or none. A known idempotency key answers its first task. NotFound for an unknown parent.
+
+            BadDelegation for a task that could only come back to an agent that delegated it, or whose chain is too
+            long. Of tasks that no declared agent can take, `Added.unroutable` says why.
+            """
 
         def claim(
             self,
@@ -50,9 +66,13 @@ if TYPE_CHECKING:
             lease_ms: int,
             limit: int,
             wait_ms: int,
+            can: Sequence[str] | None,
             now: Moment,
         ) -> list[Claim]:
             """Claim up to `limit` ready tasks, best rank first, from queues that are not paused.
+
+            Of those alone that the agent may take: what they need it `can` (None: what it was declared with), and it
+            is none of those who delegated them; see domain/routing.py.
 
             Promotes due and expires lost tasks of these queues first, so that no supervisor is needed. With
             `open_session` (limit 1) the session's intent row is written in the same transaction, when a task was won.
@@ -89,6 +109,7 @@ if TYPE_CHECKING:
             slot: int | None,
             session: int | None,
             lease_ms: int,
+            can: Sequence[str] | None,
             now: Moment,
         ) -> Turn:
             """`complete`, then `claim` of one task, in one transaction: what a worker does between two tasks."""
@@ -141,8 +162,11 @@ if TYPE_CHECKING:
 
         def attempts(self, task: int) -> list[Attempt]: ...
 
-        def unfinished(self, queues: Sequence[str]) -> bool:
-            """Return whether a task of these queues is ready, scheduled or active: whether work is left to do."""
+        def unfinished(self, queues: Sequence[str], agents: Sequence[str] | None) -> bool:
+            """Return whether a task of these queues is ready, scheduled or active: whether work is left to do.
+
+            With `agents`, ready and scheduled ones count only if one of these may take them.
+            """
 
         def parents(self, task: int) -> list[ParentResult]:
             """The results a child sees, oldest parent first."""

@@ -11,6 +11,7 @@
     │   ├── QueueFull       a queue holds as many tasks as it may
     │   ├── AlreadyRunning  another supervisor owns the store
     │   └── Refused         an agent asked for what it may not do, or is not who it says
+    │       └── BadDelegation   a task would come back to who delegated it, or its chain is too long
     ├── TimedOut            a wait ended without what it waited for           (exit 5)
     ├── NoSupervisor        the verb needs a running supervisor               (exit 6)
     ├── NothingToClaim      no ready task for this claim                      (exit 7)
@@ -90,6 +91,10 @@ class AlreadyRunning(Conflict):
 
 class Refused(Conflict):
     code = "refused"
+
+
+class BadDelegation(Refused):
+    code = "bad_delegation"
 
 
 class TimedOut(AgentctlError):

@@ -22,6 +22,7 @@ _NAME_REST = _NAME_FIRST | frozenset("._-")
 _HEX = frozenset("0123456789abcdef")
 MAX_NAME = 64
 MAX_KEY = 200
+RUN_KEY = "schedule/"  #: how the keys of schedules' runs begin: whoever took one first would keep it from running
 
 
 def new_id(clock: Clock, wall_ms: int) -> int:
@@ -123,6 +124,18 @@ def check_key(text: str) -> str:
     """Return `text` if it can be an idempotency key: 1 to 200 printable characters. Raises BadName."""
     if not text or len(text) > MAX_KEY or not text.isprintable():
         raise BadName(f"idempotency key {_shown(text)} is not valid", f"Use 1 to {MAX_KEY} printable characters")
+    return text
+
+
+def run_key(schedule: str, planned_ms: int) -> str:
+    """Return the idempotency key of a schedule's run: whoever fires it, and however often, there is one task."""
+    return f"{RUN_KEY}{schedule}/{planned_ms}"
+
+
+def check_own_key(text: str) -> str:
+    """Return a key that somebody gives a task of his own. BadName for one that the runs of schedules have."""
+    if text.startswith(RUN_KEY):
+        raise BadName(f"idempotency key {_shown(text)} is that of a schedule's run", f"Do not begin it with {RUN_KEY}")
     return text
 
 

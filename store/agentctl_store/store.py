@@ -53,6 +53,9 @@ class Store(TaskVerbs, FleetVerbs):
     """All verbs of the store. Not for use by two threads at once: each opens its own."""
 
     limits: LimitVerbs = Part("agentctl_store.limitverbs", "LimitVerbs")  # type: ignore[assignment]
+    messages = Part("agentctl_store.messageverbs", "MessageVerbs")
+    schedules = Part("agentctl_store.scheduleverbs", "ScheduleVerbs")
+    questions = Part("agentctl_store.questionverbs", "QuestionVerbs")
 
     def __init__(self, driver: Driver, directory: str, clock: Clock) -> None:
         self.driver = driver

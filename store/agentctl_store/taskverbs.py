@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN, NewTask
+from .domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN, NewTask
 from .errors import BadInput
-from .ids import check_correlation, check_key, check_name, id_range, new_correlation, new_id, write_id
+from .ids import check_correlation, check_key, check_name, check_own_key, id_range, new_correlation, new_id, write_id
 from .jsontext import dumps, loads
 from .record import record
 
@@ -56,6 +56,7 @@ class TaskRequest:
     retry: RetryPolicy | None = None
     correlation: str | None = None
     creator: int | None = None
+    needs: tuple[str, ...] = ()  #: what its claimer must be able to
 
 
 class TaskVerbs:
@@ -80,7 +81,7 @@ class TaskVerbs:
         if not PRIORITY_MIN <= request.priority <= PRIORITY_MAX:
             raise BadInput(f"priority {request.priority} is out of range", "Use -100 to 100; higher is sooner")
         if request.key is not None:
-            check_key(request.key)
+            check_own_key(check_key(request.key))
         for parent in request.after:
             if isinstance(parent, str):
                 check_key(parent)
@@ -114,6 +115,7 @@ class TaskVerbs:
             request.timeout_ms,
             request.retry,
             request.creator,
+            check_words(request.needs, MAX_NEEDS, "needs") if request.needs else (),
         )
 
     def _inherited(self, creator: int | None) -> str | None:
@@ -130,13 +132,14 @@ class TaskVerbs:
         lease_ms: int = DEFAULT_LEASE_MS,
         limit: int = 1,
         wait_ms: int = 0,
+        can: Sequence[str] | None = None,
     ) -> list[Claim]:
         """Claim up to `limit` tasks; an empty list when nothing is ready, nor became so within `wait_ms`.
 
         With `open_session` the intent to start a session for the one task is written in the same
         transaction and `Claim.session` names it; `slot` is needed then.
         """
-        check_claim(queues, agent, lease_ms, limit)
+        able = check_claim(queues, agent, lease_ms, limit, can)
         now = self.clock.now()
         new = None
         if open_session:
@@ -157,6 +160,7 @@ class TaskVerbs:
                 lease_ms=lease_ms,
                 limit=limit,
                 wait_ms=min(max(0, until_ms - now.boot_ms), MAX_WAIT_MS),
+                can=able,
                 now=now,
             )
             if won or not wait_ms:
@@ -184,9 +188,10 @@ class TaskVerbs:
         lease_ms: int = DEFAULT_LEASE_MS,
         result: str | None = None,
         usage: Usage | None = None,
+        can: Sequence[str] | None = None,
     ) -> Turn:
         """Finish a task and claim the next, in one commit. StaleAttempt as for `complete`; then nothing is claimed."""
-        check_claim(queues, agent, lease_ms, 1)
+        able = check_claim(queues, agent, lease_ms, 1, can)
         return self.driver.complete_and_claim(
             task,
             n,
@@ -197,6 +202,7 @@ class TaskVerbs:
             slot=slot,
             session=session,
             lease_ms=lease_ms,
+            can=able,
             now=self.clock.now(),
         )
 
@@ -318,9 +324,9 @@ class TaskVerbs:
 
         raise NotFound(f"there is no task {text}", "Look for it with: agentctl task list")
 
-    def unfinished(self, queues: Sequence[str]) -> bool:
-        """Return whether a task of these queues is ready, scheduled or active: whether work is left to do."""
-        return self.driver.unfinished(queues)
+    def unfinished(self, queues: Sequence[str], agents: Sequence[str] | None = None) -> bool:
+        """Return whether work is left in these queues, of what `agents` may take (None: anybody)."""
+        return self.driver.unfinished(queues, agents)
 
     def attempts(self, task: int) -> list[Attempt]:
         return self.driver.attempts(task)
@@ -334,14 +340,25 @@ def _check_time(moment: int | None, name: str, wall_ms: int) -> None:
         raise BadInput(f"the {name} time is out of range", "Use a time from 1970 to ten years from now")
 
 
-def check_claim(queues: Sequence[str], agent: str, lease_ms: int, limit: int) -> None:
-    """Raise BadInput for a claim that cannot be meant."""
+def check_claim(
+    queues: Sequence[str], agent: str, lease_ms: int, limit: int, can: Sequence[str] | None = None
+) -> tuple[str, ...] | None:
+    """Return `can` as a claim takes it. Raises BadInput for a claim that cannot be meant."""
     for queue in queues:
         check_name(queue, "queue")
     check_name(agent, "agent")
     check_lease(lease_ms)
     if not queues or not 1 <= limit <= MAX_CLAIM:
         raise BadInput(f"a claim names at least one queue and 1 to {MAX_CLAIM:,} tasks")
+    return None if can is None else check_words(can, MAX_CAN, "can")
+
+
+def check_words(words: Sequence[str], most: int, what: str) -> tuple[str, ...]:
+    """Return capabilities sorted, each once. BadName for one that is no name, BadInput for too many."""
+    named = tuple(sorted({check_name(word, "capability") for word in words}))
+    if len(named) > most:
+        raise BadInput(f"{what} names {len(named):,} capabilities; the limit is {most}")
+    return named
 
 
 def check_lease(lease_ms: int) -> None:

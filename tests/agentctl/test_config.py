@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from agentctl.config import Config, find_config, json_schema, load_config, parse_config
 from agentctl.config_problems import BadConfigs, lines_of
 from agentctl.quantities import read_duration_ms, read_size_bytes, show_duration, write_duration, write_size
+from agentctl.zones import local_zone
 from agentctl_store.errors import BadConfig, NotFound
 
 TEN_LINES = """\
@@ -98,6 +101,23 @@ MISTAKES = [
     ("[agent.a]\ncommand = 'x'\n[agent.a.env]\nA = \"x\\u0000\"", 4, "agent.a.env.A", "NUL"),
     ("[agent.a\ncommand = 'x'", 1, "", "is not TOML"),
     ("agent = 3", 1, "agent", "not a table"),
+    ("[schedule.'A b']\nqueue='q'\nevery='1m'\n", 1, "schedule.A b", "not a valid name"),
+    ("[schedule.s]\nevery='1m'\n", 1, "schedule.s.queue", "has no 'queue'"),
+    ("[schedule.s]\nqueue='Q!'\nevery='1m'\n", 2, "schedule.s.queue", "'Q!' is not a valid name"),
+    ("[schedule.s]\nqueue='q'\n", 1, "schedule.s", "exactly one way"),
+    ("[schedule.s]\nqueue='q'\nevery='1m'\ncron='* * * * *'\n", 1, "schedule.s", "exactly one way"),
+    ("[schedule.s]\nqueue='q'\ncron='61 * * * *'\n", 3, "schedule.s.cron", "bad minute"),
+    ("[schedule.s]\nqueue='q'\ncron='@daily'\n", 3, "schedule.s.cron", "five fields"),
+    ("[schedule.s]\nqueue='q'\ncron='* * * * *'\ntz='Mars'\n", 4, "schedule.s.tz", "'Mars' is not known"),
+    ("[schedule.s]\nqueue='q'\nevery='1m'\ntz='UTC'\n", 1, "schedule.s", "no cron line"),
+    ("[schedule.s]\nqueue='q'\nevery='1ms'\n", 1, "schedule.s", "every is out of range"),
+    ("[schedule.s]\nqueue='q'\nat='noon'\n", 3, "schedule.s.at", "is not a time"),
+    ("[schedule.s]\nqueue='q'\nat=12:00:00\n", 3, "schedule.s.at", "is not a time"),
+    ("[schedule.s]\nqueue='q'\nevery='1m'\npayload={a=2026-01-01}\n", 4, "schedule.s.payload", "a date or time"),
+    ("[schedule.s]\nqueue='q'\nevery='1m'\npayload=nan\n", 4, "schedule.s.payload", "cannot be a payload"),
+    ("[schedule.s]\nqueue='q'\nevery='1m'\noverlap='skp'\n", 4, "schedule.s.overlap", "Did you mean 'skip'?"),
+    ("[schedule.s]\nqueue='q'\nevery='1m'\njitter='2m'\n", 1, "schedule.s", "jitter"),
+    ("[schedule.s]\nqueue='q'\nevry='1m'\n", 3, "schedule.s.evry", "Did you mean 'every'?"),
 ]
 
 
@@ -138,7 +158,7 @@ def test_a_missing_unreadable_or_binary_file_is_told(tmp_path):
 
 def test_the_schema_names_keys_as_the_file_does():
     schema = json_schema()
-    assert set(schema["properties"]) == {"fleet", "retry", "agent", "limits", "budget", "breaker"}
+    assert set(schema["properties"]) == {"fleet", "retry", "agent", "schedule", "limits", "budget", "breaker"}
     assert "silence_timeout" in schema["$defs"]["AgentSection"]["properties"]
 
 
@@ -183,3 +203,41 @@ def test_a_configuration_that_is_shown_could_stand_in_the_file():
     shown = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert shown["agent"]["mailer"]["timeout"] == "90s" and shown["agent"]["mailer"]["limits"] == {"memory": "2GiB"}
     assert Config.model_validate(shown) == config
+
+
+def test_schedules_are_read_as_the_store_takes_them(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    config = parse_config("""
+[schedule.nightly]
+queue = "reports"
+payload = { what = "all", pages = [1, 2] }
+cron = "30 2 * * *"
+jitter = "5m"
+catch_up = false
+overlap = "replace"
+
+[schedule.once]
+queue = "reports"
+at = 2027-01-01T08:00:00Z
+
+[schedule.often]
+queue = "reports"
+every = "10m"
+timeout = "1m"
+priority = 5
+""")
+    nightly, once, often = config.schedules()
+    assert (nightly.cron, nightly.zone, nightly.jitter_ms) == ("30 2 * * *", "Europe/Berlin", 300_000)
+    assert (nightly.payload, nightly.catch_up, nightly.overlap) == ('{"what":"all","pages":[1,2]}', False, "replace")
+    assert once.at_ms == 1_798_790_400_000 and once.payload == "null"
+    assert (often.every_ms, often.timeout_ms, often.priority) == (600_000, 60_000, 5)
+    assert Config.model_validate(config.model_dump(mode="json", by_alias=True, exclude_none=True)) == config
+
+
+@pytest.mark.parametrize("named", ["", "CET-1CEST", ":America/New_York", "No/Such"])
+def test_the_machines_time_zone_has_a_name(monkeypatch, named):
+    monkeypatch.setenv("TZ", named)
+    found = local_zone()
+    assert ZoneInfo(found).key == found
+    if named == ":America/New_York":
+        assert found == "America/New_York"

@@ -113,7 +113,7 @@ def new_task(queue: str = "q", payload: str = "null", **more: Any) -> NewTask:
 
 def claim_words(agent: str = "a", *, queues: tuple[str, ...] = ("q",), limit: int = 1, wait_ms: int = 0) -> Any:
     """The arguments of a claim."""
-    return (queues, agent, None, None, None, 60_000, limit, wait_ms)
+    return (queues, agent, None, None, None, 60_000, limit, None, wait_ms)
 
 
 class World:

@@ -201,11 +201,11 @@ def test_nobody_claims_ends_or_adds_as_another(secret: Any) -> None:
         won(b, "b")
         mine, theirs = (secret.sessions[name].session for name in ("a/1", "b/1"))
         for agent, slot, session in (("b", None, None), ("a", 2, None), ("a", 1, theirs)):
-            refused(a.call("claim", ("q",), agent, slot, session, None, 1_000, 1, 0), "may not claim as")
+            refused(a.call("claim", ("q",), agent, slot, session, None, 1_000, 1, None, 0), "may not claim as")
         for call in (
             ("heartbeat", task, 1, 1_000, None, None), ("complete", task, 1, None, None, None, None),
             ("release", task, 1, "", None), ("cancelled", task, 1, None, None),
-            ("complete_and_claim", task, 1, None, None, ("q",), "a", 1, mine, 1_000),
+            ("complete_and_claim", task, 1, None, None, ("q",), "a", 1, mine, 1_000, None),
         ):  # fmt: skip
             refused(a.call(*call), "may not speak for attempt")
         refused(a.call("add", (new_task("q", creator=task),), "b/1"), "in the name of")
@@ -248,6 +248,16 @@ def test_an_agent_is_not_declared_with_a_policy_that_nobody_can_read(wrong: str,
         assert caller.call("declare_agents", (AgentSpec("a", "task", ("q",), 1, wrong),), "x")[0] == 1
         added(caller, new_task("q"))
         assert won(caller, "a")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "no", "[]", "{}", '{"x":1}', '{"agent":1}', '{"agent":"a b"}', '{"agent":"a","result":1}']
+)
+def test_an_agent_is_not_declared_with_a_fallback_that_nobody_can_read(wrong: str, tmp_path: Path) -> None:
+    """It is read where its attempts fail."""
+    with world(tmp_path) as w, w.raw() as caller:
+        how, value = caller.call("declare_agents", (AgentSpec("a", "task", ("q",), 1, None, (), wrong),), "x")
+        assert how == 1 and value[0] in ("Malformed", "BadJson", "BadName")
 
 
 def test_one_key_ten_thousand_times_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +356,7 @@ from pathlib import Path
 from faults.raw_kit import Raw
 one = Raw(Path(sys.argv[1]))
 one.hello()
-one.ask("claim", ("q",), "stopped", None, None, None, 300, 1, 60000)
+one.ask("claim", ("q",), "stopped", None, None, None, 300, 1, None, 60000)
 print("asked", flush=True)
 print(one.take(), flush=True)
 """

@@ -128,7 +128,7 @@ def test_what_one_asked_who_has_gone_is_not_done(tmp_path: Path) -> None:
             return serve(given, alive)
 
         broker._desk.serve = left  # type: ignore[method-assign]
-        gone.ask("claim", ["q"], "gone", None, None, None, 600_000, 1, 0)
+        gone.ask("claim", ["q"], "gone", None, None, None, 600_000, 1, None, 0)
         until(lambda: gone.channel.fileno() < 0, "it has gone")
         broker._desk.serve = serve  # type: ignore[method-assign]
         (won,) = store.claim(["q"], agent="a")

@@ -188,7 +188,7 @@ def test_ctrl_c_ends_a_wait_cleanly(tmp_path: Path, way: str, verb: str) -> None
     }[verb]
     if way == "broker":
         with serving(directory) as broker:
-            _interrupt(directory, words, lambda: broker._desk._waiting() == 1)
+            _interrupt(directory, words, lambda: len(broker._desk._waiting) == 1)
             until(lambda: not broker._desk.waits, "the broker waits for nobody")
             assert len(os.listdir(directory / "waiters")) == 1, "the broker's own"
     else:

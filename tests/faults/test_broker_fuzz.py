@@ -27,7 +27,9 @@ from faults.store_kit import dice_of
 from agentctl_store.broker.calls import ORDER
 from agentctl_store.broker.wire import LENGTH, MAX_CALL, VERSION, text_of
 from agentctl_store.domain.agent import AgentSpec, Instance, NewSession, SessionEnd
+from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure, RetryPolicy
+from agentctl_store.domain.schedule import ScheduleSpec
 from agentctl_store.domain.task import Usage
 from agentctl_store.replay import verify
 
@@ -100,12 +102,17 @@ def recorded() -> list[Any]:
         "r", "[1]", priority=3, key="k", after=(plain.id,), on_parent_failure="run", run_at_ms=1, deadline_ms=10**13,
         timeout_ms=1000, retry=RetryPolicy(), creator=None,
     )  # fmt: skip
-    spec = AgentSpec("a", "task", ("q",), 1, '{"base_ms":1000,"max_attempts":3}')
+    spec = AgentSpec("a", "task", ("q",), 1, '{"base_ms":1000,"max_attempts":3}', ("gpu",), '{"agent":"b"}', 9)
     row = Instance("a", 1, "idle", "healthy", "", None, 0, False, None, "", 0)
+    plan = ScheduleSpec(
+        "s", "q", '{"n":1}', every_ms=60_000, overlap="queue", jitter_ms=1_000, priority=3, timeout_ms=9
+    )
+    cron = ScheduleSpec("t", "q", cron="0 8 * * MON-FRI", zone="Europe/Berlin", catch_up=False)
+    question = NewQuestion("Delete it?", ("yes", "no"), 60_000, "no")
     given: dict[str, Any] = {
-        "add": ((plain, rich), "me"), "claim": (("q", "r"), "a", 1, None, None, 1_000, 2, 20),
+        "add": ((plain, rich), "me"), "claim": (("q", "r"), "a", 1, None, None, 1_000, 2, ("gpu",), 20),
         "heartbeat": (plain.id, 1, 1_000, "x", usage), "complete": (plain.id, 1, '{"a":1}', usage, 0, None),
-        "complete_and_claim": (plain.id, 1, None, None, ("q",), "a", 1, None, 1_000),
+        "complete_and_claim": (plain.id, 1, None, None, ("q",), "a", 1, None, 1_000, None),
         "fail": (plain.id, 1, Failure("transient", "no", 1, 5), usage, 0.5, None), "release": (plain.id, 1, "", None),
         "cancel": (plain.id, "why", "me"), "cancelled": (plain.id, 1, None, None), "hasten": (plain.id, "me"),
         "requeue": (plain.id, "1", None, "", "me"), "discard": (plain.id, "why", "me"), "sweep": (100, 0.5),
@@ -113,9 +120,14 @@ def recorded() -> list[Any]:
         "set_desired": ("a", "running", "me"), "restart_agent": ("a", "me"), "scale_agent": ("a", 2, "me"),
         "save_instances": ((row,),), "drop_instances": ((("a", 1),),), "open_session": (NewSession(7, "a", 1, "n"),),
         "session_started": (7, 1), "end_session": (end,), "note": ("supervisor.noted", "me", "{}"), "task": (plain.id,),
-        "find_tasks": (0, 1 << 62, 10), "task_by_key": ("k",), "attempts": (plain.id,), "unfinished": (("q",),),
+        "find_tasks": (0, 1 << 62, 10), "task_by_key": ("k",), "attempts": (plain.id,), "unfinished": (("q",), ("a",)),
         "parents": (rich.id,), "agents": (), "instances": (), "open_sessions": (), "session": (7,), "held_tasks": (7,),
         "events": (0, 20, None, ("task.added",), True), "changed": (0, None, 20), "version": (), "receipt": (1, 1),
+        "schedules.add": (plan, "me", 0.5), "schedules.declare": ((plan, cron), "me", 0.5),
+        "schedules.remove": ("s", "me"), "schedules.pause": ("s", "why", "me"), "schedules.resume": ("s", "me", 0.5),
+        "schedules.run": ("s", "me", 0.5), "schedules.all": (), "schedules.one": ("s",),
+        "questions.ask": (plain.id, 1, question, usage, 0, end), "questions.answer": (plain.id, 1, "yes", "me"),
+        "questions.reject": (plain.id, None, "why", "me"), "questions.open": (10,), "questions.of_task": (plain.id,),
     }  # fmt: skip
     assert set(given) == set(ORDER), "a verb has no frame here"
     return [json.loads(text_of([index, verb, words])) for index, (verb, words) in enumerate(given.items(), 1)]

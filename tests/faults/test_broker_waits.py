@@ -164,7 +164,7 @@ def test_who_is_killed_while_he_waits_leaves_nothing(tmp_path: Path) -> None:
         assert not room.exists() or os.listdir(room) == []
     with serving(directory) as broker, Clients(directory, tmp_path / "logs", AGENTCTL_TEST_THROUGH="broker") as clients:
         waiters = [clients.start("wait_for_work") for _ in range(20)]
-        until(lambda: broker._desk._waiting() == 20, "all wait")
+        until(lambda: len(broker._desk._waiting) == 20, "all wait")
         for pid in waiters:
             clients.kill(pid)
         until(lambda: not broker._desk.waits, "none is waited for")
@@ -183,10 +183,10 @@ def test_a_claim_nobody_heard_of_goes_back_at_once(tmp_path: Path) -> None:
     directory = filled(tmp_path, 0)
     with serving(directory) as broker, through(directory) as store:
         dying = greeted(directory)
-        dying.ask("claim", ["q"], "dying", None, None, None, 600_000, 1, LONG_MS)
+        dying.ask("claim", ["q"], "dying", None, None, None, 600_000, 1, None, LONG_MS)
         until(lambda: broker._desk.waits, "it waits for work")
         second = Asked(directory, waiting_claim(store))
-        until(lambda: broker._desk._waiting() == 2, "so does another")
+        until(lambda: len(broker._desk._waiting) == 2, "so does another")
         task = store.add([TaskRequest("q")])[0].id
         assert held_by(store, task) == 1 and not second.over
         begun = time.monotonic()
@@ -204,7 +204,7 @@ def test_a_claim_that_is_still_owed_when_the_broker_stops_goes_back(tmp_path: Pa
         task = store.add([TaskRequest("q", f'"{"x" * 1_000_000}"')])[0].id  # no socket's buffer holds it
         with serving(directory) as broker:
             deaf = greeted(directory)
-            deaf.ask("claim", ["q"], "deaf", None, None, None, 600_000, 1, 0)
+            deaf.ask("claim", ["q"], "deaf", None, None, None, 600_000, 1, None, 0)
             until(lambda: any(peer.owed for peer in list(broker._peers.values())), "it takes nothing")
             assert held_by(store, task) == 1
         deaf.close()
@@ -226,7 +226,7 @@ def test_who_asked_the_file_for_his_receipt_first_keeps_his_claim(tmp_path: Path
     directory = filled(tmp_path, 1)
     with serving(directory) as broker, opened("direct", directory) as store:
         impatient = greeted(directory, client=77)
-        impatient.ask("claim", ["q"], "impatient", None, None, None, 600_000, 1, 0)
+        impatient.ask("claim", ["q"], "impatient", None, None, None, 600_000, 1, None, 0)
         file = store.driver
         assert isinstance(file, SqliteDriver)
         until(lambda: file.receipt(77, 1), "it is committed")

@@ -182,7 +182,7 @@ def test_a_process_in_an_agents_tree_is_that_agent(how: str, stage: Stage) -> No
     assert found[0] == "1" and "a/1 may not agents" in found[1], found
     queue = f"q{secrets.token_hex(4)}"
     task = stage.fleet.add(queue)
-    claim = ("claim", (queue,), "a", None, None, None, 60_000, 1, 0)
+    claim = ("claim", (queue,), "a", None, None, None, 60_000, 1, None, 0)
     found = stage.do("a/1", TOKENLESS[how], call=claim)
     assert found[0] == "0", found
     [attempt] = stage.fleet.attempts(task)

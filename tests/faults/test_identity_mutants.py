@@ -76,10 +76,12 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
         transaction, "if not conn.db.in_transaction:\n                # SQLite", "if False:\n                # SQLite",
         TRIED.test_a_transaction_that_sqlite_gave_up_writes_no_events,
     ),
-    "who waits is not fed": (desk, "        return self._feed_all(group, now, answers)\n", "        return {}\n", FED),
+    "who waits is not fed": (
+        desk, "        return self._feed_all(group, now, answers, fed)\n", "        return {}\n", FED,
+    ),
     "who waits for news is not told": (desk, "if wanted is None or wanted in tasks:", "if False:", FED),
     "who waits is fed by lines and not by coming": (
-        desk, "heappush(heads, (line[served[queues]].came, queues))", "heappush(heads, (0, queues))",
+        desk, "heappush(heads, (line[served[name]].came, name))", "heappush(heads, (0, name))",
         TRIED.test_those_who_wait_are_served_in_the_order_they_came,
     ),
     "the receipt of a write is not kept": (

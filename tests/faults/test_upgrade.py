@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from faults.store_kit import assert_whole, filled, finals, raw
 
+from agentctl_store.domain.question import NewQuestion
 from agentctl_store.errors import StoreTooNew
 from agentctl_store.sqlite import connection, migrate, readfile
 from agentctl_store.store import TaskRequest, open_store
@@ -147,3 +148,38 @@ def _schema(directory: Path) -> list[Any]:
     found = db.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall()
     db.close()
     return list(found)
+
+
+def test_attempts_of_the_first_schema_may_end_by_asking_and_keep_what_they_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The constraint on how an attempt ends was widened in place: no row is written anew, none is lost."""
+    first = tmp_path / "first"
+    first.mkdir()
+    shutil.copy(Path(migrate.HERE) / "0001_first.sql", first)
+    with monkeypatch.context() as before:
+        before.setattr(migrate, "HERE", str(first))
+        migrate.create_store(str(tmp_path / ".agentctl"))
+    directory = tmp_path / ".agentctl"
+    db = raw(directory)
+    assert db.execute("PRAGMA user_version").fetchone()[0] == 1
+    db.execute("INSERT INTO queue (name) VALUES ('q')")
+    db.execute("INSERT INTO agent (name, since_ms) VALUES ('a', 1)")
+    db.execute("INSERT INTO body (text) VALUES ('null')")
+    columns = "id, queue, state, payload, correlation, available_ms, attempts"
+    row = f"INSERT INTO task ({columns}) VALUES (?, 1, 'ready', 1, ?, 0, 1)"
+    ended = "INSERT INTO attempt (task, n, agent, claimed_ms, ended_ms, outcome) VALUES (?, 1, 1, 1, 2, 'released')"
+    for number in range(1 << 40, (1 << 40) + 200):
+        db.execute(row, (number, bytes(16)))
+        db.execute(ended, (number,))
+    held = db.execute("SELECT * FROM attempt").fetchall()
+    db.close()
+    with open_store(str(directory)) as store:
+        (won,) = store.claim(["q"], agent="a")
+        assert store.questions.ask(won.task.id, won.n, NewQuestion("Well?")).state == "waiting"
+    db = raw(directory)
+    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert db.execute("SELECT * FROM attempt WHERE outcome <> 'asked'").fetchall() == held
+    with pytest.raises(db.IntegrityError):
+        db.execute("UPDATE attempt SET outcome = 'vanished'")
+    db.close()

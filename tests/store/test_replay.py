@@ -11,14 +11,17 @@ import pytest
 from store.store_kit import SetClock, add, new_store  # noqa: TID251
 from store.test_reader import act, fleet, lively  # noqa: TID251
 
-from agentctl_store.domain.agent import Instance, SessionEnd
+from agentctl_store.domain.agent import AgentSpec, Instance, SessionEnd
 from agentctl_store.domain.breaker import Breaker
 from agentctl_store.domain.budget import Budget
 from agentctl_store.domain.limits import Bound
+from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure
+from agentctl_store.domain.schedule import ScheduleSpec
 from agentctl_store.domain.task import Claim, Usage
 from agentctl_store.read import open_reader
 from agentctl_store.read.models import Filter
+from agentctl_store.record import replace
 from agentctl_store.replay import VOLATILE, state_at
 from agentctl_store.sqlite import gate
 from agentctl_store.sqlite.verify import verify
@@ -47,6 +50,7 @@ def eventful(folder: Path, seed: int) -> Store:
             store.sweep()
     for agent in ("ann", "bob"):
         store.limits.remove_breaker("agent", agent, actor="cli:ann")
+    fall_back_and_delegate(store)
     late = add(store, "late", deadline_ms=clock.wall_ms + 1_000)
     store.claim(["late"], agent="ann", slot=1)
     add(store, "late", deadline_ms=clock.wall_ms + 1_000)
@@ -87,6 +91,8 @@ def eventful(folder: Path, seed: int) -> Store:
     store.save_instances([Instance("ann", 1, "backoff", "degraded", "exit 1", memo="{}", next_start_ms=5)])
     store.drop_instances([("ann", 3)])
     store.note("supervisor.noted", actor="supervisor", data={"x": 1})
+    schedules(store, clock)
+    questions(store, clock)
     return store
 
 
@@ -103,6 +109,61 @@ def limit(store: Store) -> None:
     for agent in ("ann", "bob"):
         store.limits.set_breaker(Breaker("agent", agent, min_calls=2, share=10), actor="cli:ann")
     store.limits.remove_breaker("provider", "acme", actor="cli:ann")
+
+
+def questions(store: Store, clock: SetClock) -> None:
+    """Questions that end in every way there is, and one that does not."""
+    late = NewQuestion("Sure?", ("yes", "no"), 5_000, "no")
+    asked: list[int] = []
+    for question in (*[NewQuestion("What now?")] * 4, late, NewQuestion("Now?", (), 5_000), late):
+        asked.append(add(store, "ask"))
+        (won,) = store.claim(["ask"], agent="ann", slot=1, open_session=True)
+        end = SessionEnd(won.session or 0, "exited", 0)
+        store.questions.ask(won.task.id, won.n, question, usage=Usage(1, 2, 3), end_session=end)
+    store.questions.answer(asked[0], "Go on", actor="cli:ann")
+    store.questions.reject(asked[1], reason="no", actor="cli:ann")
+    store.cancel(asked[2], actor="cli:ann")
+    clock.pass_ms(6_000)
+    store.sweep()
+    store.requeue(asked[5], actor="cli:ann")
+    for _ in range(3):
+        (won,) = store.claim(["ask"], agent="ann", slot=1)
+        store.questions.ask(won.task.id, won.n, NewQuestion("And now?"))
+
+
+def schedules(store: Store, clock: SetClock) -> None:
+    """Every kind of event of schedules."""
+    every = ScheduleSpec("every", "timed", every_ms=60_000, jitter_ms=1_000, overlap="replace")
+    line = ScheduleSpec("line", "timed", '{"a":1}', cron="*/5 * * * *", zone="UTC", catch_up=False)
+    for spec in (every, replace(every, name="gone"), replace(every, name="stopped")):
+        store.schedules.add(spec, actor="cli:ann")
+    store.schedules.declare([line], actor="supervisor")
+    store.schedules.remove("gone", actor="cli:ann")
+    store.schedules.pause("stopped", reason="night", actor="cli:ann")
+    for span_ms in (61_000, 61_000, 300_000, 3_600_000):
+        clock.pass_ms(span_ms)
+        store.sweep()
+        store.claim(["timed"], agent="ann", slot=1)
+    store.schedules.run("every", actor="cli:ann")
+    store.schedules.resume("stopped", actor="cli:ann")
+    clock.set_wall_by(-7_200_000)
+    store.sweep()
+    store.schedules.declare([replace(line, priority=5)], actor="supervisor")
+
+
+def fall_back_and_delegate(store: Store) -> None:
+    """Tasks that need something, that were delegated, and that a fallback took."""
+    specs = [AgentSpec("ann", "task", ("asks",), 1, fallback='{"agent":"bob"}'),
+             AgentSpec("bob", "task", ("helps",), 1, can=("gpu",), fallback='{"result":[1]}', max_depth=3)]  # fmt: skip
+    store.declare_agents(specs, actor="supervisor")
+    for more in ({}, {"needs": ("gpu",)}):
+        add(store, "asks", **more)
+    for claim in store.claim(["asks"], agent="ann", can=("gpu",), limit=2):
+        add(store, "helps", creator=claim.task.id)
+        store.fail(claim.task.id, claim.n, Failure("permanent", "no"))
+    for claim in store.claim(["helps"], agent="bob", limit=9):
+        add(store, "helps", creator=claim.task.id)
+        store.fail(claim.task.id, claim.n, Failure("permanent", "no"))
 
 
 def end_somehow(store: Store, dice: random.Random, claim: Claim) -> None:
@@ -168,7 +229,10 @@ FORGED = [
     ("task", "throttled", 1), ("task", "key", "k"), ("task", "on_parent_failure", "run"), ("task", "deadline_ms", 5),
     ("task", "timeout_ms", 5), ("task", "retry", "{}"), ("task", "creator", 5), ("task", "reason", "other"),
     ("task", "error_class", "other"), ("task", "error", "other"), ("task", "finished_ms", 5),
-    ("task", "open_parents", 3), ("task", "result", 1), ("task", "cancel_asked", 1),
+    ("task", "open_parents", 3), ("task", "result", 1), ("task", "cancel_asked", 1), ("task", "lane", 9),
+    ("task", "chain", 9), ("task", "degraded", 9), ("agent", "can", "[1]"), ("agent", "fallback", "{}"),
+    ("agent", "max_depth", 9), ("lane", "queue", 2), ("lane", "needs", "[1]"), ("lane", "barred", "[1]"),
+    ("chain", "before", 1), ("chain", "agent", 2),
     ("attempt", "agent", 2), ("attempt", "slot", 9), ("attempt", "session", 9), ("attempt", "claimed_ms", 9),
     ("attempt", "ended_ms", 9), ("attempt", "outcome", "released"), ("attempt", "error_class", "other"),
     ("attempt", "error", "other"), ("attempt", "exit_code", 77), ("attempt", "input_tokens", 9),
@@ -203,7 +267,7 @@ UNFORGED = {
     "queue": {"id"}, "agent": {"id"}, "actor": {"id"}, "body": {"id", "digest"}, "event": {"seq", "task"},
     "instance": {"agent", "slot", "session", "restarts", "next_start_ms", "memo"}, "session": {"id"},
     "bound": {"scope", "name"}, "member": {"agent"}, "budget": {"scope", "name", "measure", "per"},
-    "breaker": {"scope", "name"},
+    "breaker": {"scope", "name"}, "lane": {"id"}, "chain": {"id"},
 }  # fmt: skip
 
 
@@ -225,12 +289,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = add(store, "parent")
     add(store, "child", after=(first,))
     add(store, "child", '"wild"', key="key", creator=first, timeout_ms=7, priority=2)
-    store.pause_queue("review", reason="x", actor="cli:a")
     (claim,) = store.claim(["parent"], agent="ann", slot=1, open_session=True)
     store.session_started(claim.session or 0, pid=3)
+    add(store, "child", creator=first, needs=("gpu",))
     store.fail(first, 1, Failure("permanent", "no", 65), end_session=SessionEnd(claim.session or 0, "exited", 65))
     second = add(store, "parent")
     add(store, "child", after=(second,))
+    store.pause_queue("review", reason="x", actor="cli:a")
     store.close()
     return folder / ".agentctl"
 
@@ -255,8 +320,11 @@ def test_a_forged_column_is_found(original: Path, tmp_path: Path, table: str, co
     assert verify(str(copy)).faults
 
 
-@pytest.mark.parametrize("table", ["task", "attempt", "edge", "queue", "agent", "actor", "instance", "session", "body",
-                                   "bound", "member", "budget", "breaker"])  # fmt: skip
+@pytest.mark.parametrize(
+    "table",
+    ["task", "attempt", "edge", "queue", "agent", "actor", "instance", "session", "body", "lane", "chain", "bound",
+     "member", "budget", "breaker"],
+)  # fmt: skip
 def test_a_row_that_is_gone_is_found(original: Path, tmp_path: Path, table: str) -> None:
     copy = tmp_path / ".agentctl"
     shutil.copytree(original, copy)

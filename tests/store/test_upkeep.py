@@ -21,7 +21,6 @@ from agentctl_store.domain.retry import Failure
 from agentctl_store.errors import AlreadyRunning, Conflict, NotFound, StoreCorrupt, StoreError
 from agentctl_store.replay import state_at, verify
 from agentctl_store.sqlite import gate, place
-from agentctl_store.sqlite.connection import SCHEMA_VERSION
 from agentctl_store.store import Store, open_store
 
 DAY = 24 * 3_600_000
@@ -280,7 +279,7 @@ def test_a_check_finds_nothing_in_a_sound_store_and_says_what_is_wrong_in_others
 def test_info_tells_sizes_and_counts(tmp_path: Path) -> None:
     with eventful(tmp_path, 2) as store:
         seen = upkeep.info(store.directory)
-        assert seen.store_bytes + seen.log_bytes > 50_000 and seen.schema == SCHEMA_VERSION
+        assert seen.store_bytes + seen.log_bytes > 50_000 and seen.schema == upkeep.schema_version()
         assert sum(count for _, count in seen.tasks) == len(tables(store)["task"])
         assert seen.sessions == len(tables(store)["session"]) and seen.pruned_to_ms is None
 

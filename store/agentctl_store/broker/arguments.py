@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from ..domain.budget import BUDGET_SCOPES, MEASURES, PERS
 from ..domain.limits import SCOPES
-from ..domain.task import MAX_BATCH
+from ..domain.question import MAX_ANSWER
+from ..domain.schedule import MAX_SCHEDULES
+from ..domain.task import MAX_BATCH, MAX_CAN
 from ..errors import BadInput
 from ..taskverbs import FOREVER_MS, MAX_CLAIM, MAX_LEASE_MS, MAX_PROGRESS, MAX_WAIT_MS
 from .calls import ORDER
 from .shapes import (
     a,
+    bearer,
     boolean,
     count,
     desired,
@@ -26,8 +29,8 @@ from .shapes import (
     names_pair,
     number,
     pair,
+    scope,
     slot,
-    target,
     text,
     whole,
     word,
@@ -57,14 +60,22 @@ _BY_NAME: dict[str, Shape] = {
     "payload": maybe(json), "run_at_ms": maybe(whole(0, FOREVER_MS * 1_000)), "note": long_text, "queue": name,
     "specs": many(a("AgentSpec"), 10_000), "desired": desired, "instances": maybe(whole(0, 9_999)),
     "changed": many(a("Instance"), 10_000), "gone": many(pair, 10_000), "pid": number, "end": a("SessionEnd"),
+    "can": maybe(many(name, MAX_CAN)), "agents": maybe(many(name, 10_000)),
     "kind": words, "data": maybe(json), "low": number, "high": number, "key": key, "after": count, "kinds": kinds,
-    "newest_first": boolean, "client": whole(), "request": count,
-    "bound": a("Bound"), "budget": a("Budget"), "breaker": a("Breaker"), "scope": word(BUDGET_SCOPES + SCOPES),
-    "target": target, "measure": word(MEASURES), "per": word(PERS), "provider": maybe(name),
+    "bound": a("Bound"), "budget": a("Budget"), "breaker": a("Breaker"),
+    "target": bearer, "measure": word(MEASURES), "per": word(PERS), "provider": maybe(name),
     "bounds": many(a("Bound"), MANY_SET), "members": many(names_pair, MANY_SET),
     "budgets": many(a("Budget"), MANY_SET), "breakers": many(a("Breaker"), MANY_SET), "now_ms": moment,
+    "newest_first": boolean, "client": whole(), "request": count, "message": number, "reader": maybe(words),
+    "ack_ms": _lease, "error": long_text, "topic": name, "scope": scope, "schema": json, "damping": a("Damping"),
+    "filter": a("MessageFilter"), "conversation": number, "party": maybe(name),
+    "name": name, "spec": a("ScheduleSpec"), "question": a("NewQuestion"), "answer": text(MAX_ANSWER),
 }  # fmt: skip
 _SPECIAL: dict[tuple[str, str], Shape] = {
+    **{
+        (f"limits.{verb}", "scope"): word(BUDGET_SCOPES + SCOPES)
+        for verb in ("remove_bound", "remove_budget", "remove_breaker", "reset_breaker")
+    },
     ("add", "actor"): maybe(words),
     ("claim", "session"): maybe(number),
     ("claim", "limit"): whole(1, MAX_CLAIM),
@@ -73,6 +84,14 @@ _SPECIAL: dict[tuple[str, str], Shape] = {
     ("note", "kind"): word(NOTES),
     ("events", "task"): maybe(number),
     ("changed", "task"): maybe(number),
+    ("messages.send", "message"): a("NewMessage"),
+    ("messages.send", "actor"): maybe(words),
+    ("messages.subscribe", "actor"): maybe(words),
+    ("messages.unsubscribe", "actor"): maybe(words),
+    ("messages.read", "limit"): whole(1, MAX_CLAIM),
+    ("questions.answer", "n"): maybe(fence),
+    ("questions.reject", "n"): maybe(fence),
+    ("schedules.declare", "specs"): many(a("ScheduleSpec"), MAX_SCHEDULES),
 }
 SHAPES: dict[str, tuple[Shape, ...]] = {
     verb: tuple(_SPECIAL.get((verb, argument)) or _BY_NAME[argument] for argument in arguments)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 #: verb → its arguments in the order of a frame; `noun.verb` is a verb of the driver's part `noun`
 WRITES: dict[str, tuple[str, ...]] = {
     "add": ("tasks", "actor"),
-    "claim": ("queues", "agent", "slot", "session", "open_session", "lease_ms", "limit", "wait_ms"),
+    "claim": ("queues", "agent", "slot", "session", "open_session", "lease_ms", "limit", "can", "wait_ms"),
     "heartbeat": ("task", "n", "lease_ms", "progress", "usage"),
     "complete": ("task", "n", "result", "usage", "exit_code", "end_session"),
-    "complete_and_claim": ("task", "n", "result", "usage", "queues", "agent", "slot", "session", "lease_ms"),
+    "complete_and_claim": ("task", "n", "result", "usage", "queues", "agent", "slot", "session", "lease_ms", "can"),
     "fail": ("task", "n", "failure", "usage", "jitter", "end_session"),
     "release": ("task", "n", "reason", "end_session"),
     "cancel": ("task", "reason", "actor"),
@@ -45,6 +45,27 @@ WRITES: dict[str, tuple[str, ...]] = {
     "limits.remove_breaker": ("scope", "target", "actor"),
     "limits.reset_breaker": ("scope", "target", "actor"),
     "limits.configure": ("bounds", "members", "budgets", "breakers", "actor"),
+    "messages.send": ("message", "actor"),
+    "messages.read": ("agent", "reader", "limit", "ack_ms", "wait_ms"),
+    "messages.ack": ("message", "n"),
+    "messages.refuse": ("message", "n", "error"),
+    "messages.give_back": ("message", "n"),
+    "messages.requeue": ("message", "payload", "note", "actor"),
+    "messages.discard": ("message", "reason", "actor"),
+    "messages.subscribe": ("topic", "agent", "actor"),
+    "messages.unsubscribe": ("topic", "agent", "actor"),
+    "messages.set_schema": ("scope", "schema", "actor"),
+    "messages.remove_schema": ("scope", "actor"),
+    "messages.configure": ("damping", "actor"),
+    "questions.ask": ("task", "n", "question", "usage", "exit_code", "end_session"),
+    "questions.answer": ("task", "n", "answer", "actor"),
+    "questions.reject": ("task", "n", "reason", "actor"),
+    "schedules.add": ("spec", "actor", "jitter"),
+    "schedules.declare": ("specs", "actor", "jitter"),
+    "schedules.remove": ("name", "actor"),
+    "schedules.pause": ("name", "reason", "actor"),
+    "schedules.resume": ("name", "actor", "jitter"),
+    "schedules.run": ("name", "actor", "jitter"),
 }
 #: the same, of verbs that take no moment and no transaction
 READS: dict[str, tuple[str, ...]] = {
@@ -52,7 +73,7 @@ READS: dict[str, tuple[str, ...]] = {
     "find_tasks": ("low", "high", "limit"),
     "task_by_key": ("key",),
     "attempts": ("task",),
-    "unfinished": ("queues",),
+    "unfinished": ("queues", "agents"),
     "parents": ("task",),
     "agents": (),
     "instances": (),
@@ -65,6 +86,17 @@ READS: dict[str, tuple[str, ...]] = {
     "receipt": ("client", "request"),
     "limits.overspent": ("now_ms",),
     "limits.hold": ("queues", "agent", "now_ms"),
+    "messages.message": ("message",),
+    "messages.find": ("low", "high", "limit"),
+    "messages.list": ("filter", "limit"),
+    "messages.thread": ("conversation", "party", "limit"),
+    "messages.topics": (),
+    "messages.schemas": (),
+    "messages.damping": (),
+    "questions.open": ("limit",),
+    "questions.of_task": ("task",),
+    "schedules.all": (),
+    "schedules.one": ("name",),
 }
 
 ORDER = WRITES | READS
@@ -73,6 +105,9 @@ ORDER = WRITES | READS
 ONCE = frozenset(WRITES) - {
     "heartbeat", "complete", "fail", "release", "cancelled", "sweep", "declare_agents", "save_instances",
     "drop_instances", "session_started", "end_session", "limits.configure",
+    "messages.ack", "messages.refuse", "messages.give_back",
+    "messages.subscribe", "messages.unsubscribe", "messages.set_schema", "messages.remove_schema", "messages.configure",
+    "questions.ask", "schedules.declare",
 }  # fmt: skip
 #: verbs whose answers name claims: only those that still stand are given again
 CLAIMS = frozenset(("claim", "complete_and_claim"))

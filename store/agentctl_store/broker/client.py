@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..clock import Clock, Moment
+    from ..domain.message import Delivery, Message
     from ..domain.task import Claim, Task
     from ..sqlite.driver import SqliteDriver
 
@@ -192,6 +193,8 @@ class Caller:
         value = read_answer(kept.encode())
         if verb == "claim":
             return self._standing(value)
+        if verb == "messages.read":
+            return self._delivered(value)
         if verb in CLAIMS:
             from ..domain.task import Turn
 
@@ -210,6 +213,17 @@ class Caller:
             if task.state == "active" and task.attempts == n:
                 won.append(Claim(task, n, task.lease_until_ms or 0, task.session))
         return won
+
+    def _delivered(self, deliveries: list[list[int]]) -> list[Delivery]:
+        """Return those of the deliveries once made that still stand."""
+        from ..domain.message import Delivery
+
+        taken = []
+        for number, n in deliveries:
+            message: Message = self._ask("messages.message", number)
+            if message.state == "delivered" and message.deliveries == n:
+                taken.append(Delivery(message, n, message.due_boot_ms or 0))
+        return taken
 
     def _ask(self, verb: str, *given: Any) -> Any:
         if self._link is not None:

@@ -6,49 +6,40 @@ it, and calls that wait for news of the history.
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from ..domain.event import WAKES
 from ..errors import AgentctlError, Refused, StoreError
 from .calls import CLAIMS, ONCE, READS, reach
-from .lines import Lines
+from .message_rights import restamp
 from .refusals import Refusals
 from .rights import allow, allow_still, renumber, withhold
+from .waiting import Call, Waiting, inbox, is_inbox
 from .wire import ERROR, MAX_ANSWER, VALUE, Malformed, error_words, frame, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from ..clock import Clock, Moment
-    from ..domain.task import Claim
     from ..sqlite.driver import SqliteDriver
     from ..sqlite.transaction import Group, Transaction
-    from .lines import Fed
     from .peer import Peer
+    from .waiting import Fed, Line
 
 RECEIPT_MS = 60_000  #: how long a caller may take to ask what it was answered
-MOST_WAITING = 10_000  #: calls that wait at once
-
-
-class Call:
-    """A call as it came: checked, not served."""
-
-    __slots__ = ("arguments", "came", "number", "peer", "until_ms", "verb")
-
-    def __init__(self, peer: Peer, number: int, verb: str, arguments: dict[str, Any]) -> None:
-        self.peer, self.number, self.verb, self.arguments = peer, number, verb, arguments
-        self.until_ms = 0  #: boot time at which one that waits is answered all the same
-        self.came = 0  #: which of those who ever waited it is
 
 
 class Answer:
-    """What goes to a peer once it is true, and the claims in it, which must not be lost with the peer."""
+    """What goes to a peer once it is true, and the claims or deliveries in it, which must not be lost with the peer."""
 
-    __slots__ = ("claims", "data", "number", "peer")
+    __slots__ = ("claims", "data", "number", "peer", "verb")
 
-    def __init__(self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = (), number: int = 0) -> None:
-        self.peer, self.data, self.claims, self.number = peer, data, claims, number
+    def __init__(
+        self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = (), number: int = 0, verb: str = ""
+    ) -> None:
+        self.peer, self.data, self.claims, self.number, self.verb = peer, data, claims, number, verb
 
 
 class Desk:
@@ -59,10 +50,7 @@ class Desk:
         self.refusals = Refusals()
         self._clock = clock
         self._mistake = mistake  #: hears of errors that are none of ours
-        self._parked = 0  #: how many have ever waited
-        self._claims = Lines(driver)  #: that wait for work
-        self._watches: list[Call] = []
-        self._due_ms: int | None = None  #: boot time of the first that has waited long enough
+        self._waiting = Waiting()
 
     # --- one batch --------------------------------------------------------------------------------------------
     def serve(self, calls: list[Call], alive: Callable[[], None]) -> list[Answer]:
@@ -84,7 +72,7 @@ class Desk:
                 fed = self._feed(group, now, answers)
         except Exception as error:
             return self._undone(calls, answers, error)
-        self._claims.take_off(fed)
+        self._waiting.take_off(fed)
         self._tell(group, answers)
         return answers
 
@@ -99,7 +87,7 @@ class Desk:
             if call.peer.gone:
                 continue
             if call.verb not in READS:
-                self._unpark(call)
+                self._waiting.unpark(call)
                 told.append(self.failed(call, error))
             elif not call.until_ms and (answer := self._read(call)) is not None:
                 told.append(answer)
@@ -110,7 +98,7 @@ class Desk:
         try:
             if peer.identity is not None:
                 allow(peer.identity, verb, arguments, self.driver)
-            if verb == "claim":
+            if call.line is not None:
                 return self._claim(call, group, now)
             if verb not in ONCE:
                 value = reach(self.driver, verb)(**arguments, now=now)
@@ -125,6 +113,8 @@ class Desk:
         mine = peer.identity if verb == "add" else None
         if mine is not None:
             renumber(call.arguments["tasks"], now)
+        elif verb == "messages.send" and peer.identity is not None:
+            restamp(call.arguments["message"], now)
         value: Any = reach(self.driver, verb)(**call.arguments, now=now)
         if mine is not None:
             value = withhold(mine, value, self.driver)
@@ -142,38 +132,78 @@ class Desk:
         if won is not None:
             return won
         wait_ms = call.arguments["wait_ms"]
-        if not wait_ms or self._waiting() >= MOST_WAITING:
+        if not wait_ms or self._waiting.full:
             return Answer(call.peer, frame([call.number, VALUE, []], MAX_ANSWER))
-        self._park(call, now.boot_ms + wait_ms)
-        self._claims.enter(call, now)
+        self._waiting.park(call, now.boot_ms + wait_ms)
+        self._note_hold(call, now)
         return None
 
+    def _note_hold(self, call: Call, now: Moment) -> None:
+        """Note when a limit that holds a claim back may let it through: no commit will announce that."""
+        if call.verb == "claim" and self.driver.conn.limited():
+            held = self.driver.limits.hold(call.arguments["queues"], call.arguments["agent"], now.wall_ms)
+            if held is not None and held.until_ms is not None:
+                self._waiting.hold(now.boot_ms + max(held.until_ms - now.wall_ms, 1))
+
     def _win(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
-        """Claim for a call; None when there is nothing. Fewer tasks than asked when they do not fit an answer."""
+        """Claim or read for a call; None when there is nothing. Fewer than asked when they do not fit an answer."""
         arguments = call.arguments
         while True:
             try:
                 with self.driver.conn.write(now):
-                    won: list[Claim] = self.driver.claim(**arguments, now=now)
+                    won: list[Any] = reach(self.driver, call.verb)(**arguments, now=now)
                     if not won:
                         return None
                     data = frame([call.number, VALUE, won], MAX_ANSWER)
-                    claims = tuple([(one.task.id, one.n) for one in won])
+                    claims = tuple([((one.task if call.verb == "claim" else one.message).id, one.n) for one in won])
                     self.driver.keep_receipt(group, call.peer.client, call.number, text_of(claims))
-                return Answer(call.peer, data, claims, call.number)
+                return Answer(call.peer, data, claims, call.number, call.verb)
             except Malformed:
                 arguments["limit"] = len(won) // 2 or 1
 
     def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
-        """Give work that this transaction brought to the claims that wait for it."""
-        if not self._claims or not group.told:
+        """Give what this transaction brought to those who wait for it."""
+        lines = self._waiting.lines
+        arrived = [inbox(agent) for agent in self.driver.messages.arrived]
+        self.driver.messages.arrived.clear()
+        if not lines:
             return {}
-        if not self.driver.conn.limited() and not any(WAKES.get(one[0]) == b"task" for one in group.told):
-            return {}  # under limits any end may be what they wait for
-        return self._feed_all(group, now, answers)
+        fed = [name for name in arrived if name in lines]
+        limited = bool(group.told) and self.driver.conn.limited()  # any end may be what they wait for
+        if limited or any(WAKES.get(one[0]) == b"task" for one in group.told):
+            fed += [name for name in lines if not is_inbox(name)]
+        return self._feed_all(group, now, answers, fed)
 
-    def _feed_all(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
-        return self._claims.feed(now, lambda call: self._feed_one(call, group, now), answers)
+    def _feed_all(self, group: Group, now: Moment, answers: list[Answer], names: Iterable[Line]) -> Fed:
+        """Serve those who wait in these lines, whoever came first first.
+
+        Returns how many are to be taken off each line, once that is committed.
+        """
+        lines = self._waiting.lines
+        served = dict.fromkeys(names, 0)
+        heads = [(lines[name][0].came, name) for name in served]
+        heapify(heads)
+        empty: set[Any] = set()  # queues that have nothing for anybody
+        limited = bool(self.driver.conn.limited())
+        self._waiting.feed(served)
+        while heads:
+            name = heappop(heads)[1]
+            if name[0] in empty:
+                continue
+            line = lines[name]
+            call = line[served[name]]
+            if not call.peer.gone:
+                answer = self._feed_one(call, group, now)
+                if answer is None:  # nothing is left for these, or nothing that this line may take
+                    if not is_inbox(name) and not self.driver.conn.laned and not limited:
+                        empty.add(name[0])
+                    self._note_hold(call, now)
+                    continue
+                answers.append(answer)
+            served[name] += 1
+            if served[name] < len(line):
+                heappush(heads, (line[served[name]].came, name))
+        return served
 
     def _feed_one(self, call: Call, group: Group, now: Moment) -> Answer | None:
         try:
@@ -205,59 +235,45 @@ class Desk:
     def _changed(self, call: Call) -> Answer | None:
         wait_ms, call.arguments["wait_ms"] = call.arguments["wait_ms"], 0
         last = self.driver.changed(**call.arguments)
-        if last > call.arguments["after"] or not wait_ms or self._waiting() >= MOST_WAITING:
+        if last > call.arguments["after"] or not wait_ms or self._waiting.full:
             return Answer(call.peer, frame([call.number, VALUE, last], MAX_ANSWER))
-        self._park(call, self._clock.now().boot_ms + wait_ms)
-        self._watches.append(call)
+        self._waiting.park(call, self._clock.now().boot_ms + wait_ms)
         return None
 
     def _tell(self, group: Group, answers: list[Answer]) -> None:
         """Answer those who wait for news of what was just committed."""
-        if not self._watches or not group.told:
+        if not self._waiting.watches or not group.told:
             return
         tasks, last = {one[1] for one in group.told}, self.driver.conn.last
         waiting = []
-        for call in self._watches:
+        for call in self._waiting.watches:
             wanted = call.arguments["task"]
             if wanted is None or wanted in tasks:
                 answers.append(Answer(call.peer, frame([call.number, VALUE, last], MAX_ANSWER)))
             else:
                 waiting.append(call)
-        self._watches = waiting
+        self._waiting.watches = waiting
 
     # --- what waits -------------------------------------------------------------------------------------------
-    def _park(self, call: Call, until_ms: int) -> None:
-        self._parked += 1
-        call.until_ms, call.came = until_ms, self._parked
-        self._due_ms = until_ms if self._due_ms is None else min(self._due_ms, until_ms)
-
-    def _unpark(self, call: Call) -> None:
-        if call.until_ms:
-            self._claims.take_out(call)
-
-    def _waiting(self) -> int:
-        return len(self._watches) + len(self._claims)
-
     @property
     def waits(self) -> bool:
         """Whether anybody waits here."""
-        return bool(self._watches or self._claims)
+        return self._waiting.any
 
     @property
     def due_ms(self) -> int | None:
         """Boot time at which `look` is due at the latest; None when nobody waits."""
-        due = [at_ms for at_ms in (self._due_ms, self._claims.held_ms) if at_ms is not None]
-        return min(due, default=None) if self.waits else None
+        return self._waiting.due_ms
 
     def look(self, alive: Callable[[], None]) -> list[Answer]:
         """Serve those who wait from what others committed or time brought, and answer whose time is up."""
         answers: list[Answer] = []
         now = self._clock.now()
-        if self._claims:
+        if self._waiting.lines:
             try:
                 with self.driver.conn.together(now) as group:
                     alive()
-                    fed = self._feed_all(group, now, answers)
+                    fed = self._feed_all(group, now, answers, self._waiting.lines)
             except Exception as error:
                 # The store is busy or full: they go on waiting.
                 if not isinstance(error, AgentctlError):
@@ -265,9 +281,9 @@ class Desk:
                 self.give_back([answer for answer in answers if answer.claims])
                 answers = []
             else:
-                self._claims.take_off(fed)
+                self._waiting.take_off(fed)
         still = []
-        for call in self._watches:
+        for call in self._waiting.watches:
             try:
                 last = self.driver.changed(**call.arguments)
             except Exception as error:
@@ -277,23 +293,16 @@ class Desk:
                 answers.append(Answer(call.peer, frame([call.number, VALUE, last], MAX_ANSWER)))
             else:
                 still.append(call)
-        self._watches = still
-        return answers + self._overdue(now.boot_ms)
-
-    def _overdue(self, now_ms: int) -> list[Answer]:
-        if self._due_ms is None or now_ms < self._due_ms:
-            return []
-        over = [Answer(c.peer, frame([c.number, VALUE, []], MAX_ANSWER)) for c in self._claims.overdue(now_ms)]
-        self._due_ms = min((call.until_ms for call in (*self._watches, *self._claims)), default=None)
-        return over
+        self._waiting.watches = still
+        over = self._waiting.overdue(now.boot_ms)
+        return answers + [Answer(call.peer, frame([call.number, VALUE, []], MAX_ANSWER)) for call in over]
 
     def leave(self, peer: Peer) -> None:
         """Forget what a peer that has gone was waiting for."""
-        self._watches = [call for call in self._watches if call.peer is not peer]
-        self._claims.leave(peer)
+        self._waiting.leave(peer)
 
     def give_back(self, untold: list[Answer]) -> None:
-        """Release what was claimed for peers that went away before they were told.
+        """Give back what was claimed or read for peers that went away before they were told.
 
         Unless they asked for the receipt meanwhile, on the file itself: whoever drops it decides.
         """
@@ -304,14 +313,17 @@ class Desk:
             with self.driver.conn.together(now) as group:
                 for answer in untold:
                     if self.driver.drop_receipt(group, answer.peer.client, answer.number):
-                        self._release(answer.claims, now)
+                        self._release(answer, now)
         except AgentctlError:
             pass  # their leases will run out
 
-    def _release(self, claims: tuple[tuple[int, int], ...], now: Moment) -> None:
-        for task, n in claims:
+    def _release(self, answer: Answer, now: Moment) -> None:
+        for number, n in answer.claims:
             try:
-                self.driver.release(task, n, reason="its claimer was never told", end_session=None, now=now)
+                if answer.verb == "messages.read":
+                    self.driver.messages.give_back(number, n, now=now)
+                else:
+                    self.driver.release(number, n, reason="its claimer was never told", end_session=None, now=now)
             except AgentctlError:
                 pass  # it has been lost already
 

@@ -50,6 +50,9 @@ class BrokerDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
     limits: LimitsDriver = Part(f"{__package__}.limits", "BrokerLimits")  # type: ignore[assignment]
+    messages = Part("agentctl_store.broker.messages", "BrokerMessages")
+    schedules = Part("agentctl_store.broker.schedules", "BrokerSchedules")
+    questions = Part("agentctl_store.broker.questions", "BrokerQuestions")
 
     def __init__(self, caller: Caller) -> None:
         self._call = self.call = caller.call
@@ -70,9 +73,10 @@ class BrokerDriver:
         lease_ms: int,
         limit: int,
         wait_ms: int,
+        can: Sequence[str] | None = None,
         now: Moment,
     ) -> list[Claim]:
-        given = (queues, agent, slot, session, open_session, lease_ms, limit, wait_ms)
+        given = (queues, agent, slot, session, open_session, lease_ms, limit, can, wait_ms)
         return self._call("claim", *given, now=now, wait_ms=wait_ms)  # type: ignore[no-any-return]
 
     def heartbeat(
@@ -106,9 +110,10 @@ class BrokerDriver:
         slot: int | None,
         session: int | None,
         lease_ms: int,
+        can: Sequence[str] | None = None,
         now: Moment,
     ) -> Turn:
-        given = (task, n, result, usage, queues, agent, slot, session, lease_ms)
+        given = (task, n, result, usage, queues, agent, slot, session, lease_ms, can)
         return self._call("complete_and_claim", *given, now=now)  # type: ignore[no-any-return]
 
     def fail(
@@ -161,8 +166,8 @@ class BrokerDriver:
     def attempts(self, task: int) -> list[Attempt]:
         return self._call("attempts", task)  # type: ignore[no-any-return]
 
-    def unfinished(self, queues: Sequence[str]) -> bool:
-        return self._call("unfinished", queues)  # type: ignore[no-any-return]
+    def unfinished(self, queues: Sequence[str], agents: Sequence[str] | None = None) -> bool:
+        return self._call("unfinished", queues, agents)  # type: ignore[no-any-return]
 
     def parents(self, task: int) -> list[ParentResult]:
         return self._call("parents", task)  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ import os
 from ..domain.task import Added
 from ..errors import Refused
 from ..ids import write_attempt, write_id
+from .message_rights import MESSAGE_RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,12 @@ def _claim(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> No
         raise Refused(f"{who.instance} may not claim as {arguments['agent']}", "An agent claims only as itself")
     if arguments.get("open_session") is not None:
         raise Refused(f"{who.instance} may not open sessions", "Only the supervisor does")
+    able = driver.can_of(who.agent)
+    more = set(arguments["can"] or ()).difference(able)
+    if more:
+        raise Refused(f"{who.instance} was not declared with {sorted(more)[0]}", "Name it in the agent's `can`")
     arguments["slot"], arguments["session"] = who.slot, who.session
+    arguments["can"] = able if arguments["can"] is None else arguments["can"]
 
 
 def _own_attempt(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
@@ -167,11 +173,13 @@ _RULES: dict[str, Rule] = {
     "fail": _own_attempt,
     "release": _own_attempt,
     "cancelled": _own_attempt,
+    "questions.ask": _own_attempt,
     "add": _add,
     "cancel": _cancel,
     "task": _seen,
     "attempts": _seen,
     "parents": _seen,
+    "questions.of_task": _seen,
     "events": _seen,
     "task_by_key": _by_key,
     "held_tasks": _own_session,
@@ -181,4 +189,5 @@ _RULES: dict[str, Rule] = {
     "changed": _free,
     "version": _free,
     "receipt": _free,  # of its own calls: broker/desk.py
+    **MESSAGE_RULES,
 }

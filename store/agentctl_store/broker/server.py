@@ -18,31 +18,16 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..errors import AgentctlError, Refused
-
-# The driver loads these when first needed, which is for short commands. Here they are loaded while there are
-# descriptors left and the files are of one version.
-from ..sqlite import (  # noqa: F401  # noqa: F401
-    adding,
-    claiming,
-    deciding,
-    ending,
-    explain,
-    fleet,
-    history,
-    holding,
-    limiting,
-    limits,
-    sweeping,
-    waiting,
-)
 from ..sqlite.driver import SqliteDriver
 from ..wake import Waiter
+from . import rooms  # noqa: F401 - loaded while there are descriptors left and the files are of one version
 from .arguments import checked, is_client, is_heavy, parts
-from .desk import Answer, Call, Desk
+from .desk import Answer, Desk
 from .door import Door
 from .peer import Peer
 from .shapes import read_call
 from .tokens import anybody, bind
+from .waiting import Call
 from .wire import ERROR, MAX_ANSWER, VALUE, VERSION, Malformed, error_words, frame
 
 if TYPE_CHECKING:

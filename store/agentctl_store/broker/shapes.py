@@ -9,9 +9,13 @@ from ..domain.agent import DESIRED, HEALTHS, MODES, PHASES
 from ..domain.breaker import BREAKER_SCOPES, MAX_HOLD_MS
 from ..domain.budget import BUDGET_SCOPES, MEASURES, PERS
 from ..domain.limits import MAX_PERIOD_MS, MAX_STARTS, SCOPES
+from ..domain.message import MOST_DELIVERIES, TOPIC, TYPES
+from ..domain.message_machine import STATES as MESSAGE_STATES
+from ..domain.question import MAX_ANSWER, MAX_OPTION, MAX_OPTIONS, MAX_QUESTION, NewQuestion
 from ..domain.retry import CLASSES, RetryPolicy
-from ..domain.task import MAX_BATCH, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
-from ..ids import check_correlation, check_key, check_name
+from ..domain.schedule import OVERLAPS, ScheduleSpec
+from ..domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
+from ..ids import check_correlation, check_key, check_name, check_own_key
 from ..jsontext import loads
 from ..record import fields_of
 from .wire import Malformed, record_type, scanner
@@ -101,8 +105,23 @@ def key(value: Any) -> Any:
     return check_key(value if type(value) is str else "")
 
 
+def own_key(value: Any) -> Any:
+    """A key that a caller may give a task of its own."""
+    return check_own_key(key(value))
+
+
 def parent(value: Any) -> Any:
     return number(value) if type(value) is int else key(value)
+
+
+def target(value: Any) -> Any:
+    if type(value) is str and value.startswith(TOPIC):
+        return TOPIC + name(value.removeprefix(TOPIC))
+    return name(value)
+
+
+def scope(value: Any) -> Any:
+    return value if type(value) is str and value in TYPES else target(value)
 
 
 def fraction(value: Any) -> Any:
@@ -117,7 +136,7 @@ def pair(value: Any) -> Any:
     return name(value[0]), slot(value[1])
 
 
-def target(value: Any) -> Any:
+def bearer(value: Any) -> Any:
     """The name of what something is set for; the fleet bears none."""
     return value if value == "" and type(value) is str else name(value)
 
@@ -162,13 +181,41 @@ def policy(value: Any) -> Any:
     return value
 
 
+def needs(value: Any) -> Any:
+    """Capabilities as they are kept: sorted, each once."""
+    found = many(name, MAX_NEEDS)(value)
+    if list(found) != sorted(set(found)):
+        raise Malformed("capabilities are not sorted, or stand twice")
+    return found
+
+
+def fallback(value: Any) -> Any:
+    """An agent's fallback as the store keeps it."""
+    found = loads(json(value))
+    if type(found) is not dict or len(found) != 1 or not {"agent", "result"}.issuperset(found):
+        raise Malformed("a fallback is neither an agent nor a result")
+    if "agent" in found:
+        name(found["agent"])
+    return value
+
+
 # The next free id is looked for above one that is taken: there must be some.
 _FIELDS: dict[str, tuple[Shape, ...]] = {
     "NewTask": (
-        whole(1, BIG - (1 << 20)), name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(key),
+        whole(1, BIG - (1 << 20)), name, json, correlation, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(own_key),
         many(parent, MAX_BATCH), word(("fail", "run", "cancel")), maybe(moment), maybe(moment),
-        maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number),
+        maybe(whole(1, LATEST_MS)), maybe(a("RetryPolicy")), maybe(number), needs,
     ),
+    "NewMessage": (
+        whole(1, BIG - (1 << 20)), name, maybe(target), word(TYPES), json, correlation, maybe(number), maybe(number),
+        whole(PRIORITY_MIN, PRIORITY_MAX), maybe(moment), maybe(key), whole(1, MOST_DELIVERIES), maybe(number),
+        maybe(fence),
+    ),
+    "MessageFilter": (
+        maybe(name), maybe(name), maybe(name), maybe(word(MESSAGE_STATES)), maybe(word(TYPES)), maybe(name),
+        maybe(number), boolean, maybe(words), long_text, maybe(number),
+    ),
+    "Damping": (whole(0, 1_000), whole(1, LATEST_MS)),
     "RetryPolicy": (count, real, count, count),
     "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment), maybe(json)),
     "Usage": (amount, amount, amount),
@@ -177,22 +224,32 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
         number, word(("exited", "killed", "stopped", "lost", "never_started")), maybe(whole()), maybe(whole()),
         maybe(long_text),
     ),
-    "AgentSpec": (name, word(MODES), names, whole(0, 9_999), maybe(policy)),
+    "AgentSpec": (
+        name, word(MODES), names, whole(0, 9_999), maybe(policy), many(name, MAX_CAN), maybe(fallback),
+        maybe(whole(1, 1_000)),
+    ),
     "Instance": (
         name, slot, word(PHASES), word(HEALTHS), long_text, maybe(number), count, boolean, maybe(count),
         text(MAX_MEMO), count,
     ),
     "Bound": (
-        word(SCOPES), target, maybe(whole(1, MAX_STARTS)), maybe(whole(1, MAX_PERIOD_MS)),
+        word(SCOPES), bearer, maybe(whole(1, MAX_STARTS)), maybe(whole(1, MAX_PERIOD_MS)),
         maybe(whole(1, MAX_STARTS)), maybe(whole(0, MAX_STARTS)), maybe(amount), _origin,
     ),
     "Budget": (
-        word(BUDGET_SCOPES), target, word(MEASURES), word(PERS), amount, _origin, words, moment, moment, amount,
+        word(BUDGET_SCOPES), bearer, word(MEASURES), word(PERS), amount, _origin, words, moment, moment, amount,
     ),
     "Breaker": (
-        word(BREAKER_SCOPES), target, whole(1, MAX_PERIOD_MS), whole(1, 1_000), whole(1, 100), whole(1, MAX_HOLD_MS),
+        word(BREAKER_SCOPES), bearer, whole(1, MAX_PERIOD_MS), whole(1, 1_000), whole(1, 100), whole(1, MAX_HOLD_MS),
         whole(1, MAX_HOLD_MS), whole(0, MAX_HOLD_MS), _origin, word(("closed",)), text(0), whole(0, 0), moment,
         whole(0, 0), maybe(number), maybe(fence), many(count, 0), whole(0, 0), whole(0, 0),  # how it stands is ours
+    ),
+    "NewQuestion": (
+        text(MAX_QUESTION), many(text(MAX_OPTION), MAX_OPTIONS), maybe(moment), maybe(text(MAX_ANSWER)),
+    ),
+    "ScheduleSpec": (
+        name, name, json, maybe(text(MAX_WORDS)), maybe(text(MAX_WORDS)), maybe(moment), maybe(moment), word(OVERLAPS),
+        moment, boolean, whole(PRIORITY_MIN, PRIORITY_MAX), maybe(moment),
     ),
 }  # fmt: skip
 desired = word(DESIRED)
@@ -206,7 +263,7 @@ def _checked(pairs: list[tuple[str, Any]]) -> Any:
     if shapes is None or type(values) is not list or len(values) != len(shapes):
         raise Malformed(f"{kind[:40]!a} is not a record with its fields")
     made = record_type(kind)(*[shape(value) for shape, value in zip(shapes, values, strict=True)])
-    return made.check() if isinstance(made, RetryPolicy) else made
+    return made.check() if isinstance(made, RetryPolicy | ScheduleSpec | NewQuestion) else made
 
 
 read_call = scanner(_checked)

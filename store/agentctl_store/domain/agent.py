@@ -47,6 +47,9 @@ class AgentSpec:
     queues: tuple[str, ...]
     instances: int
     retry: str | None = None  #: the agent's RetryPolicy as JSON text; a task's own goes before it
+    can: tuple[str, ...] = ()  #: its capabilities
+    fallback: str | None = None  #: JSON text: {"agent": NAME} or {"result": VALUE}
+    max_depth: int | None = None  #: how long a chain it delegates on may get; domain.routing.MAX_DEPTH by default
 
 
 @record
@@ -63,6 +66,9 @@ class Agent:
     reset_seq: int  #: raised by each `agent start`; clears a start-limit latch set before
     declared: bool  #: named by the current agentctl.toml
     since_ms: int
+    can: tuple[str, ...] = ()
+    fallback: str | None = None
+    max_depth: int | None = None
 
 
 @record

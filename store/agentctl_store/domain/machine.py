@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     State = Literal["blocked", "scheduled", "ready", "active", "waiting", "done", "dead", "cancelled"]
     Verb = Literal[
         "unblock", "defer", "promote", "hasten", "claim", "heartbeat", "complete", "retry", "release",
-        "ask", "answer", "ask_cancel", "cancel", "bury", "requeue", "requeue_later", "discard",
+        "fall_back", "stand_in", "ask", "answer", "ask_cancel", "cancel", "bury", "requeue", "requeue_later", "discard",
     ]  # fmt: skip
 
 # A row per verb, a column per state, "-" where the verb is refused.
@@ -28,6 +28,8 @@ heartbeat      -          -          -          active     -          -         
 complete       -          -          -          done       -          -          -          -
 retry          -          -          -          scheduled  -          -          -          -
 release        -          -          -          ready      -          -          -          -
+fall_back      -          -          -          ready      -          -          -          -
+stand_in       -          -          -          done       -          -          -          -
 ask            -          -          -          waiting    -          -          -          -
 answer         -          -          -          -          ready      -          -          -
 ask_cancel     -          -          -          active     -          -          -          -
@@ -39,7 +41,8 @@ discard        -          -          -          -          -          -         
 """
 # What the verbs mean, in the order above: all parents ended and the time has come · all parents ended, not yet the
 # time · the time has come · a person wants it now · a session takes it · its lease is extended · it succeeded · it
-# failed or was throttled and runs again later · given back untried · it asks a person · the person answered · a
+# failed or was throttled and runs again later · given back untried · its agent failed for good and another one takes
+# over · the same, and a result that was agreed upon stands in for it · it asks a person · the person answered · a
 # person asks a running attempt to end · it ends for good without a result · no more tries until a person decides
 # · a person sends a dead letter back · the same, spaced out · a person gives a dead letter up.
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from typing import Literal
 
     ErrorClass = Literal["transient", "permanent", "throttled", "timeout", "lost", "crashed", "policy", "verify"]
-    DeadReason = Literal["permanent", "max_attempts", "deadline", "parent_failed", "policy", "verify"]
+    DeadReason = Literal[
+        "permanent", "max_attempts", "deadline", "parent_failed", "policy", "verify", "rejected", "unanswered"
+    ]  # fmt: skip
 
 #: class → (burns a try, goes straight to the dead letters)
 CLASSES: dict[ErrorClass, tuple[bool, bool]] = {

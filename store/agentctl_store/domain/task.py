@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from .retry import ErrorClass, RetryPolicy
 
     OnParentFailure = Literal["fail", "run", "cancel"]
-    Outcome = Literal["done", "failed", "released", "cancelled"]
+    Outcome = Literal["done", "failed", "released", "cancelled", "asked"]
 
 PRIORITY_MIN, PRIORITY_MAX = -100, 100
 AGEING_MS = 60_000  #: waiting this long is worth one step of priority, so nothing starves
 MAX_PARENTS = 10_000
+MAX_NEEDS = 16  #: capabilities a task may ask for
+MAX_CAN = 64  #: capabilities of an agent
 MAX_BATCH = 10_000  #: tasks added in one transaction
 MAX_TEXT = 4_096  #: characters kept of an error or reason
 
@@ -47,6 +49,7 @@ class NewTask:
     timeout_ms: int | None = None
     retry: RetryPolicy | None = None
     creator: int | None = None  #: the task whose attempt adds this one
+    needs: tuple[str, ...] = ()  #: what its claimer must be able to, sorted
 
 
 @record
@@ -57,6 +60,7 @@ class Added:
     created: bool
     state: State
     result: str | None = None
+    unroutable: str = ""  #: why no declared agent can take it; empty when one can
 
 
 @record
@@ -119,6 +123,9 @@ class Task:
     lease_until_ms: int | None  #: boot clock; active tasks only
     agent: str | None  #: holder; active tasks only
     session: int | None
+    needs: tuple[str, ...] = ()  #: what its claimer must be able to
+    chain: tuple[str, ...] = ()  #: the agents that delegated it, first to last (domain/routing.py)
+    degraded: bool = False  #: a fallback stands in for the agent it was meant for
 
 
 @record
@@ -132,6 +139,7 @@ class ParentResult:
     result: str | None
     reason: str | None  #: why it is dead or cancelled: a word
     error: str | None  #: what its last attempt said
+    degraded: bool = False  #: its result is a fallback's
 
 
 @record
@@ -180,5 +188,6 @@ class Swept:
     overdue: int = 0
     grace_ms: int = 0  #: how much every lease was extended because the machine had slept
     more: bool = False  #: the batch limit was reached: sweep again
-    next_due_ms: int | None = None  #: wall time of the next scheduled task
+    next_due_ms: int | None = None  #: wall time of the next scheduled task, run of a schedule or deadline of a question
     next_expiry_ms: int | None = None  #: boot time of the next lease to run out
+    kept: int = 0  #: schedules that were due, or questions whose deadline had come

@@ -120,6 +120,8 @@ class QueueRow:
     cancelled: int
     oldest_ready_ms: int | None = None  #: when the task that waits longest became claimable
     agents: tuple[str, ...] = ()  #: declared agents that take from it
+    unroutable: int = 0  #: waiting tasks that no declared agent can take
+    why: str = ""  #: they cannot
 
 
 @record
@@ -140,6 +142,9 @@ class TaskRow:
     reason: str | None = None
     error_class: ErrorClass | None = None
     error: str | None = None
+    degraded: bool = False  #: a fallback stands in for the agent it was meant for
+    needs: tuple[str, ...] = ()
+    unroutable: str = ""  #: why no declared agent can take it while it waits; empty when one can
 
 
 @record

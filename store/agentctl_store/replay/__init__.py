@@ -1,6 +1,6 @@
 """Going over the history again: checking it against the tables, and showing a past moment.
 
-`tasks` and `fleet` hold the pure folds; what cannot be rebuilt is named in VOLATILE, with the reason.
+`tasks`, `messages` and `fleet` hold the pure folds; what cannot be rebuilt is named in VOLATILE, with the reason.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ VOLATILE: dict[str, str] = {
     "attempt.progress": "told by heartbeats",
     "attempt.input_tokens, output_tokens, cost_microusd of an open attempt": "told by heartbeats; final ones count",
     "session.pid, started_ms of a task's open session": "noted while it runs; its end tells them if it ended badly",
+    "message.due_boot_ms": "of this boot's clock: nobody else's, and nothing after a reboot",
+    "message.signature": "follows from the envelope and the store's key, and is checked at each delivery",
     "instance.session, restarts, next_start_ms, memo": "the supervisor's notes between two changes of health",
     "meta": "the clocks as last seen, and where the history begins",
 }

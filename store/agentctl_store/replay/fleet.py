@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..jsontext import dumps
-from .limits import FOLDS as LIMITS
+from .nouns import TABLES
 from .tasks import exit_of, told
 
 TYPE_CHECKING = False
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from .tasks import Line, Row
 
-TABLES = (*LIMITS,)
 _SESSION_DEFAULTS: Row = dict.fromkeys(
     ("nonce", "task", "attempt", "pid", "started_ms", "ended_ms", "outcome", "exit_code", "signal", "detail")
 )
+
+
+_AGENT_DEFAULTS: Row = {"can": "[]", "fallback": None, "max_depth": None}  #: what an older snapshot does not say
 
 
 class FleetFold:
@@ -55,7 +57,7 @@ class FleetFold:
     def load(self, data: Row) -> None:
         """Begin again with a snapshot."""
         self.queues = {row["id"]: _without(row, "id") for row in data["queues"]}
-        self.agents = {row["id"]: _without(row, "id") for row in data["agents"]}
+        self.agents = {row["id"]: _AGENT_DEFAULTS | _without(row, "id") for row in data["agents"]}
         self.actors = {number: name for number, name in data["actors"]}  # noqa: C416 - pairs are lists
         self.instances = {(row["agent"], row["slot"]): _without(row, "agent", "slot") for row in data["instances"]}
         self._agent_ids = {row["name"]: number for number, row in self.agents.items()}
@@ -76,7 +78,8 @@ class FleetFold:
         elif "agent" in said:
             self.agents[number] = {
                 "name": said["agent"], "mode": None, "queues": "[]", "instances": 0, "scale": None, "retry": None,
-                "desired": "running", "restart_seq": 0, "reset_seq": 0, "declared": 0, "since_ms": line[1],
+                "desired": "running", "restart_seq": 0, "reset_seq": 0, "declared": 0, "since_ms": line[1], "can": "[]",
+                "fallback": None, "max_depth": None,
             }  # fmt: skip
             self._agent_ids[said["agent"]] = number
         else:
@@ -94,7 +97,8 @@ class FleetFold:
         agent = self._agent(said["agent"])
         if agent is not None:
             agent.update(mode=said["mode"], queues=dumps(said["queues"]), instances=said["instances"])
-            agent.update(retry=said.get("retry"), declared=1)
+            agent.update(retry=said.get("retry"), declared=1, can=dumps(said.get("can", [])))
+            agent.update(fallback=said.get("fallback"), max_depth=said.get("max_depth"))
 
     def _withdrawn(self, line: Line, said: Row) -> None:
         agent = self._agent(said["agent"])
@@ -194,6 +198,7 @@ _OPENED, _STARTED, _ENDED = KINDS["session.opened"], KINDS["session.started"], K
 _CLAIMED = KINDS["task.claimed"]
 #: kinds that end a session with its attempt when they name one
 _WITH_TASK = frozenset(
-    KINDS[f"task.{how}"] for how in ("completed", "retried", "released", "cancelled", "buried")
+    KINDS[f"task.{how}"]
+    for how in ("completed", "retried", "released", "cancelled", "buried", "asked", "fell_back", "stood_in")
 )  # fmt: skip
 FLEET_KINDS = frozenset(_STEPS).union(*(table.steps for table in TABLES))

@@ -1,6 +1,7 @@
 """Folding the history into tables of few rows: those of limits, schedules and the like, held in memory as a whole.
 
-A noun declares a fold for each of its tables; fleet.py takes them all, for checking, time travel and pruning.
+A noun declares a fold for each of its tables and names it in replay/nouns.py; checking, time travel and pruning take
+them all.
 """
 
 from __future__ import annotations

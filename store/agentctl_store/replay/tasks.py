@@ -25,15 +25,19 @@ MAX_DATA = 1 << 26  #: bytes of one event's data; carried tasks have long ones
 _TASK_DEFAULTS: Row = dict.fromkeys(
     (
         "key", "on_parent_failure", "deadline_ms", "timeout_ms", "retry", "creator", "reason", "error_class", "error",
-        "result", "finished_ms", "cancel_asked",
+        "result", "finished_ms", "cancel_asked", "chain", "degraded",
     )
-) | {"priority": 0, "attempts": 0, "burnt": 0, "throttled": 0, "open_parents": 0}  # fmt: skip
+) | {"priority": 0, "lane": 0, "attempts": 0, "burnt": 0, "throttled": 0, "open_parents": 0}  # fmt: skip
 _ATTEMPT_DEFAULTS: Row = dict.fromkeys(
     (
         "slot", "session", "ended_ms", "outcome", "error_class", "error", "exit_code", "input_tokens",
         "output_tokens", "cost_microusd", "partial",
     )
 )  # fmt: skip
+_QUESTION_DEFAULTS: Row = dict.fromkeys(
+    ("options", "deadline_ms", "fallback", "ended_ms", "how", "answer", "person")
+)  # fmt: skip
+_KEEPS = (KINDS["task.retried"], KINDS["task.buried"])  #: their body is what the attempt had got to
 CARRIED, PRUNED = KINDS["task.carried"], KINDS["task.pruned"]
 GAP, SNAPSHOT = KINDS["clock.gap"], KINDS["store.pruned"]
 
@@ -58,6 +62,7 @@ class TaskFold:
     def __init__(self, gaps: Sequence[tuple[int, int]] = ()) -> None:
         self.task: Row | None = None
         self.attempts: dict[int, Row] = {}
+        self.questions: dict[int, Row] = {}  #: by the attempt that asked
         self.edges: dict[int, bool] = {}  #: parent → whether it had ended by `based`
         self.based = 0  #: seq since which `edges` may have changed
         self.pruned = False
@@ -83,6 +88,7 @@ class TaskFold:
         self.task = _TASK_DEFAULTS | base["task"]
         self.task["correlation"] = bytes.fromhex(self.task["correlation"])
         self.attempts = {row["n"]: _ATTEMPT_DEFAULTS | row for row in base.get("attempts", ())}
+        self.questions = {row["n"]: _QUESTION_DEFAULTS | row for row in base.get("questions", ())}
         self.edges = {parent: bool(ended) for parent, ended in base.get("parents", ())}
         self.based = base["at"]
         while self._next_gap < len(self._gaps) and self._gaps[self._next_gap][0] <= self.based:
@@ -94,7 +100,13 @@ class TaskFold:
         task = {name: value for name, value in self.task.items() if value != _TASK_DEFAULTS.get(name, ())}
         task["correlation"] = self.task["correlation"].hex()
         attempts = [{name: value for name, value in row.items() if value is not None} for row in self.attempts.values()]
-        return {"at": at, "task": task, "attempts": attempts, "parents": [[p, int(e)] for p, e in self.edges.items()]}
+        carried = {"at": at, "task": task, "attempts": attempts}
+        if self.questions:
+            kept = [
+                {name: value for name, value in row.items() if value is not None} for row in self.questions.values()
+            ]
+            carried["questions"] = kept
+        return carried | {"parents": [[p, int(e)] for p, e in self.edges.items()]}
 
     def _jump(self, seq: int) -> None:
         """Apply the clock jumps before `seq`."""
@@ -119,7 +131,7 @@ class TaskFold:
         attempt.update(ended_ms=line[1], outcome=outcome, error_class=error_class, error=error)
         attempt.update(exit_code=exit_of(line[6], said))
         attempt.update(input_tokens=used[0], output_tokens=used[1], cost_microusd=used[2])
-        if outcome == "failed":
+        if line[2] in _KEEPS:
             attempt.update(partial=line[7])
 
     # --- one step per kind of event ---------------------------------------------------------------------------
@@ -145,6 +157,8 @@ class TaskFold:
             "timeout_ms": said.get("timeout"),
             "retry": dumps(said["retry"]) if "retry" in said else None,
             "creator": said.get("creator"),
+            "lane": said.get("lane", 0),
+            "chain": said.get("chain"),
         }
 
     def _claimed(self, line: Line) -> None:
@@ -179,6 +193,26 @@ class TaskFold:
         self._end_attempt(line, "released", said)
         self._leave(line, "ready", reason=said["reason"])
 
+    def _asked(self, line: Line) -> None:
+        said = told(line[8])
+        self._end_attempt(line, "asked", said)
+        self._leave(line, "waiting", reason=None)
+        self.questions[line[4]] = _QUESTION_DEFAULTS | {
+            "task": line[3], "n": line[4], "asked_ms": line[1], "question": said["question"],
+            "options": dumps(said["options"]) if "options" in said else None, "deadline_ms": said.get("deadline"),
+            "fallback": said.get("default"),
+        }  # fmt: skip
+
+    def _answered(self, line: Line) -> None:
+        said = told(line[8])
+        self._end_question(line, said["how"], said["answer"], line[5])
+        self._leave(line, "ready")
+
+    def _end_question(self, line: Line, how: str, answer: str | None = None, person: str | None = None) -> None:
+        for row in self.questions.values():
+            if row["ended_ms"] is None:
+                row.update(ended_ms=line[1], how=how, answer=answer, person=person)
+
     def _cancel_asked(self, line: Line) -> None:
         assert self.task is not None
         self.task.update(cancel_asked=1, reason=told(line[8])["reason"])
@@ -186,6 +220,7 @@ class TaskFold:
     def _cancelled(self, line: Line) -> None:
         said = told(line[8])
         self._end_attempt(line, "cancelled", said)
+        self._end_question(line, "dropped")
         self._leave(line, "cancelled", finished_ms=line[1], reason=said["reason"], cancel_asked=None)
 
     def _buried(self, line: Line) -> None:
@@ -194,9 +229,31 @@ class TaskFold:
         late = said["reason"] == "deadline"
         why = (LATE.kind, LATE.message) if late else (said.get("class"), said.get("error"))
         self._end_attempt(line, "failed", said, *why)
+        how = said["reason"] if said["reason"] in ("rejected", "unanswered") else "dropped"
+        self._end_question(line, how, person=line[5] if how == "rejected" else None)
         self._leave(
             line, "dead", finished_ms=line[1], burnt=task["burnt"] + said.get("burns", 0), reason=said["reason"],
             error_class=said.get("class"), error=said.get("error"), cancel_asked=None,
+        )  # fmt: skip
+
+    def _fell_back(self, line: Line) -> None:
+        said, task = told(line[8]), self.task
+        assert task is not None
+        self._end_attempt(line, "failed", said, said["class"], said["error"])
+        self._leave(
+            line, "ready", available_ms=line[1], burnt=0, throttled=0, degraded=task["queue"], queue=said["queue"],
+            lane=said.get("lane", 0), reason=said["reason"], error_class=said["class"], error=said["error"],
+            cancel_asked=None,
+        )  # fmt: skip
+
+    def _stood_in(self, line: Line) -> None:
+        said, task = told(line[8]), self.task
+        assert task is not None
+        self._end_attempt(line, "failed", said, said["class"], said["error"])
+        self._leave(
+            line, "done", result=line[7], finished_ms=line[1], burnt=task["burnt"] + said["burns"],
+            degraded=task["queue"] if task["degraded"] is None else task["degraded"], reason=said["reason"],
+            error_class=said["class"], error=said["error"], cancel_asked=None,
         )  # fmt: skip
 
     def _requeued(self, line: Line) -> None:
@@ -205,14 +262,15 @@ class TaskFold:
         self._leave(
             line, "scheduled" if said.get("later") else "ready", available_ms=said["at"], finished_ms=None, burnt=0,
             throttled=0, deadline_ms=None, reason=said.get("note"),
-            payload=task["payload"] if line[7] is None else line[7],
+            payload=task["payload"] if line[7] is None else line[7], degraded=None,
+            queue=task["queue"] if task["degraded"] is None else task["degraded"], lane=said.get("lane", task["lane"]),
         )  # fmt: skip
 
     def _discarded(self, line: Line) -> None:
         self._leave(line, "cancelled", finished_ms=line[1], reason=told(line[8])["reason"])
 
     def _gone(self, line: Line) -> None:
-        self.task, self.attempts, self.edges, self.pruned = None, {}, {}, True
+        self.task, self.attempts, self.questions, self.edges, self.pruned = None, {}, {}, {}, True
 
 
 def _ready(fold: TaskFold, line: Line) -> None:
@@ -237,6 +295,10 @@ _STEPS: dict[int, Callable[[TaskFold, Line], None]] = {
     KINDS["task.completed"]: TaskFold._completed,
     KINDS["task.retried"]: TaskFold._retried,
     KINDS["task.released"]: TaskFold._released,
+    KINDS["task.asked"]: TaskFold._asked,
+    KINDS["task.answered"]: TaskFold._answered,
+    KINDS["task.fell_back"]: TaskFold._fell_back,
+    KINDS["task.stood_in"]: TaskFold._stood_in,
     KINDS["task.cancel_asked"]: TaskFold._cancel_asked,
     KINDS["task.cancelled"]: TaskFold._cancelled,
     KINDS["task.buried"]: TaskFold._buried,

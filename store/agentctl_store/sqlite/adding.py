@@ -10,6 +10,7 @@ from ..ids import write_id
 from ..jsontext import dumps
 from ..later import later
 from ..record import as_dict
+from .transaction import MOST_KNOWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
 
     from ..domain.machine import State
     from ..domain.task import NewTask
-    from . import limiting
+    from . import limiting, routing
+    from .routing import Unrouted
     from .transaction import Transaction
 else:
-    later(globals(), __package__, "limiting")
+    later(globals(), __package__, "limiting", "routing")
 
 _ADDED = KINDS["task.added"]
 MOST_ANSWERED = 16 << 20  #: characters of results that one call answers: ten thousand may name one key
-_PLAIN = (None, None, None, None)  #: no deadline, timeout, retry policy or creator
+SERVED_MS = 100  #: for so long it is believed that a queue has agents: another process may declare others
+_PLAIN = (None, None, None, None, 0, None)  #: no deadline, timeout, retry policy, creator, lane or chain
 
 
 def add(tx: Transaction, sql: dict[str, str], tasks: Sequence[NewTask], actor: str | None) -> list[Added]:
@@ -34,14 +37,17 @@ def add(tx: Transaction, sql: dict[str, str], tasks: Sequence[NewTask], actor: s
     if limits and limits.depths:
         limiting.check_depth(tx, limits, [one.queue for one in tasks if _known(tx, sql, one) is None])
     added, answered = [], 0
+    unrouted: list[Unrouted] = []  # one, once there is a task that nobody can take
     for task in tasks:
-        added.append(_known(tx, sql, task) or _add(tx, sql, task, actor))
+        added.append(_known(tx, sql, task) or _add(tx, sql, task, actor, unrouted))
         answered += len(added[-1].result or "")
         if answered > MOST_ANSWERED:
             raise BadInput(
                 f"the results of tasks that were added before under these keys are more than {MOST_ANSWERED >> 20} MiB",
                 "Add them in parts",
             )
+    for one in unrouted:
+        one.tell()
     return added
 
 
@@ -52,7 +58,7 @@ def _known(tx: Transaction, sql: dict[str, str], task: NewTask) -> Added | None:
     return None if row is None else Added(row[0], False, row[1], row[2])
 
 
-def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None) -> Added:
+def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None, unrouted: list[Unrouted]) -> Added:
     parents = _parents(tx, sql, task) if task.after else []
     still_open = sum(state not in FINAL for _, state in parents) if parents else 0
     failed = [parent for parent, state in parents if state in ("dead", "cancelled")] if parents else []
@@ -64,15 +70,22 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
     fallback = None if task.on_parent_failure == "fail" else task.on_parent_failure
     retry = None if task.retry is None else dumps(as_dict(task.retry))
     queue = tx.number("queue", task.queue)
+    plain = task.creator is None and not task.needs
+    lane, chain = (0, None) if plain else routing.placed(tx, sql, task)
     values = (
         queue, state, body, correlation, task.priority, available, task.key, fallback,
-        still_open, task.deadline_ms, task.timeout_ms, retry, task.creator,
+        still_open, task.deadline_ms, task.timeout_ms, retry, task.creator, lane, chain,
     )  # fmt: skip
     number = _insert(tx, sql, task.id, values)
+    why = ""
+    if lane or not _served(tx, sql, task.queue):
+        if not unrouted:
+            unrouted.append(routing.Unrouted(tx))
+        why = unrouted[0].why(number, task.queue, lane)
     for parent, parent_state in parents:
         tx.execute(sql["insert_edge"], (parent, number, 1 if parent_state in FINAL else None))
     if parents or task.key or task.priority or fallback or available > now or values[9:] != _PLAIN:
-        told = _told(task, available if available > now else None, fallback, still_open, parents)
+        told = _told(task, available if available > now else None, fallback, still_open, parents, lane, chain)
     else:
         told = None
     # A trace that begins here has this id as its first half. And nothing was tried yet: the attempt's column has room
@@ -83,7 +96,20 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None)
         from .ending import end_child_alone
 
         state = end_child_alone(tx, sql, number, state, failed[0], fallback, actor)
-    return Added(number, True, state)
+    return Added(number, True, state, None, why)
+
+
+def _served(tx: Transaction, sql: dict[str, str], queue: str) -> bool:
+    """Whether a declared agent takes from a queue; so does somebody, where none is declared."""
+    conn = tx.conn
+    if tx.now.boot_ms - conn.served_ms > SERVED_MS or len(conn.served) > MOST_KNOWN:
+        conn.served.clear()
+        conn.served_ms = tx.now.boot_ms
+    known = conn.served.get(queue)
+    if known is None:
+        declared, serving = tx.execute(sql["served"], (f'"{queue}"',)).fetchone()
+        known = conn.served[queue] = not declared or bool(serving)
+    return known
 
 
 def _told(
@@ -92,6 +118,8 @@ def _told(
     fallback: str | None,
     still_open: int,
     parents: list[tuple[int, State]],
+    lane: int,
+    chain: int | None,
 ) -> str:
     """Return what the history must know of a new task beside its payload and correlation id, as JSON text."""
     told: dict[str, Any] = {
@@ -106,6 +134,8 @@ def _told(
         "timeout": task.timeout_ms,
         "retry": None if task.retry is None else as_dict(task.retry),
         "creator": task.creator,
+        "lane": lane or None,
+        "chain": chain,
     }
     return dumps({name: value for name, value in told.items() if value is not None})
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..domain.event import KINDS
 from ..domain.machine import target
 from ..domain.task import Claim
+from ..jsontext import dumps
+from ..later import later
 from .rows import task_from
 
 TYPE_CHECKING = False
@@ -13,9 +15,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..domain.agent import NewSession
+    from . import routing
     from .connection import Connection
     from .limiting import Limits
     from .transaction import Group, Transaction
+else:
+    later(globals(), __package__, "routing")
 
 _ACTIVE = target("claim")
 _CLAIMED, _OPENED = KINDS["task.claimed"], KINDS["session.opened"]
@@ -39,6 +44,7 @@ def claim(
     open_session: NewSession | None,
     lease_ms: int,
     limit: int,
+    can: Sequence[str] | None,
 ) -> list[Claim]:
     """Claim up to `limit` tasks of `queues`, the best ranked first, after what time asks for has been done.
 
@@ -50,17 +56,14 @@ def claim(
         if limit == 1 and not conn.limited() and open_session is None and (found := _ahead(group, queues)) is not None:
             actor = agent if slot is None else f"{agent}/{slot}"
             holder, told = tx.number("agent", agent), _opening(tx, session, False)
-            taken = _take(tx, conn.sql, *found, agent, holder, slot, session, actor, lease_ms, told)
+            taken = _take(tx, conn, *found, agent, holder, slot, session, actor, lease_ms, told)
             if taken is not None:
                 return [taken]
-    looked = _survey(tx, conn, queues)
+    looked = _survey(tx, conn, queues, agent, can)
     if not looked or [row for row in looked if row[4] or row[5] or row[6]]:
-        from .sweeping import attend, promote
-
-        attend(tx, conn, (tx.now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
-        for row in looked:
-            promote(tx, conn.sql, row[0], PROMOTE_AT_ONCE)
-        looked = _survey(tx, conn, queues)
+        _catch_up(tx, conn, looked)
+        looked = _survey(tx, conn, queues, agent, can)
+    conn.laned = bool(looked and looked[0][8])
     if not [row for row in looked if row[2] is not None]:
         return []
     limits = conn.limited()
@@ -84,7 +87,7 @@ def claim(
         if limits and _bury_spent(tx, conn, limits, agent, best[2]):
             looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
             continue
-        taken = _take(tx, conn.sql, ready, best[1], agent, holder, slot, session, actor, lease_ms, told)
+        taken = _take(tx, conn, ready, best[1], agent, holder, slot, session, actor, lease_ms, told)
         assert taken is not None, "a ready task was found in this transaction"
         won.append(taken)
         much += len(taken.task.payload)
@@ -93,7 +96,7 @@ def claim(
         if limits:
             limits.started(tx, agent, best[1], best[2], taken.n)
         if len(won) >= limit or much >= MOST_CLAIMED:
-            if not limits and group is not None and len(queues) == 1 and group.claims > 0:
+            if group is not None and len(queues) == 1 and group.claims > 0 and not conn.laned and not limits:
                 ahead = _claimable(tx, conn, "next_ready", (best[0], min(group.claims, AHEAD)))
                 group.ahead[queues[0]] = [(row, best[1]) for row in reversed(ahead)]
             return won
@@ -121,12 +124,36 @@ def _bury_spent(tx: Transaction, conn: Connection, limits: Limits, agent: str, t
     return bool(why)
 
 
-def _survey(tx: Transaction, conn: Connection, queues: Sequence[str]) -> list[Any]:
-    """Return (queue, its name, its best ready task, that task's rank, three flags) of each queue not paused."""
+def _catch_up(tx: Transaction, conn: Connection, looked: list[Any]) -> None:
+    """Do what time asks for, so that no supervisor is needed for it."""
+    from .sweeping import attend, keep_appointments, promote
+
+    jitter = (tx.now.boot_ms % 997) / 997
+    attend(tx, conn, jitter, ATTEND_AT_ONCE)
+    keep_appointments(tx, conn, jitter, ATTEND_AT_ONCE)
+    for queue in dict.fromkeys([row[0] for row in looked]):
+        promote(tx, conn.sql, queue, PROMOTE_AT_ONCE)
+
+
+def _survey(
+    tx: Transaction, conn: Connection, queues: Sequence[str], agent: str, can: Sequence[str] | None
+) -> list[Any]:
+    """Return (queue, its name, its best ready task, that one's rank, three flags, lane) of each queue not paused.
+
+    So too of each lane that the agent may claim from, in a store that has any.
+    """
     block = conn.survey.get(len(queues))
     if block is None:
         block = conn.survey[len(queues)] = conn.sql["survey"].replace("@names", ", ".join("?" * len(queues)))
-    return tx.execute(block, (tx.now.wall_ms, tx.now.boot_ms, *queues)).fetchall()  # type: ignore[no-any-return]
+    looked: list[Any] = tx.execute(block, (tx.now.wall_ms, tx.now.boot_ms, *queues)).fetchall()
+    if looked and looked[0][8]:
+        known = routing.known(conn)
+        known.read_lanes(looked[0][8])
+        names = [row[1] for row in looked]
+        lanes = known.open_to(names, agent, tuple(can) if can is not None else routing.can_of(conn, agent))
+        if lanes:
+            looked += tx.execute(conn.sql["survey_lanes"], (dumps(lanes),)).fetchall()
+    return looked
 
 
 def _claimable(tx: Transaction, conn: Connection, which: str, values: tuple[int, ...]) -> list[Any]:
@@ -149,13 +176,13 @@ def _opening(tx: Transaction, session: int | None, opens: bool) -> str | None:
 
 
 def _next(tx: Transaction, sql: dict[str, str], row: Any) -> Any:
-    found = tx.execute(sql["pick"], (row[0],)).fetchone() or (None, None)
-    return row[0], row[1], *found
+    found = tx.execute(sql["pick"], (row[0], row[7])).fetchone() or (None, None)
+    return row[0], row[1], *found, None, None, None, row[7]
 
 
 def _take(
     tx: Transaction,
-    sql: dict[str, str],
+    conn: Connection,
     ready: Any,
     queue: str,
     agent: str,
@@ -168,12 +195,12 @@ def _take(
 ) -> Claim | None:
     task, payload, correlation, priority, available, before, *rest, error_class, error = ready
     until, n = tx.now.boot_ms + lease_ms, before + 1
-    if not tx.execute(sql["claim"], (until, task, before)).rowcount:
+    if not tx.execute(conn.sql["claim"], (until, task, before)).rowcount:
         return None
-    tx.execute(sql["insert_attempt"], (task, n, holder, slot, session, tx.now.wall_ms))
+    tx.execute(conn.sql["insert_attempt"], (task, n, holder, slot, session, tx.now.wall_ms))
     tx.event(_CLAIMED, task, n, actor, told, session=session)
     row = (task, queue, _ACTIVE, payload, correlation, priority, available, n, *rest, None, error_class, error)
-    return Claim(task_from((*row, None, None, None, until, agent, session)), n, until, session)
+    return Claim(task_from((*row, None, None, None, until, agent, session), conn), n, until, session)
 
 
 def open_session(tx: Transaction, new: NewSession) -> None:

@@ -37,9 +37,11 @@ def clocks(tx: Transaction, conn: Connection) -> int:
     rebooted = known.get("boot_id") not in (None, now.boot_id)
     if rebooted:
         tx.execute(conn.sql["void_all"])
+        tx.execute(conn.sql["void_messages"])
     elif known and slept - known["slept_ms"] > SLEPT_MS:
         grace = slept - known["slept_ms"] + GRACE_MS
         tx.execute(conn.sql["extend_all"], (grace,))
+        tx.execute(conn.sql["extend_messages"], (grace,))
     if known and not rebooted and abs(offset - known["wall_offset_ms"]) > JUMP_MS:
         shift = offset - known["wall_offset_ms"]
         tx.execute(conn.sql["shift_backoffs"], (shift,))

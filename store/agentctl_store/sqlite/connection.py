@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from ..clock import Moment
     from ..wake import Waiter
     from .limiting import Limits
+    from .routing import Routing
     from .transaction import Telling
 
-SCHEMA_VERSION = 3  #: PRAGMA user_version this code reads and writes
+SCHEMA_VERSION = 6  #: PRAGMA user_version this code reads and writes
 BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
 LOG_BYTES = 16 << 20  #: a write-ahead log that outgrew this is begun anew, though readers come and go all the time
 FOLD_MS = 400  #: how long that waits for them
@@ -47,6 +48,10 @@ class Connection:
         self.sql: dict[str, str] = {}  #: the driver's blocks by name
         self.claimable: dict[str, str] = {}  #: its block `claimable` by which tasks are meant; sqlite/claiming.py
         self.survey: dict[int, str] = {}  #: its block `survey` by the number of queues; sqlite/claiming.py
+        self.laned = False  #: whether its last claim met a lane
+        self.routing: Routing | None = None  #: the lanes and chains it has met; sqlite/routing.py
+        self.served: dict[str, bool] = {}  #: whether a declared agent takes from a queue; sqlite/adding.py
+        self.served_ms = 0  #: boot time since which that was looked up
         self.tail: tuple[int, bytes] | None = None  #: the last event this connection wrote: number and hash
         self.clock_seen: tuple[int, int] | None = None  #: last seen (slept, wall offset); sqlite/clocks.py
         self.waiter: Waiter | None = None  #: this connection's own, once it has waited; sqlite/waiting.py
@@ -282,7 +287,8 @@ class Connection:
         suspend: the next one must notice those again.
         """
         self.ids.clear()
-        self.clock_seen = self.limits = None
+        self.served.clear()
+        self.routing = self.clock_seen = self.limits = None
 
     def rows(self, sql: str, values: Any = ()) -> list[Any]:
         """Run a read outside any transaction; all rows are fetched, so no cursor is left to pin the WAL."""

@@ -9,6 +9,7 @@ from ..errors import Conflict, NotFound
 from ..ids import write_id
 from ..jsontext import dumps
 from .ending import cancel_now
+from .fallback import home
 from .sweeping import ask_cancel
 
 TYPE_CHECKING = False
@@ -77,8 +78,11 @@ def requeue(
     _state(tx, conn, task, verb)
     at = run_at_ms if later and run_at_ms is not None else tx.now.wall_ms
     number, body = (None, b"") if payload is None else tx.body(payload)
-    tx.execute(conn.sql[verb], (at, number, note or None, task))
+    lane, queue = home(tx, task)
+    tx.execute(conn.sql[verb], (at, number, note or None, lane, task))
     told: dict[str, Any] = {"at": at}
+    if queue is not None:
+        told.update(queue=queue, lane=lane)
     if later:
         told["later"] = 1
     if note:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
-from ..domain.task import ParentResult, Turn
+from ..domain.task import Turn
 from ..errors import NotFound, StoreError
 from ..ids import write_id
 from ..later import Part, later
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ..domain.agent import Agent, AgentSpec, Desired, Instance, NewSession, Session, SessionEnd
     from ..domain.event import Event
     from ..domain.retry import Failure
-    from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, Swept, Task, Usage
+    from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Usage
     from ..limitsdriver import LimitsDriver
-    from . import adding, claiming, clocks, deciding, ending, fleet, history, holding, rows, sweeping, waiting
+    from . import adding, claiming, clocks, deciding, ending, fleet, history, holding, routing, rows, sweeping, waiting
     from .transaction import Transaction
 else:
-    rooms = ("adding", "claiming", "clocks", "deciding", "ending", "fleet", "history", "holding", "rows")
-    later(globals(), __package__, *rooms, "sweeping", "waiting")
+    rooms = ("adding", "claiming", "clocks", "deciding", "ending", "fleet", "history", "holding")
+    later(globals(), __package__, *rooms, "routing", "rows", "sweeping", "waiting")
 
 
 PARENTS_AT_ONCE = 16  #: read in one go where what they left is limited: each may hold 2 MiB
@@ -34,6 +34,9 @@ class SqliteDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
     limits: LimitsDriver = Part(f"{__package__}.limits", "SqliteLimits")  # type: ignore[assignment]
+    messages = Part("agentctl_store.sqlite.messages", "Messages")
+    schedules = Part("agentctl_store.sqlite.schedules", "SqliteSchedules")
+    questions = Part("agentctl_store.sqlite.questions", "SqliteQuestions")
 
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.conn = Connection(directory, create=create, synchronous=synchronous)
@@ -55,11 +58,12 @@ class SqliteDriver:
         lease_ms: int,
         limit: int,
         wait_ms: int,
+        can: Sequence[str] | None = None,
         now: Moment,
     ) -> list[Claim]:
         with self.conn.write(now) as tx:
             clocks.clocks(tx, self.conn)
-            return claiming.claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit)
+            return claiming.claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit, can)
 
     def heartbeat(
         self, task: int, n: int, *, lease_ms: int, progress: str | None, usage: Usage | None, now: Moment
@@ -95,12 +99,13 @@ class SqliteDriver:
         slot: int | None,
         session: int | None,
         lease_ms: int,
+        can: Sequence[str] | None = None,
         now: Moment,
     ) -> Turn:
         with self.conn.write(now) as tx:
             clocks.clocks(tx, self.conn)
             ended = ending.complete(tx, self.sql, task, n, result, usage, None, None)
-            won = claiming.claim(tx, self.conn, queues, agent, slot, session, None, lease_ms, 1)
+            won = claiming.claim(tx, self.conn, queues, agent, slot, session, None, lease_ms, 1, can)
         return Turn(ended, won[0] if won else None)
 
     def fail(
@@ -147,13 +152,13 @@ class SqliteDriver:
 
     def sweep(self, *, limit: int, jitter: float, now: Moment) -> Swept:
         with self.conn.write(now) as tx:
-            return sweeping.sweep(tx, self.conn, limit, jitter)
+            return sweeping.sweep(tx, self, limit, jitter)
 
     def task(self, task: int) -> Task:
         found = self.conn.rows(self.sql["one"], (task,))
         if not found:
             raise NotFound(f"there is no task {write_id(task)}", "Look for it with: agentctl task list")
-        return rows.task_from(found[0])
+        return rows.task_from(found[0], self.conn)
 
     def find_tasks(self, low: int, high: int, limit: int) -> list[int]:
         return [row[0] for row in self.conn.rows(self.sql["between"], (low, high, limit))]
@@ -165,8 +170,11 @@ class SqliteDriver:
     def attempts(self, task: int) -> list[Attempt]:
         return [rows.attempt_from(row) for row in self.conn.rows(self.sql["attempts"], (task,))]
 
-    def unfinished(self, queues: Sequence[str]) -> bool:
-        return any(self.conn.rows(self.sql["unfinished"], (queue,))[0][0] for queue in queues)
+    def unfinished(self, queues: Sequence[str], agents: Sequence[str] | None = None) -> bool:
+        return routing.unfinished(self.conn, queues, agents)
+
+    def can_of(self, agent: str) -> tuple[str, ...]:
+        return routing.can_of(self.conn, agent)
 
     def parents(self, task: int, most: int | None = None) -> list[ParentResult]:
         """See Driver.parents. StoreError when they left more than `most` characters, before all are read."""
@@ -174,7 +182,7 @@ class SqliteDriver:
         limit, left = (-1, 0) if most is None else (PARENTS_AT_ONCE, most)
         while True:
             page = self.conn.rows(self.sql["parents"], (task, found[-1].task if found else -1, limit))
-            found += [ParentResult(*row) for row in page]
+            found += [rows.parent_from(row) for row in page]
             if len(page) < limit or limit < 0:
                 return found
             left -= sum(len(row[3]) + len(row[4] or "") for row in page)
@@ -196,7 +204,7 @@ class SqliteDriver:
     # --- agents -----------------------------------------------------------------------------------------------
     def declare_agents(self, specs: Sequence[AgentSpec], *, actor: str, now: Moment) -> None:
         with self.conn.write(now) as tx:
-            fleet.declare_agents(tx, specs, actor)
+            fleet.declare_agents(tx, self.sql, specs, actor)
 
     def set_desired(self, agent: str, desired: Desired, *, actor: str, now: Moment) -> Agent:
         with self.conn.write(now) as tx:

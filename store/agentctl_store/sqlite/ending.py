@@ -6,6 +6,7 @@ from ..domain.event import KINDS
 from ..domain.task import Ended
 from ..ids import write_id
 from ..jsontext import dumps
+from ..later import later
 from .holding import Held, used_columns
 
 TYPE_CHECKING = False
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from ..domain.machine import State
     from ..domain.retry import Failure
     from ..domain.task import Outcome, Usage
+    from . import fallback
     from .holding import Used
     from .transaction import Transaction
 
     Body = tuple[int | None, bytes]  #: its number and digest
+else:
+    later(globals(), __package__, "fallback")
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
@@ -55,7 +59,7 @@ def complete(
     number, body = (None, b"") if result is None else tx.body(result)
     if not tx.execute(sql["complete"], (number, tx.now.wall_ms, task, n)).rowcount:
         held = Held(tx, sql, task, n)
-        if held.state == "done" and held.attempts == n:
+        if held.outcome == "done" and held.attempts == n:
             if number is not None:
                 tx.execute("DELETE FROM body WHERE id = ?", (number,))
             return _said_before(tx, held, end_session)
@@ -105,13 +109,12 @@ def after_failure(
     verdict = judge(failure, held.policy(), held.burnt, held.throttled, jitter)
     told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
     session = _tell(tx, told, held.task, held.n, used, failure.exit_code, end_session)
-    partial: Body = (None, b"")
-    if failure.partial is not None:
-        partial = tx.body(failure.partial)
-        tx.execute("UPDATE attempt SET partial = ? WHERE task = ? AND n = ?", (partial[0], held.task, held.n))
     if verdict.dead is not None:
+        stands = None if held.fallback is None else fallback.fall_back(tx, sql, held, verdict, told, session)
+        if stands is not None:
+            return stands
         told["reason"] = verdict.dead
-        return bury(tx, sql, held.task, held.n, told, session, partial)
+        return bury(tx, sql, held.task, held.n, told, session, partial=_keep(tx, held, failure))
     run_at = tx.now.wall_ms + verdict.delay_ms
     told["run_at"] = run_at
     throttled = int(failure.kind == "throttled")
@@ -126,9 +129,18 @@ def after_failure(
         held.n,
     )
     tx.execute(sql["retry"], values)
-    data, (number, body) = dumps(told), partial
+    data, (number, body) = dumps(told), _keep(tx, held, failure)
     tx.event(_RETRIED, held.task, held.n, None, data, session=session, body=number, body_digest=body)
     return Ended("scheduled", run_at, failure.kind)
+
+
+def _keep(tx: Transaction, held: Held, failure: Failure) -> Body:
+    """Keep with an attempt what it had got to, if it said that."""
+    if failure.partial is None:
+        return None, b""
+    partial = tx.body(failure.partial)
+    tx.execute("UPDATE attempt SET partial = ? WHERE task = ? AND n = ?", (partial[0], held.task, held.n))
+    return partial
 
 
 def bury(
@@ -138,10 +150,11 @@ def bury(
     n: int | None,
     told: dict[str, Any],
     session: int | None = None,
+    actor: str | None = None,
     partial: Body = (None, b""),
 ) -> Ended:
     """Make a task a dead letter; `told` carries reason, class, error, burns and the state it was in if not active."""
-    _bury_alone(tx, sql, task, n, told, session, partial)
+    _bury_alone(tx, sql, task, n, told, session, actor, partial)
     return Ended("dead", None, told["reason"], tuple(settle_children(tx, sql, task, "dead")))
 
 
@@ -152,6 +165,7 @@ def _bury_alone(
     n: int | None,
     told: dict[str, Any],
     session: int | None = None,
+    actor: str | None = None,
     partial: Body = (None, b""),
 ) -> None:
     values = (
@@ -163,9 +177,16 @@ def _bury_alone(
         task,
     )
     tx.execute(sql["bury"], values)
-    if told.get("from") == "blocked":
+    _leave(tx, sql, task, told.get("from"))
+    tx.event(_BURIED, task, n, actor, dumps(told), session=session, body=partial[0], body_digest=partial[1])
+
+
+def _leave(tx: Transaction, sql: dict[str, str], task: int, state: State | None) -> None:
+    """End what a task did in the state it ends in: it waits for no parent, and asks nobody, any more."""
+    if state == "blocked":
         tx.execute(sql["end_edges"], (task,))
-    tx.event(_BURIED, task, n, None, dumps(told), session=session, body=partial[0], body_digest=partial[1])
+    elif state == "waiting":
+        tx.execute(sql["drop_question"], (tx.now.wall_ms, task))
 
 
 def release(
@@ -245,8 +266,7 @@ def _cancel_alone(
     session: int | None = None,
 ) -> None:
     tx.execute(sql["cancel"], (tx.now.wall_ms, reason, task))
-    if told.get("from") == "blocked":
-        tx.execute(sql["end_edges"], (task,))
+    _leave(tx, sql, task, told.get("from"))
     tx.event(_CANCELLED, task, n, actor, dumps({"reason": reason, **told}), session=session)
 
 
@@ -372,27 +392,3 @@ def _tell(
     if ended:
         told["session"] = ended
     return end_session.id
-
-
-def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float) -> Ended:
-    """An attempt's lease ran out."""
-    from ..domain.retry import Failure
-
-    failure = Failure("lost", "the lease ran out without a heartbeat")
-    held = Held(tx, sql, task, n)
-    if held.cancel_asked:
-        return _cancelled(tx, sql, held, None, None, None)
-    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, None, None, jitter)
-    return after_failure(tx, sql, held, failure, jitter, used, None)
-
-
-def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[str, Any]:
-    """Close the running attempt of a task whose deadline passed and return what is to be told of it.
-
-    Burying the task is the caller's.
-    """
-    told: dict[str, Any] = {}
-    from ..domain.retry import LATE
-
-    _tell(tx, told, task, n, _end_attempt(tx, sql, task, n, "failed", LATE, None, None)[0], None, None)
-    return told

@@ -7,6 +7,7 @@ from ..domain.event import KINDS
 from ..errors import NotFound
 from ..ids import session_nonce
 from ..jsontext import dumps, loads
+from . import routing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .transaction import Transaction
 
-_AGENT = """SELECT name, mode, queues, instances, scale, desired, restart_seq, reset_seq, declared, since_ms
-FROM agent"""
+_AGENT = """SELECT name, mode, queues, instances, scale, desired, restart_seq, reset_seq, declared, since_ms, can,
+    fallback, max_depth FROM agent"""
 _INSTANCE = """SELECT a.name, i.slot,
     CASE WHEN i.phase = 'idle' AND i.session IS NOT NULL THEN 'busy' ELSE i.phase END, i.health, i.reason, i.session,
     i.restarts, i.latched, i.next_start_ms, i.memo, i.since_ms FROM instance i JOIN agent a ON a.id = i.agent"""
@@ -54,27 +55,34 @@ def resume_queue(tx: Transaction, queue: str, actor: str) -> bool:
     return bool(changed)
 
 
-def declare_agents(tx: Transaction, specs: Sequence[AgentSpec], actor: str) -> None:
+def declare_agents(tx: Transaction, sql: dict[str, str], specs: Sequence[AgentSpec], actor: str) -> None:
     """Make the declared agents these."""
     known = {agent.name: agent for agent in agents(tx.conn)}
+    before = routing.servers(tx.execute)
     for spec in specs:
         number = tx.number("agent", spec.name)
-        stored = tx.execute("SELECT mode, queues, instances, retry, declared FROM agent WHERE id = ?", (number,))
-        wanted = (spec.mode, dumps(list(spec.queues)), spec.instances, spec.retry, 1)
+        stored = tx.execute(
+            "SELECT mode, queues, instances, retry, can, fallback, max_depth, declared FROM agent WHERE id = ?",
+            (number,),
+        )
+        can = sorted(set(spec.can))
+        queues, more = dumps(list(spec.queues)), (spec.retry, dumps(can), spec.fallback, spec.max_depth)
+        wanted = (spec.mode, queues, spec.instances, *more, 1)
         if stored.fetchone() == wanted:
             continue
         tx.execute(
-            "UPDATE agent SET mode = ?, queues = ?, instances = ?, retry = ?, declared = ? WHERE id = ?",
+            "UPDATE agent SET mode = ?, queues = ?, instances = ?, retry = ?, can = ?, fallback = ?, max_depth = ?, "
+            "declared = ? WHERE id = ?",
             (*wanted, number),
         )
-        told = {
+        told: dict[str, Any] = {
             "agent": spec.name,
             "mode": spec.mode,
             "queues": list(spec.queues),
             "instances": spec.instances,
         }
-        if spec.retry is not None:
-            told["retry"] = spec.retry
+        rest = {"retry": spec.retry, "can": can or None, "fallback": spec.fallback, "max_depth": spec.max_depth}
+        told |= {name: value for name, value in rest.items() if value is not None}
         tx.event(KINDS["agent.declared"], actor=actor, data=dumps(told))
         for queue in spec.queues:
             tx.number("queue", queue)
@@ -82,6 +90,7 @@ def declare_agents(tx: Transaction, specs: Sequence[AgentSpec], actor: str) -> N
         if agent.declared and name not in {spec.name for spec in specs}:
             tx.execute("UPDATE agent SET declared = 0 WHERE name = ?", (name,))
             tx.event(KINDS["agent.withdrawn"], actor=actor, data=dumps({"agent": name}))
+    routing.redeclared(tx, sql, before, actor)
 
 
 def _known_agent(tx: Transaction, name: str) -> None:
@@ -122,6 +131,7 @@ def _agent(tx: Transaction, name: str) -> Agent:
 
 def _agent_from(row: Any) -> Agent:
     values: list[Any] = [*row[:2], tuple(loads(row[2], "queues")), *row[3:8], bool(row[8]), row[9]]
+    values += [tuple(loads(row[10], "can")), *row[11:]]
     return Agent(*values)
 
 

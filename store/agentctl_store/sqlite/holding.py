@@ -20,17 +20,9 @@ class Held:
     """A task and its attempt `n`, read inside the transaction that is to end it."""
 
     __slots__ = (
-        "agent_retry",
-        "attempts",
-        "burnt",
-        "cancel_asked",
-        "n",
-        "outcome",
-        "retry",
-        "state",
-        "task",
-        "throttled",
-    )
+        "agent", "agent_retry", "attempts", "burnt", "cancel_asked", "chain", "degraded", "fallback", "lane", "n",
+        "outcome", "queue", "retry", "state", "task", "throttled",
+    )  # fmt: skip
 
     def __init__(self, tx: Transaction, sql: dict[str, str], task: int, n: int) -> None:
         row = tx.execute(sql["held"], (n, task)).fetchone()
@@ -39,7 +31,8 @@ class Held:
         self.task, self.n = task, n
         (
             self.state, self.attempts, self.burnt, self.throttled,
-            self.retry, self.cancel_asked, self.agent_retry, self.outcome,
+            self.retry, self.cancel_asked, self.agent_retry, self.outcome, self.agent, self.fallback,
+            self.degraded, self.queue, self.lane, self.chain,
         ) = row  # fmt: skip
 
     @property

@@ -81,6 +81,7 @@ class Past:
             reason=task["reason"],
             error_class=task["error_class"],
             error=task["error"],
+            degraded=task["degraded"] is not None,
         )
 
     def instances(self) -> tuple[InstanceRow, ...]:

@@ -30,6 +30,7 @@ from . import sqltext
 from .history import tried
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
 from .readfile import ReadFile
+from .routes import Routes
 from .slots import Slots
 from .tail import BUCKET_MS, Tail
 
@@ -155,16 +156,23 @@ class SqliteReader:
                 for queue in loads(queues, "queues"):
                     takers.setdefault(queue, []).append(agent)
             rows = self.file.rows(self.sql["queues"])
+            routes = Routes(self.file, self.sql)
+            unrouted = {number: routes.count(number, name, counts) for number, name, *_ in rows}
         return tuple(
             QueueRow(
                 queue=name,
                 paused=bool(paused),
                 oldest_ready_ms=oldest,
                 agents=tuple(takers.get(name, ())),
+                unroutable=unrouted[number][0],
+                why=unrouted[number][1],
                 **{state: counts.get((number, state), 0) for state in STATES},
             )
             for number, name, paused, oldest in rows
         )
+
+    def schedule_names(self) -> tuple[str, ...]:
+        return tuple([row[0] for row in self.file.rows("SELECT name FROM schedule ORDER BY name")])
 
     # --- tasks ------------------------------------------------------------------------------------------------
     def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]:
@@ -215,10 +223,12 @@ class SqliteReader:
         return [rows[number] for number in ids if number in rows]
 
     def _task_rows(self, ids: list[int]) -> list[TaskRow]:
+        routes = Routes(self.file, self.sql)
         return [
             TaskRow(
                 write_id(row[0]), row[1], row[2], title(row[3]), row[4], row[5], row[0] >> 20, row[6], row[7], row[8],
-                row[9], row[10], row[11], row[12],
+                row[9], row[10], row[11], row[12], row[14] is not None, routes.lane(row[1], row[13]).needs,
+                routes.why(row[1], row[13], row[2]),
             )
             for row in self._details(ids)
         ]  # fmt: skip

@@ -23,10 +23,14 @@ TASK_COLUMNS = (
     "id", "queue", "state", "payload", "correlation", "priority", "available_ms", "attempts", "burnt", "throttled",
     "key", "on_parent_failure", "open_parents", "deadline_ms", "timeout_ms", "retry", "creator", "reason",
     "error_class", "error", "result", "finished_ms", "cancel_asked",
+    "lane", "chain", "degraded",
 )  # fmt: skip
 ATTEMPT_COLUMNS = (
     "task", "n", "agent", "slot", "session", "claimed_ms", "ended_ms", "outcome", "error_class", "error", "exit_code",
     "input_tokens", "output_tokens", "cost_microusd", "partial",
+)  # fmt: skip
+QUESTION_COLUMNS = (
+    "task", "n", "asked_ms", "question", "options", "deadline_ms", "fallback", "ended_ms", "how", "answer", "person",
 )  # fmt: skip
 SESSION_COLUMNS = (
     "id", "agent", "slot", "nonce", "task", "attempt", "pid", "started_ms", "ended_ms", "outcome",
@@ -43,6 +47,7 @@ class Part:
     def __init__(self) -> None:
         self.tasks: dict[int, Row] = {}
         self.attempts: dict[int, dict[int, Row]] = {}
+        self.questions: dict[int, dict[int, Row]] = {}
         self.edges: dict[int, dict[int, bool]] = {}
         self.folds: dict[int, TaskFold] = {}
         self.unreadable: list[int] = []  #: tasks whose events cannot be folded
@@ -59,7 +64,7 @@ def parts(file: ReadFile, sql: dict[str, str], until: int = NEVER, rows: bool = 
             part = Part()
             cut_to = origin(file, sql)[2]
             gaps = [(seq, shift) for seq, shift in file.rows(sql["gaps"])]
-            for task, lines in _by_task(file.rows(sql["lines"], (low, high))):
+            for task, lines in by_subject(file.rows(sql["lines"], (low, high))):
                 try:
                     part.folds[task] = fold = TaskFold(gaps).fold(lines, until, cut_to)
                 except UNREADABLE:
@@ -70,6 +75,8 @@ def parts(file: ReadFile, sql: dict[str, str], until: int = NEVER, rows: bool = 
                 part.tasks = {row[0]: dict(zip(TASK_COLUMNS, row, strict=True)) for row in found}
                 for row in file.rows(sql["attempts"], (low, high)):
                     part.attempts.setdefault(row[0], {})[row[1]] = dict(zip(ATTEMPT_COLUMNS, row, strict=True))
+                for row in file.rows(sql["questions"], (low, high)):
+                    part.questions.setdefault(row[0], {})[row[1]] = dict(zip(QUESTION_COLUMNS, row, strict=True))
                 for child, parent, ended in file.rows(sql["edges"], (low, high)):
                     part.edges.setdefault(child, {})[parent] = bool(ended)
         yield part
@@ -78,7 +85,8 @@ def parts(file: ReadFile, sql: dict[str, str], until: int = NEVER, rows: bool = 
         low = high
 
 
-def _by_task(lines: list[Line]) -> Iterator[tuple[int, list[Line]]]:
+def by_subject(lines: list[Line]) -> Iterator[tuple[int, list[Line]]]:
+    """Yield tasks or messages with their events, of events in that order."""
     start = 0
     for place in range(1, len(lines) + 1):
         if place == len(lines) or lines[place][3] != lines[start][3]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
+from ..domain.retry import LATE, Failure
 from ..domain.task import Swept
 from ..jsontext import dumps
-from .clocks import clocks
-from .ending import bury, end_late, lost
+from .clocks import JUMP_MS, clocks
+from .ending import _cancelled, _end_attempt, _tell, after_failure, bury
+from .holding import Held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..domain.task import Ended
     from .connection import Connection
+    from .driver import SqliteDriver
+    from .messages import Messages
     from .transaction import Transaction
 
 _PROMOTED = KINDS["task.promoted"]
@@ -51,20 +56,80 @@ def attend(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tupl
     return expired, buried
 
 
+def keep_appointments(tx: Transaction, conn: Connection, jitter: float, limit: int) -> tuple[int, int | None]:
+    """Fire the schedules that are due, and end questions that nobody answered in time, up to `limit` of each.
+
+    Return how many there were of what there was more of, and when the next is due.
+    """
+    now_ms = tx.now.wall_ms
+    due, reckoned, deadline = tx.execute(conn.sql["appointments"]).fetchone()
+    fired = ended = 0
+    if due is not None and (due <= now_ms or reckoned > now_ms + JUMP_MS):
+        from .schedules import fire, move
+
+        move(tx, conn, jitter, limit)
+        fired = fire(tx, conn, jitter, limit)
+    if deadline is not None and deadline <= now_ms:
+        from .questions import end_due
+
+        ended = end_due(tx, conn, limit)
+    if fired or ended:
+        due, _, deadline = tx.execute(conn.sql["appointments"]).fetchone()
+    return max(fired, ended), min((one for one in (due, deadline) if one is not None), default=None)
+
+
 def ask_cancel(tx: Transaction, conn: Connection, task: int, reason: str, actor: str) -> None:
     """Ask a running attempt to end."""
     tx.execute(conn.sql["ask_cancel"], (reason, task))
     tx.event(KINDS["task.cancel_asked"], task, None, actor, dumps({"reason": reason}))
 
 
-def sweep(tx: Transaction, conn: Connection, limit: int, jitter: float) -> Swept:
+def sweep(tx: Transaction, driver: SqliteDriver, limit: int, jitter: float) -> Swept:
     """Do all that time asks for, in one bounded step."""
+    conn = driver.conn
     grace = clocks(tx, conn)
     expired, overdue = attend(tx, conn, jitter, limit)
+    kept, appointment = keep_appointments(tx, conn, jitter, limit)
     queues = [row[0] for row in tx.execute("SELECT id FROM queue").fetchall()]
     promoted = sum(promote(tx, conn.sql, queue, limit) for queue in queues)
     due = [tx.execute(conn.sql["next_due"], (queue,)).fetchone()[0] for queue in queues]
-    due = [moment for moment in due if moment is not None]
+    due = [moment for moment in (*due, appointment) if moment is not None]
     expiry = tx.execute(conn.sql["next_expiry"]).fetchone()[0]
-    more = expired >= limit or overdue >= limit or promoted >= limit
-    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry)
+    more = max(expired, overdue, promoted, kept) >= limit
+    if tx.execute(conn.sql["any_message"]).fetchone() is not None:
+        full, awaited, outlived = messages_swept(tx, driver.messages, limit, jitter)
+        more = more or full
+        expiry = min((moment for moment in (expiry, awaited) if moment is not None), default=None)
+        due += [outlived] if outlived is not None else []
+    return Swept(promoted, expired, overdue, grace, more, min(due, default=None), expiry, kept)
+
+
+def messages_swept(
+    tx: Transaction, messages: Messages, limit: int, jitter: float
+) -> tuple[bool, int | None, int | None]:
+    """Do what time asks for of messages; return whether there is more, and when it next does: boot and wall clock."""
+    from .delivering import attend as attend_messages
+
+    done = attend_messages(tx, messages, jitter, limit)
+    awaited, outlived = tx.execute(messages.sql["next_awaited"]).fetchone()
+    return max(done) >= limit, awaited, outlived
+
+
+def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float) -> Ended:
+    """An attempt's lease ran out."""
+    failure = Failure("lost", "the lease ran out without a heartbeat")
+    held = Held(tx, sql, task, n)
+    if held.cancel_asked:
+        return _cancelled(tx, sql, held, None, None, None)
+    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, None, None, jitter)
+    return after_failure(tx, sql, held, failure, jitter, used, None)
+
+
+def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[str, Any]:
+    """Close the running attempt of a task whose deadline passed and return what is to be told of it.
+
+    Burying the task is the caller's.
+    """
+    told: dict[str, Any] = {}
+    _tell(tx, told, task, n, _end_attempt(tx, sql, task, n, "failed", LATE, None, None)[0], None, None)
+    return told

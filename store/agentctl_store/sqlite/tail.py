@@ -17,7 +17,7 @@ FLOW_EVENTS = 100_000  #: how far back the first look at the flow goes
 DONE_SINCE_MS = 24 * 3_600_000  #: tasks done per slot are those of the last day
 DONE_ATTEMPTS = 250_000  #: and of so many attempts: a look at a million would be felt
 
-_PRUNED = KINDS["task.pruned"]
+_ANEW = (KINDS["task.pruned"], KINDS["task.fell_back"])  #: a task is gone, or in another queue
 #: event kind → (state left, state entered); None stands for what the event itself tells
 _MOVES: dict[int, tuple[str | None, str | None]] = {
     KINDS["task.added"]: ("", None),
@@ -26,6 +26,7 @@ _MOVES: dict[int, tuple[str | None, str | None]] = {
     KINDS["task.hastened"]: ("scheduled", "ready"),
     KINDS["task.claimed"]: ("ready", "active"),
     KINDS["task.completed"]: ("active", "done"),
+    KINDS["task.stood_in"]: ("active", "done"),
     KINDS["task.retried"]: ("active", "scheduled"),
     KINDS["task.released"]: ("active", "ready"),
     KINDS["task.asked"]: ("active", "waiting"),
@@ -111,14 +112,14 @@ class Tail:
         """Follow the new events; False when only counting anew can tell."""
         counts = dict(self._counts)
         for kind, bucket, queue, told, agent, slot in self._file.rows(self._sql["moves"], (self._seq,)):
-            if kind == _PRUNED:
+            if kind in _ANEW:
                 return False
             move = _MOVES.get(kind)
             if move is None:
                 continue
-            if queue is None:  # the task has been pruned meanwhile
-                return False
             left, entered = move[0] if move[0] is not None else told, move[1] or told
+            if queue is None or entered is None:  # the task has been pruned meanwhile, or went back to another queue
+                return False
             if left:
                 counts[queue, left] = counts.get((queue, left), 0) - 1
             counts[queue, entered] = counts.get((queue, entered), 0) + 1

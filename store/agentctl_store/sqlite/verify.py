@@ -5,8 +5,9 @@ from __future__ import annotations
 from ..ids import write_id
 from ..jsontext import dumps
 from ..record import record
-from ..replay.fleet import FleetFold, SessionFold
+from ..replay.fleet import FLEET_KINDS, FleetFold, SessionFold
 from ..replay.tasks import CARRIED, PRUNED, told
+from .message_parts import message_parts
 from .readfile import ReadFile
 from .rebuild import EVENTS_AT_ONCE, SESSION_COLUMNS, UNREADABLE, fleet_base, load_sql, of_kind, origin, parts
 from .transaction import digest, link
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..replay.tasks import Row, TaskFold
+    from ..replay.tasks import Row
+    from .rebuild import Part
 
 FAULTS_NAMED = 100
 
@@ -32,6 +34,7 @@ class Verified:
     last_seq: int
     head: str  #: hash of the last event, in hex: note it down, and a later verify can be held against it
     faults: tuple[str, ...]
+    messages: int = 0
 
     @property
     def intact(self) -> bool:
@@ -45,7 +48,7 @@ class _Check:
         self.progress = progress or (lambda done, total: None)
         self.anchor, self.head, self.cut_to = origin(file, self.sql)
         self.seq = self.anchor
-        self.events = self.tasks = self.sessions = 0
+        self.events = self.tasks = self.sessions = self.seen = 0
         self.fleet, self.open = FleetFold(), SessionFold()
         self.missing: set[int] = set()  # ended sessions without a row or a task: pruned ones, if the history says so
 
@@ -113,7 +116,7 @@ class _Check:
             over = self.open.apply(row[:10])
             if over is not None:
                 ended.append(over)
-        if kind >= 30:
+        if kind in FLEET_KINDS:
             self.fleet.apply(row[:10])
 
     def _compare_sessions(self, folded: list[Row]) -> None:
@@ -166,7 +169,7 @@ class _Check:
             "queue": ("name", "paused_ms", "paused_by", "reason"),
             "agent": (
                 "name", "mode", "queues", "instances", "scale", "retry", "desired", "restart_seq", "reset_seq",
-                "declared", "since_ms",
+                "declared", "since_ms", "can", "fallback", "max_depth",
             ),
         }[name]  # fmt: skip
         return {row[0]: dict(zip(columns, row[keys:], strict=True)) for row in self.file.rows(self.sql[name])}
@@ -177,14 +180,23 @@ class _Check:
             for task in part.unreadable:
                 self.fault(f"task {write_id(task)}: its events cannot be replayed")
             for task in sorted((part.tasks.keys() | part.folds.keys()) - set(part.unreadable)):
-                fold = part.folds.get(task)
-                self._task(task, part.tasks.get(task), fold, part.attempts.get(task, {}), part.edges.get(task, {}))
+                self._task(task, part)
             self.tasks += len(part.tasks)
 
-    def _task(
-        self, task: int, row: Row | None, fold: TaskFold | None, attempts: dict[int, Row], edges: dict[int, bool]
-    ) -> None:
-        name = f"task {write_id(task)}"
+    def messages(self) -> None:
+        for part in message_parts(self.file, self.sql):
+            for message in part.unreadable:
+                self.fault(f"message {write_id(message)}: its events cannot be replayed")
+            for message in sorted((part.rows.keys() | part.folds.keys()) - set(part.unreadable)):
+                row, fold = part.rows.get(message), part.folds.get(message)
+                folded = None if fold is None else fold.row
+                if row is not None or folded is not None:
+                    self._pair(f"message {write_id(message)}", row, folded)
+            self.seen += len(part.rows)
+
+    def _task(self, task: int, part: Part) -> None:
+        name, row, fold = f"task {write_id(task)}", part.tasks.get(task), part.folds.get(task)
+        attempts, questions = part.attempts.get(task, {}), part.questions.get(task, {})
         folded = None if fold is None else fold.task
         if row is None and folded is None:
             return
@@ -197,7 +209,9 @@ class _Check:
             if stands is not None and says is not None and stands["ended_ms"] is None:
                 stands.update(input_tokens=None, output_tokens=None, cost_microusd=None)
             self._pair(f"attempt {write_id(task)}.{n}", stands, says)
-        if edges != fold.edges:
+        for n in sorted(questions.keys() | fold.questions.keys()):
+            self._pair(f"question {write_id(task)}.{n}", questions.get(n), fold.questions.get(n))
+        if part.edges.get(task, {}) != fold.edges:
             self.fault(f"{name}: its parents are not those of the history")
 
     def _pair(self, name: str, row: Row | None, folded: Row | None) -> None:
@@ -236,7 +250,9 @@ def verify_file(file: ReadFile, progress: Callable[[int, int], None] | None = No
     check = _Check(file, progress)
     check.history()
     check.tables()
+    check.messages()
     faults = tuple(check.faults)
     return Verified(
-        check.events, check.tasks, check.sessions, check.anchor + 1, check.seq, check.head.hex(), faults
+        check.events, check.tasks, check.sessions, check.anchor + 1, check.seq, check.head.hex(), faults,
+        check.seen,
     )  # fmt: skip

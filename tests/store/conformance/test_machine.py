@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from store.store_kit import SetClock, add  # noqa: TID251
 
+from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.machine import MOVES, STATES, VERBS
 from agentctl_store.domain.retry import Failure
 from agentctl_store.errors import Conflict, NotFound, StaleAttempt
@@ -96,6 +97,17 @@ def overdue(store: Store, _: int) -> None:
     store.sweep()
 
 
+def falling(fallback: str) -> Callable[[Store, int], object]:
+    """A failure for good, where the agent has a fallback."""
+
+    def act(store: Store, task: int) -> object:
+        specs = [AgentSpec("ann", "task", ("work",), 1, fallback=fallback), AgentSpec("eve", "task", ("eve",), 1)]
+        store.declare_agents(specs, actor="t")
+        return store.fail(task, fence(store, task), Failure("permanent", "no"))
+
+    return act
+
+
 VERB_BY: dict[str, Callable[[Store, int], object]] = {
     "unblock": end_parent,
     "defer": later_parent,
@@ -106,6 +118,8 @@ VERB_BY: dict[str, Callable[[Store, int], object]] = {
     "complete": lambda store, task: store.complete(task, fence(store, task)),
     "retry": lambda store, task: store.fail(task, fence(store, task), Failure("timeout", "slow", retry_after_ms=9)),
     "release": lambda store, task: store.release(task, fence(store, task)),
+    "fall_back": falling('{"agent":"eve"}'),
+    "stand_in": falling('{"result":null}'),
     "ask_cancel": asked,
     "cancel": cancelled,
     "bury": overdue,
@@ -118,7 +132,7 @@ VERB_BY: dict[str, Callable[[Store, int], object]] = {
 #: verbs that time or a parent brings about: where they do not apply, nothing happens and nobody is refused
 QUIET = {"unblock", "defer", "promote", "bury"}
 #: saying again how an attempt ended is no conflict: (verb, state) answers with the state as it is
-REPEATS = {("complete", "done"), ("retry", "dead")}
+REPEATS = {("complete", "done"), ("retry", "dead"), ("fall_back", "dead"), ("stand_in", "dead")}
 
 
 def test_every_verb_is_tried() -> None:
@@ -189,6 +203,8 @@ def test_a_task_that_is_not_there_is_not_found(store: Store, verb: Verb) -> None
         "heartbeat": lambda: store.heartbeat(5, 1),
         "complete": lambda: store.complete(5, 1),
         "retry": lambda: store.fail(5, 1, Failure("timeout", "x")),
+        "fall_back": lambda: store.fail(5, 1, Failure("permanent", "x")),
+        "stand_in": lambda: store.fail(5, 1, Failure("permanent", "x")),
         "release": lambda: store.release(5, 1),
         "cancel": lambda: store.cancel(5, actor="t"),
         "requeue": lambda: store.requeue(5, actor="t"),

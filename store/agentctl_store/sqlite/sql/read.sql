@@ -48,6 +48,13 @@ FROM queue q ORDER BY q.name
 -- name: declared
 SELECT name, queues FROM agent WHERE declared = 1 ORDER BY name
 
+-- name: lanes
+SELECT l.id, q.name, l.needs, l.barred FROM lane l JOIN queue q ON q.id = l.queue
+
+-- name: waiting_in
+SELECT count(*) FROM task
+WHERE lane = ? AND lane > 0 AND finished_ms IS NULL AND state IN ('ready', 'scheduled', 'blocked')
+
 -- name: paused
 SELECT name FROM queue WHERE paused_ms IS NOT NULL ORDER BY name
 
@@ -71,7 +78,7 @@ SELECT e.kind, e.at_ms / @bucket, t.queue,
     CASE e.kind
         WHEN 1 THEN CASE WHEN e.data ->> '$.open' THEN 'blocked' WHEN e.data ->> '$.run_at' THEN 'scheduled'
                     ELSE 'ready' END
-        WHEN 14 THEN CASE WHEN e.data ->> '$.later' THEN 'scheduled' ELSE 'ready' END
+        WHEN 14 THEN CASE WHEN e.data ->> '$.queue' THEN NULL WHEN e.data ->> '$.later' THEN 'scheduled' ELSE 'ready' END
         WHEN 12 THEN coalesce(e.data ->> '$.from', 'active')
         WHEN 13 THEN coalesce(e.data ->> '$.from', 'active') END,
     x.agent, x.slot
@@ -103,7 +110,7 @@ SELECT at_ms FROM event WHERE seq = ?
 
 -- name: tasks_by_id
 SELECT t.id, q.name, t.state, @title, t.priority, t.attempts, t.available_ms, t.finished_ms, a.name,
-    lower(hex(t.correlation)), t.reason, t.error_class, t.error
+    lower(hex(t.correlation)), t.reason, t.error_class, t.error, t.lane, t.degraded
 FROM task t JOIN queue q ON q.id = t.queue JOIN body p ON p.id = t.payload
 LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts LEFT JOIN agent a ON a.id = x.agent
 WHERE t.id IN (SELECT value FROM json_each(?))

@@ -1,7 +1,29 @@
 -- name: insert
 INSERT INTO task (id, queue, state, payload, correlation, priority, available_ms, key, on_parent_failure,
-                  open_parents, deadline_ms, timeout_ms, retry, creator)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                  open_parents, deadline_ms, timeout_ms, retry, creator, lane, chain)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: served
+-- How many declared agents take tasks, and how many of them from this queue.
+SELECT count(*), sum(instr(queues, ?) > 0) FROM agent WHERE declared = 1 AND mode <> 'service'
+
+-- name: delegator
+-- Who adds a task for this one, if it belongs to the same piece of work.
+SELECT t.chain, x.agent, a.name, a.max_depth FROM task t
+LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts LEFT JOIN agent a ON a.id = x.agent
+WHERE t.id = ? AND t.correlation = ?
+
+-- name: lanes
+SELECT l.id, q.name, l.needs, l.barred FROM lane l JOIN queue q ON q.id = l.queue WHERE l.id > ? ORDER BY l.id
+
+-- name: chain
+SELECT c.before, a.name FROM chain c JOIN agent a ON a.id = c.agent WHERE c.id = ?
+
+-- name: chain_link
+SELECT id FROM chain WHERE coalesce(before, 0) = ? AND agent = ?
+
+-- name: waits_in
+SELECT 1 FROM task WHERE queue = ? AND lane = ? AND state = '@state' LIMIT 1
 
 -- name: by_key
 SELECT t.id, t.state, b.text FROM task t LEFT JOIN body b ON b.id = t.result WHERE t.key = ?
@@ -29,33 +51,46 @@ UPDATE task SET state = @target(promote) WHERE id = ? AND state IN (@sources(pro
 
 -- name: pick
 SELECT t.id, t.available_ms - t.priority * 60000 FROM task t
-WHERE t.queue = ? AND t.state = 'ready'
+WHERE t.queue = ? AND t.lane = ? AND t.state = 'ready'
 ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1
 
 -- name: survey
--- All a claim must know, in one look at the edges of five indexes: of each queue that is not paused, whether a task is
--- due, and its best ready one; and whether any lease or deadline is over.
+-- All a claim must know, in one look at the edges of seven indexes: of each queue that is not paused, whether a task is
+-- due, and its best ready one that asks nothing of its claimer; whether any lease or deadline is over, a schedule due,
+-- or a question unanswered; the newest lane.
 SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000,
     (SELECT min(s.available_ms) FROM task s WHERE s.queue = q.id AND s.state = 'scheduled') <= ?1,
     (SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active') <= ?2,
     (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1
+        OR (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL) <= ?1
+        OR (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL) <= ?1,
+    0, (SELECT max(id) FROM lane)
 FROM queue q LEFT JOIN task t ON t.id = (
-    SELECT r.id FROM task r WHERE r.queue = q.id AND r.state = 'ready'
+    SELECT r.id FROM task r WHERE r.queue = q.id AND r.lane = 0 AND r.state = 'ready'
     ORDER BY r.available_ms - r.priority * 60000, r.id LIMIT 1)
 WHERE q.paused_ms IS NULL AND q.name IN (@names)
+
+-- name: survey_lanes
+-- The best ready task of each of these lanes, as `survey` tells it.
+SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000, NULL, NULL, NULL, l.id, NULL
+FROM json_each(?) j JOIN lane l ON l.id = j.value JOIN queue q ON q.id = l.queue JOIN task t ON t.id = (
+    SELECT r.id FROM task r WHERE r.queue = l.queue AND r.lane = l.id AND r.state = 'ready'
+    ORDER BY r.available_ms - r.priority * 60000, r.id LIMIT 1)
+WHERE q.paused_ms IS NULL
 
 -- name: claimable
 -- What a claim must know of a ready task: the columns of `one` that belong to the task alone. Asked before the update:
 -- RETURNING the same takes three times as long, it goes through a table of its own.
 SELECT id, (SELECT text FROM body WHERE body.id = payload), hex(correlation), priority, available_ms, attempts, burnt,
-    throttled, key, on_parent_failure, open_parents, deadline_ms, timeout_ms, retry, creator, error_class, error
+    throttled, key, on_parent_failure, open_parents, deadline_ms, timeout_ms, retry, creator, lane, chain, degraded,
+    error_class, error
 FROM task WHERE @which
 
 -- name: one_ready
 id = ?
 
 -- name: next_ready
-queue = ? AND state = 'ready' ORDER BY available_ms - priority * 60000, id LIMIT ?
+queue = ? AND lane = 0 AND state = 'ready' ORDER BY available_ms - priority * 60000, id LIMIT ?
 
 -- name: claim
 UPDATE task SET state = @target(claim), attempts = attempts + 1, lease_until_boot_ms = ?, reason = NULL
@@ -88,6 +123,18 @@ WHERE id = ? AND attempts = ? AND state IN (@sources(retry))
 UPDATE task SET state = @target(release), reason = ?, lease_until_boot_ms = NULL
 WHERE id = ? AND attempts = ? AND state IN (@sources(release))
 
+-- name: fall_back
+-- Another agent takes over, with fresh tries.
+UPDATE task SET state = @target(fall_back), degraded = queue, queue = ?, lane = ?, available_ms = ?, burnt = 0,
+    throttled = 0, reason = ?, error_class = ?, error = ?, lease_until_boot_ms = NULL, cancel_asked = NULL
+WHERE id = ? AND attempts = ? AND state IN (@sources(fall_back))
+
+-- name: stand_in
+-- Why it was needed stays on record: error_class and error are those of the last attempt.
+UPDATE task SET state = @target(stand_in), result = ?, finished_ms = ?, degraded = coalesce(degraded, queue),
+    burnt = burnt + ?, reason = ?, error_class = ?, error = ?, lease_until_boot_ms = NULL, cancel_asked = NULL
+WHERE id = ? AND attempts = ? AND state IN (@sources(stand_in))
+
 -- name: bury
 UPDATE task SET state = @target(bury), finished_ms = ?, burnt = burnt + ?, reason = ?, error_class = ?, error = ?,
     lease_until_boot_ms = NULL, cancel_asked = NULL, open_parents = 0
@@ -105,7 +152,8 @@ WHERE task = ? AND n = ? AND ended_ms IS NULL
 
 -- name: held
 -- What ending an attempt must know of its task.
-SELECT t.state, t.attempts, t.burnt, t.throttled, t.retry, t.cancel_asked, a.retry, x.outcome
+SELECT t.state, t.attempts, t.burnt, t.throttled, t.retry, t.cancel_asked, a.retry, x.outcome, a.name, a.fallback,
+    t.degraded, t.queue, t.lane, t.chain
 FROM task t LEFT JOIN attempt x ON x.task = t.id AND x.n = ?1 LEFT JOIN agent a ON a.id = x.agent
 WHERE t.id = ?2
 
@@ -119,6 +167,9 @@ FROM edge e JOIN task t ON t.id = e.child WHERE e.parent = ? AND e.ended IS NULL
 -- name: end_edges
 -- A task that has ended waits for nobody.
 UPDATE edge SET ended = 1 WHERE child = ? AND ended IS NULL
+
+-- name: drop_question
+UPDATE question SET ended_ms = ?, how = 'dropped' WHERE task = ? AND ended_ms IS NULL
 
 -- name: end_edge
 UPDATE edge SET ended = 1 WHERE parent = ? AND child = ?
@@ -146,13 +197,15 @@ UPDATE task SET state = @target(hasten), available_ms = ? WHERE id = ? AND state
 
 -- name: requeue
 UPDATE task SET state = @target(requeue), available_ms = ?, finished_ms = NULL, burnt = 0, throttled = 0,
-    open_parents = 0, payload = coalesce(?, payload), deadline_ms = NULL, reason = ?
+    open_parents = 0, payload = coalesce(?, payload), deadline_ms = NULL, reason = ?,
+    queue = coalesce(degraded, queue), lane = ?, degraded = NULL
 WHERE id = ? AND state IN (@sources(requeue))
 
 -- name: requeue_later
 -- A spaced redrive: the dead letter waits its turn as a scheduled task.
 UPDATE task SET state = @target(requeue_later), available_ms = ?, finished_ms = NULL, burnt = 0, throttled = 0,
-    open_parents = 0, payload = coalesce(?, payload), deadline_ms = NULL, reason = ?
+    open_parents = 0, payload = coalesce(?, payload), deadline_ms = NULL, reason = ?,
+    queue = coalesce(degraded, queue), lane = ?, degraded = NULL
 WHERE id = ? AND state IN (@sources(requeue_later))
 
 -- name: discard
@@ -172,6 +225,13 @@ UPDATE task SET lease_until_boot_ms = lease_until_boot_ms + ? WHERE state = 'act
 -- name: void_all
 UPDATE task SET lease_until_boot_ms = 0 WHERE state = 'active'
 
+-- name: void_messages
+-- After a reboot nobody who took a message lives, and no wait for another delivery has a meaning.
+UPDATE message SET due_boot_ms = 0 WHERE due_boot_ms IS NOT NULL
+
+-- name: extend_messages
+UPDATE message SET due_boot_ms = due_boot_ms + ? WHERE state = 'delivered'
+
 -- name: shift_backoffs
 UPDATE task SET available_ms = available_ms + ? WHERE state = 'scheduled' AND attempts > 0
 
@@ -182,8 +242,18 @@ UPDATE bound SET full_us = full_us + ? WHERE full_us > 0
 UPDATE breaker SET until_ms = CASE WHEN until_ms > 0 THEN until_ms + ?1 ELSE 0 END,
     next_ms = CASE WHEN next_ms > 0 THEN next_ms + ?1 ELSE 0 END, since_ms = since_ms + ?1
 
+-- name: any_message
+SELECT 1 FROM message LIMIT 1
+
 -- name: next_due
 SELECT min(available_ms) FROM task WHERE queue = ? AND state = 'scheduled'
+
+-- name: appointments
+-- When the next run of a schedule is due, the latest that a clock has shown when one was planned, and when the next
+-- question must have been answered.
+SELECT (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL),
+    (SELECT max(reckoned_ms) FROM schedule WHERE due_ms IS NOT NULL),
+    (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL)
 
 -- name: next_expiry
 SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active'
@@ -191,7 +261,8 @@ SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active'
 -- name: one
 SELECT t.id, q.name, t.state, p.text, hex(t.correlation), t.priority, t.available_ms, t.attempts, t.burnt,
     t.throttled, t.key, t.on_parent_failure, t.open_parents, t.deadline_ms, t.timeout_ms, t.retry, t.creator,
-    t.reason, t.error_class, t.error, r.text, t.finished_ms, t.cancel_asked, t.lease_until_boot_ms, a.name, x.session
+    t.lane, t.chain, t.degraded, t.reason, t.error_class, t.error, r.text, t.finished_ms, t.cancel_asked,
+    t.lease_until_boot_ms, a.name, x.session
 FROM task t JOIN queue q ON q.id = t.queue JOIN body p ON p.id = t.payload
 LEFT JOIN body r ON r.id = t.result
 LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts AND t.state = 'active'
@@ -207,7 +278,7 @@ SELECT x.task, x.n, a.name, x.slot, x.session, x.claimed_ms, x.ended_ms, x.outco
 FROM attempt x JOIN agent a ON a.id = x.agent LEFT JOIN body b ON b.id = x.partial WHERE x.task = ? ORDER BY x.n
 
 -- name: parents
-SELECT t.id, q.name, t.state, p.text, r.text, t.reason, t.error
+SELECT t.id, q.name, t.state, p.text, r.text, t.reason, t.error, t.degraded IS NOT NULL
 FROM edge e JOIN task t ON t.id = e.parent JOIN queue q ON q.id = t.queue
 JOIN body p ON p.id = t.payload LEFT JOIN body r ON r.id = t.result
 WHERE e.child = ? AND e.parent > ? ORDER BY e.parent LIMIT ?
@@ -218,10 +289,10 @@ WHERE x.session = ? AND x.ended_ms IS NULL ORDER BY x.task
 
 -- name: unfinished
 -- Each state by its own index: the active ones, few, by their leases.
-SELECT EXISTS (SELECT 1 FROM task WHERE queue = q.id AND state = 'ready')
-    OR EXISTS (SELECT 1 FROM task WHERE queue = q.id AND state = 'scheduled')
+SELECT EXISTS (SELECT 1 FROM task WHERE queue = q.id AND lane IN (SELECT value FROM json_each(?2)) AND state = 'ready')
+    OR EXISTS (SELECT 1 FROM task WHERE queue = q.id AND lane IN (SELECT value FROM json_each(?2)) AND state = 'scheduled')
     OR EXISTS (SELECT 1 FROM task INDEXED BY task_lease WHERE queue = q.id AND state = 'active')
-FROM (SELECT (SELECT id FROM queue WHERE name = ?) AS id) AS q
+FROM (SELECT (SELECT id FROM queue WHERE name = ?1) AS id) AS q
 
 -- name: keep_receipt
 INSERT INTO receipt VALUES (?, ?, ?, ?)

@@ -1,0 +1,227 @@
+"""Lanes, chains and who serves them, as one connection knows them: what domain/routing.py decides upon.
+
+Lanes and chains are few and never change, so each connection reads those it has not seen, once.
+"""
+
+from __future__ import annotations
+
+from ..domain.event import KINDS
+from ..domain.routing import MAX_DEPTH, MAX_LANES, Lane, Server, barred_by, circle, unroutable
+from ..errors import BadDelegation, BadInput
+from ..jsontext import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from ..domain.task import NewTask
+    from .connection import Connection
+    from .transaction import Transaction
+
+    Placed = tuple[int, int | None]  #: a task's lane and chain
+
+WAITING = ("ready", "scheduled", "blocked")
+_LANE_NAMED, _CHAIN_NAMED = KINDS["lane.named"], KINDS["chain.named"]
+_LOST, _FOUND = KINDS["route.lost"], KINDS["route.found"]
+
+
+class Routing:
+    """What is known of lanes and chains by their numbers."""
+
+    __slots__ = ("_conn", "_newest", "chains", "lanes", "numbers", "of_queue")
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn, self._newest = conn, 0
+        self.lanes: dict[int, Lane] = {}
+        self.numbers: dict[Lane, int] = {}
+        self.of_queue: dict[str, list[int]] = {}
+        self.chains: dict[int, tuple[str, ...]] = {}
+
+    def read_lanes(self, newest: int) -> None:
+        """Know the lanes up to number `newest`."""
+        if newest > self._newest:
+            for number, *row in self._conn.rows(self._conn.sql["lanes"], (self._newest,)):
+                self._keep(number, Lane(row[0], tuple(loads(row[1])), tuple(loads(row[2]))))
+
+    def _keep(self, number: int, lane: Lane) -> None:
+        self.lanes[number], self._newest = lane, number
+        self.numbers[lane] = number
+        self.of_queue.setdefault(lane.queue, []).append(number)
+
+    def lane(self, number: int, queue: str) -> Lane:
+        """Return a lane by its number."""
+        if not number:
+            return Lane(queue)
+        self.read_lanes(number)
+        return self.lanes[number]
+
+    def open_to(self, queues: Iterable[str], agent: str, can: tuple[str, ...]) -> list[int]:
+        """Return the numbers of the lanes of these queues that an agent may claim from, lane 0 of each left out."""
+        found: list[int] = []
+        for queue in queues:
+            found += [number for number in self.of_queue.get(queue, ()) if self.lanes[number].open_to(agent, can)]
+        return found
+
+    def number(self, tx: Transaction, lane: Lane) -> int:
+        """Return a lane's number; a new one is made known. BadInput when its queue has too many."""
+        if not lane.needs and not lane.barred:
+            return 0
+        known = self.numbers.get(lane)
+        if known is not None:
+            return known
+        newest: int = tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0]
+        self.read_lanes(newest)
+        known = self.numbers.get(lane)
+        if known is not None:
+            return known
+        if len(self.of_queue.get(lane.queue, ())) >= MAX_LANES:
+            raise BadInput(
+                f"the tasks of queue {lane.queue} have asked for {MAX_LANES:,} different sets of capabilities",
+                "Use fewer words, or another queue",
+            )
+        queue, number = tx.number("queue", lane.queue), newest + 1
+        texts = (dumps(list(lane.needs)), dumps(list(lane.barred)))
+        tx.execute("INSERT INTO lane (id, queue, needs, barred) VALUES (?, ?, ?, ?)", (number, queue, *texts))
+        told = {"id": number, "queue": queue, "needs": list(lane.needs), "barred": list(lane.barred)}
+        tx.event(_LANE_NAMED, data=dumps(told))
+        self._keep(number, lane)
+        return number
+
+    def chain(self, number: int | None) -> tuple[str, ...]:
+        """Return the agents of a chain by its number, the first to delegate first."""
+        if number is None:
+            return ()
+        known = self.chains.get(number)
+        if known is None:
+            before, agent = self._conn.rows(self._conn.sql["chain"], (number,))[0]
+            known = self.chains[number] = (*self.chain(before), str(agent))
+        return known
+
+    def longer(self, tx: Transaction, before: int | None, agent: int) -> int:
+        """Return the number of the chain that goes on with an agent; a new one is made known."""
+        found = tx.execute(self._conn.sql["chain_link"], (before or 0, agent)).fetchone()
+        if found is not None:
+            return int(found[0])
+        made = tx.execute("INSERT INTO chain (before, agent) VALUES (?, ?)", (before, agent)).lastrowid
+        tx.event(_CHAIN_NAMED, data=dumps({"id": made, "before": before, "agent": agent}))
+        return int(made)
+
+
+def known(conn: Connection) -> Routing:
+    """Return what a connection knows; forgotten with a transaction that is undone."""
+    if conn.routing is None:
+        conn.routing = Routing(conn)
+    return conn.routing
+
+
+def servers(execute: Callable[..., Any]) -> tuple[Server, ...]:
+    """Return the declared agents that take tasks, by name."""
+    rows = execute("SELECT name, queues, can FROM agent WHERE declared = 1 AND mode <> 'service' ORDER BY name")
+    return tuple(Server(name, tuple(loads(queues)), tuple(loads(can))) for name, queues, can in rows)
+
+
+def can_of(conn: Connection, agent: str) -> tuple[str, ...]:
+    """Return the capabilities an agent was declared with; none of one that never was."""
+    rows = conn.rows("SELECT can FROM agent WHERE name = ?", (agent,))
+    return tuple(loads(rows[0][0])) if rows else ()
+
+
+def unfinished(conn: Connection, queues: Iterable[str], agents: Iterable[str] | None) -> bool:
+    """Whether work is left in these queues, of what these agents may claim (None: anybody)."""
+    routing = known(conn)
+    routing.read_lanes(conn.rows("SELECT coalesce(max(id), 0) FROM lane")[0][0])
+    able = None if agents is None or not routing.lanes else {agent: can_of(conn, agent) for agent in agents}
+    for queue in queues:
+        lanes = {0, *routing.of_queue.get(queue, ())}
+        if able is not None:
+            lanes = {0}.union(*(routing.open_to((queue,), agent, can) for agent, can in able.items()))
+        if conn.rows(conn.sql["unfinished"], (queue, dumps(sorted(lanes))))[0][0]:
+            return True
+    return False
+
+
+def placed(tx: Transaction, sql: dict[str, str], task: NewTask) -> Placed:
+    """Return the lane and chain of a new task. BadDelegation for a circle, or a chain that is too long."""
+    routing, chain, agent = known(tx.conn), None, None
+    names: tuple[str, ...] = ()
+    most = MAX_DEPTH
+    if task.creator is not None:
+        row = tx.execute(sql["delegator"], (task.creator, bytes.fromhex(task.correlation))).fetchone()
+        if row is not None:
+            chain, agent, name, longest = row
+            names, most = routing.chain(chain), longest or MAX_DEPTH
+            if agent is not None:
+                names = (*names, name)
+    if len(names) > most:
+        raise BadDelegation(
+            f"the chain of delegations would be {len(names)} long on correlation {task.correlation}: "
+            f"{_shown(names)} → {task.queue}",
+            f"The most is {most}: end the recursion earlier, or raise fleet.max_delegation_depth",
+        )
+    if names and agent is not None:
+        chain = routing.longer(tx, chain, agent)
+    lane = Lane(task.queue, task.needs, barred_by(names))
+    if lane.barred:
+        closed = circle(lane, servers(tx.execute))
+        if closed:
+            raise BadDelegation(
+                f"circular delegation on correlation {task.correlation}: {_shown(names)} → {' or '.join(closed)}",
+                f"Only {' and '.join(closed)} could take it, and would wait for itself: do this part here, or "
+                "delegate it to another queue",
+            )
+    return routing.number(tx, lane), chain
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    shown = names if len(names) <= 12 else (*names[:6], "…", *names[-5:])
+    return " → ".join(shown)
+
+
+class Unrouted:
+    """The tasks of one call that no declared agent can take: each is told, and of each lane one event."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._reasons: dict[tuple[str, int], str] = {}
+        self._found: dict[tuple[str, int], list[int]] = {}
+
+    def why(self, task: int, queue: str, lane: int) -> str:
+        """Say why nobody can take a new task; empty when somebody can."""
+        key = queue, lane
+        if key not in self._reasons:
+            self._reasons[key] = unroutable(known(self._tx.conn).lane(lane, queue), servers(self._tx.execute))
+        if self._reasons[key]:
+            self._found.setdefault(key, []).append(task)
+        return self._reasons[key]
+
+    def tell(self) -> None:
+        """Write the events."""
+        for (queue, lane), tasks in self._found.items():
+            told = {"queue": queue, "lane": lane, "tasks": len(tasks), "reason": self._reasons[queue, lane]}
+            self._tx.event(_LOST, tasks[0], data=dumps({name: value for name, value in told.items() if value}))
+
+
+def redeclared(tx: Transaction, sql: dict[str, str], before: tuple[Server, ...], actor: str) -> None:
+    """Tell what a change of the declared agents means for tasks that wait: which lost their agents, which found one."""
+    tx.conn.served.clear()
+    after = servers(tx.execute)
+    if before == after or not after:
+        return
+    routing = known(tx.conn)
+    routing.read_lanes(tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0])
+    for number, queue in tx.execute("SELECT id, name FROM queue ORDER BY id").fetchall():
+        for lane in (0, *routing.of_queue.get(queue, ())):
+            asked = routing.lane(lane, queue)
+            old, new = unroutable(asked, before), unroutable(asked, after)
+            if bool(old) == bool(new) or not _waits(tx, sql, number, lane):
+                continue
+            told = {"queue": queue, "lane": lane, "reason": new}
+            data = dumps({name: value for name, value in told.items() if value})
+            tx.event(_LOST if new else _FOUND, actor=actor, data=data)
+
+
+def _waits(tx: Transaction, sql: dict[str, str], queue: int, lane: int) -> bool:
+    return any(
+        tx.execute(sql["waits_in"].replace("@state", state), (queue, lane)).fetchone() is not None for state in WAITING
+    )
