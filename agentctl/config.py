@@ -76,6 +76,13 @@ class RetrySection(Section):
         return self
 
 
+class MessagesSection(Section):
+    """`[messages]`: when conversations are damped."""
+
+    loop_limit: int = Field(20, ge=0, le=1000, description="so many between two without progress are enough; 0 = never")
+    loop_window_ms: ShortDuration = Field(60_000, alias="loop_window")
+
+
 class RestartSection(Section):
     """`agent.*.restart`: what happens when a worker's or service's process ends, or a start fails."""
 
@@ -163,6 +170,7 @@ class Config(Section):
 
     fleet: FleetSection = FleetSection.model_validate({})
     retry: RetrySection = RetrySection.model_validate({})
+    messages: MessagesSection = MessagesSection.model_validate({})
     agent: dict[str, AgentSection] = Field({}, max_length=MAX_AGENTS)
     limits: LimitsTable = LimitsTable.model_validate({})
     budget: BudgetTable = BudgetTable.model_validate({})

@@ -70,10 +70,10 @@ class ScheduleSection(Section):
 
     queue: Annotated[str, AfterValidator(_queue)]
     payload: Annotated[
-        str,
+        str | None,
         BeforeValidator(_json, json_schema_input_type=Any),
-        PlainSerializer(lambda text: loads(text), when_used="json"),
-    ] = "null"
+        PlainSerializer(lambda text: None if text is None else loads(text), when_used="json"),
+    ] = None
     cron: Annotated[str, AfterValidator(_cron)] | None = None
     tz: Annotated[str, AfterValidator(_zone)] | None = Field(None, description="IANA name; this machine's zone if none")
     every_ms: Duration | None = Field(None, alias="every")
@@ -106,7 +106,7 @@ class ScheduleSection(Section):
         return ScheduleSpec(
             name,
             self.queue,
-            self.payload,
+            self.payload or "null",
             self.cron,
             None if self.cron is None else self.tz or local_zone(),
             self.every_ms,

@@ -28,6 +28,7 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("task add", "task claim", "task heartbeat", "task complete", "task fail"), "task"),
     **dict.fromkeys(("task release", "task show"), "task"),
     **dict.fromkeys(("task list", "task cancel", "task retry", "task wait"), "tasks"),
+    **dict.fromkeys(("inbox list", "inbox show", "task ask", "task answer"), "inbox"),
     **dict.fromkeys(("dlq list", "dlq show", "dlq requeue", "dlq discard", "dlq export"), "dlq"),
     **dict.fromkeys(("agent list", "agent show", "agent start", "agent stop", "agent drain"), "agent"),
     **dict.fromkeys(("agent pause", "agent resume", "agent restart", "agent scale"), "agent"),
@@ -37,6 +38,9 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("breaker list", "breaker reset", "breaker set", "breaker remove"), "breaker"),
     **dict.fromkeys(("schedule add", "schedule list", "schedule show", "schedule pause"), "schedule"),
     **dict.fromkeys(("schedule resume", "schedule remove", "schedule run"), "schedule"),
+    **dict.fromkeys(("msg send", "msg read", "msg ack", "msg refuse", "msg reply", "msg publish"), "msg"),
+    **dict.fromkeys(("msg list", "msg show", "msg thread", "msg topics", "msg subscribe", "msg unsubscribe"), "msgs"),
+    **dict.fromkeys(("schema list", "schema set", "schema remove"), "msgs"),
     **dict.fromkeys(("event list", "event follow", "event verify"), "event"),
     **dict.fromkeys(("store info", "store check", "store backup"), "store"),
     **dict.fromkeys(("store restore", "store prune", "store migrate"), "store"),
@@ -68,6 +72,8 @@ def dispatch(words: list[str]) -> int:
 
         write(f"agentctl {__version__}\n")
         return 0
+    if words[:1] == ["inbox"] and words[1:2] not in (["list"], ["show"], ["-h"], ["--help"]):
+        words = ["inbox", "list", *words[1:]]  # what is typed daily is short
     path, rest = split(words)
     if path and "_AGENTCTL_COMPLETE" not in os.environ:
         __import__(f"agentctl.cli.{TABLE[path]}")

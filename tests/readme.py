@@ -27,7 +27,7 @@ _MASKS = (
     (r"\b[0-9a-f]{32}\b", "HEX"),
     (r"\b\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
     (r"\b\d\d:\d\d:\d\d\b", "TIME"),
-    (r"\b(?:\d+(?:\.\d+)? (?:ms|s|min)|\d+m\d\ds|\d+h\d\dm)(?: ago)?(?![\w/])|\bnow\b", "AGE"),
+    (r"\b(?:\d+(?:\.\d+)? (?:ms|s|min)|\d+m\d\ds|\d+h\d\dm|\d+d\d\dh)(?: ago)?(?![\w/])|\bnow\b", "AGE"),
     (r"\b(process|Supervisor|pid) \d+", r"\1 PID"),
     (r"\b([a-z]+)/\d\b", r"\1/N"),
     (r'"pid": ?"?\d+', '"pid": PID'),

@@ -17,7 +17,7 @@ from agentctl.policy.outcome import EXIT_PERMANENT, EXIT_THROTTLED
 from agentctl.quantities import read_duration_ms, read_size_bytes
 from agentctl.supervisor import jsonlines, session_dir
 from agentctl_store import errors
-from agentctl_store.domain import machine, retry
+from agentctl_store.domain import machine, message, retry
 from agentctl_tui import bindings
 from agentctl_tui.screens.help import _NAMES
 from agentctl_tui.widgets.table import LiveTable
@@ -29,10 +29,12 @@ LINES = TEXT.split("\n")
 TABLES: dict[str, type[BaseModel]] = {
     "[fleet]": config.FleetSection,
     "[retry]": config.RetrySection,
+    "[messages]": config.MessagesSection,
     "[agent.NAME]": config.AgentSection,
     "[agent.NAME.restart]": config.RestartSection,
     "[agent.NAME.limits]": config.LimitsSection,
     "[agent.NAME.probe.liveness]": config.ProbeSection,
+    "[schedule.NAME]": config.ScheduleSection,
 }
 
 
@@ -118,6 +120,10 @@ def test_the_contract_of_an_executable_is_whole():
 def test_every_reason_of_a_dead_letter_is_named():
     reasons = re.findall(r'"(\w+)"', inspect.getsource(retry).partition("DeadReason = Literal[")[2].partition("]")[0])
     assert reasons and all(f"`{reason}`" in section("Retries and dead letters") for reason in reasons)
+
+
+def test_every_type_of_message_and_every_reason_for_a_dead_one_is_named():
+    assert all(f"`{word}`" in section("Messages") for word in (*message.TYPES, *message.REASONS))
 
 
 def test_every_exit_code_is_listed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from agentctl_store.errors import BadInput, NotFound, Refused
 
@@ -41,6 +42,7 @@ class Call:
         self.no_input: bool = common.get("no_input", False)
         self.dry_run: bool = common.get("dry_run", False)
         self.stays = False  #: it waits: the store may get or lose its owner meanwhile
+        self.pause: Callable[[float], None] = time.sleep  #: with --watch: waits for news, this many seconds at most
         self._store: Store | None = None
         self._reader: Reader | None = None
 
@@ -99,7 +101,7 @@ class Call:
         if self.watch:
             from .watching import watch
 
-            return watch(form, fetch, empty)
+            return watch(form, fetch, empty, self.pause)
         rows = list(fetch())
         output.write(form.render(rows))
         if empty and not rows and form.for_people:

@@ -91,7 +91,12 @@ def _schedules(reader: Reader) -> Iterator[Pair]:
         yield name, ""
 
 
+def _questions(reader: Reader) -> Iterator[Pair]:
+    yield from reader.asked(MAX_OFFERED)
+
+
 _SOURCES = {
     "queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs, "schedules": _schedules,
     "targets": _targets, "breakers": _breakers,
+    "questions": _questions,
 }  # fmt: skip

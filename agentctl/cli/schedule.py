@@ -75,7 +75,7 @@ def add(
     call: Call,
     *,
     name: str,
-    queue: str,
+    queue: str = "default",
     payload: str = "null",
     cron: str | None = None,
     tz: str | None = None,

@@ -37,6 +37,7 @@ _CHECK = (Column("check"), Column("ok", "flag"), Column("found"), Column("remedy
 _BACKUP = (Column("path"), Column("bytes", "number"), Column("events", "number"), Column("head"))
 _PRUNED = (
     Column("tasks", "number"),
+    Column("messages", "number"),
     Column("sessions", "number"),
     Column("events", "number"),
     Column("freed_bytes", "number"),
@@ -128,7 +129,7 @@ def restore(call: Call, *, path: str) -> int:
 
 @verb(
     "store prune",
-    summary="Forget tasks that ended long ago, and the history before them.",
+    summary="Forget tasks and messages that ended long ago, and the history before them.",
     details="Dead letters stay until a person decides, and so do parents of tasks that are kept.",
     asks=True,
     dry=True,
@@ -151,8 +152,7 @@ def prune(call: Call, *, older_than: str | None = None) -> int:
         return 1
     with Progress("Pruning") as progress:
         gone = upkeep.prune(directory, older_than_ms, Clock(), actor(), lambda what, done: progress.at(done, what))
-    row = {name: getattr(gone, name) for name in ("tasks", "sessions", "events", "freed_bytes", "longest_hold_ms")}
-    return call.show_one(_PRUNED, lambda: row)
+    return call.show_one(_PRUNED, lambda: {column.name: getattr(gone, column.name) for column in _PRUNED})
 
 
 @verb(

@@ -24,10 +24,19 @@ def claim_object(row: dict[str, Any]) -> dict[str, Any]:
         from .times import iso
 
         made["deadline_at"] = iso(row["deadline_at"])
+    made["answers"] = [answer_object(answer) for answer in row["answers"]]
     made["parents"] = [
         {**parent, "result": None if parent["result"] is None else loads(parent["result"])} for parent in row["parents"]
     ]
     return made
+
+
+def answer_object(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what was asked and answered as JSON writes it."""
+    from .times import iso
+
+    times = {name: None if row[name] is None else iso(row[name]) for name in ("asked_at", "ended_at")}
+    return {**row, "options": list(row["options"]), **times}
 
 
 def claim_row(store: Store, claim: Claim) -> dict[str, Any]:
@@ -44,12 +53,14 @@ def claim_row(store: Store, claim: Claim) -> dict[str, Any]:
         "deadline_at": task.deadline_ms,
         "timeout_ms": task.timeout_ms,
         "parents": _parents(store, task.id),
+        "answers": answers(store, task.id) if claim.n > 1 else [],
     }
 
 
 def task_row(store: Store, number: int) -> dict[str, Any]:
     """Return all of one task. NotFound."""
-    task, attempts = store.task(number), store.attempts(number)
+    task = store.task(number)
+    attempts = store.attempts(number)
     return {
         "task": write_id(task.id),
         "queue": task.queue,
@@ -76,7 +87,24 @@ def task_row(store: Store, number: int) -> dict[str, Any]:
         "cancel_asked": task.cancel_asked,
         "parents": _parents(store, number),
         "attempts": [_attempt_row(attempt) for attempt in attempts],
+        "answers": answers(store, number) if any(one.outcome == "asked" for one in attempts) else [],
     }
+
+
+def answers(store: Store, task: int) -> list[dict[str, Any]]:
+    """Return what a task asked and was answered: a first attempt, and most others, can have asked nothing."""
+    return [
+        {
+            "question": one.text,
+            "options": one.options,
+            "answer": one.answer,
+            "how": one.how,
+            "by": one.by,
+            "asked_at": one.asked_ms,
+            "ended_at": one.ended_ms,
+        }
+        for one in store.questions.of_task(task)
+    ]
 
 
 def _attempt_row(attempt: Attempt) -> dict[str, Any]:

@@ -16,6 +16,15 @@ ATTEMPTS = (
     Column("error"),
 )
 PARENTS = (Column("task"), Column("queue"), Column("state"), Column("result", "json"), Column("reason"))
+ANSWERS = (
+    Column("question"),
+    Column("options", "list"),
+    Column("answer"),
+    Column("how"),
+    Column("by"),
+    Column("asked_at", "time", title="asked"),
+    Column("ended_at", "time", title="ended"),
+)
 ADDED = (Column("task"), Column("created", "flag"), Column("state"), Column("result", "json"))
 CLAIM = (
     Column("attempt"),
@@ -28,6 +37,7 @@ CLAIM = (
     Column("deadline_at", "time", title="deadline", wide=True),
     Column("timeout_ms", "span", wide=True),
     Column("parents", "rows", parts=PARENTS, wide=True),
+    Column("answers", "rows", parts=ANSWERS, wide=True),
 )
 TASK = (
     Column("task"),
@@ -55,4 +65,5 @@ TASK = (
     Column("cancel_asked", "flag", wide=True),
     Column("parents", "rows", parts=PARENTS),
     Column("attempts", "rows", parts=ATTEMPTS),
+    Column("answers", "rows", parts=ANSWERS),
 )

@@ -22,7 +22,10 @@ KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 COMPLETION_VARIABLE = "_AGENTCTL_COMPLETE"
 _NOUNS = {
     "task": "Units of work in queues.",
-    "dlq": "Dead letters: tasks that wait for a person's decision.",
+    "dlq": "Dead letters: tasks and messages that wait for a person's decision.",
+    "inbox": "Questions that tasks ask a person.",
+    "msg": "Messages between agents.",
+    "schema": "JSON Schemas that messages are held to.",
     "agent": "The agents of the fleet.",
     "limit": "What may start: rates, how many at once, how deep queues may be.",
     "budget": "What may be spent: tokens, money, time, starts.",

@@ -6,8 +6,6 @@ changed, so that a program can follow; other forms print the whole again, after 
 
 from __future__ import annotations
 
-import time
-
 from . import output
 
 TYPE_CHECKING = False
@@ -20,8 +18,10 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 
 
-def watch(form: Form, fetch: Callable[[], Iterable[Mapping[str, Any]]], empty: str) -> int:
-    """Print until a signal or a closed pipe ends it."""
+def watch(
+    form: Form, fetch: Callable[[], Iterable[Mapping[str, Any]]], empty: str, pause: Callable[[float], None]
+) -> int:
+    """Print until a signal or a closed pipe ends it; `pause` waits for news, so many seconds at most."""
     before = ""
     seen: frozenset[str] = frozenset()
     while True:
@@ -42,4 +42,4 @@ def watch(form: Form, fetch: Callable[[], Iterable[Mapping[str, Any]]], empty: s
                 output.write(("\n" if before else "") + text)
         before = text or " "
         output.flush()
-        time.sleep(EVERY_S)
+        pause(EVERY_S)

@@ -82,7 +82,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Tell a person. `kind` is start, exit, failure, health, latch or note."""
+    """Tell a person. `kind` is start, exit, failure, ask, health, latch or note."""
 
     kind: str
     text: str

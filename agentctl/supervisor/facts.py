@@ -65,6 +65,7 @@ class Said:
     output_tokens: int | None = None
     cost_microusd: int | None = None
     retry_after_ms: int | None = None
+    ask: str | None = None  #: the line that asks a person, as it came
     ready: bool = False
     stopping: bool = False
     status: str | None = None
@@ -87,6 +88,7 @@ class Recorded:
     """The end is in the store; `text` says for people what followed."""
 
     text: str = ""
+    asked: bool = False  #: a person; nothing is finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from agentctl.config import AgentSection
 from agentctl.policy.health import assess
 from agentctl.policy.restart import History
 from agentctl.supervisor.facts import Overspent
-from agentctl.supervisor.rules_wants import needs_restart
 from agentctl.supervisor.slot import Slot, Want, signals_of
 from agentctl_store.domain.agent import Instance
 from agentctl_store.errors import StoreError
@@ -29,27 +28,6 @@ if TYPE_CHECKING:
 BESIDE = 10_000  #: added to the number of a slot for a second life of it; the store has no row for such a slot
 
 BEGUN_MS = 1_000  #: a task's process that takes longer to start is shown as starting; until then its slot is busy
-
-
-def declare(store: Store, config: Config, actor: str) -> None:
-    """Make the store's agents, schedules and limits those of the file. Raises StoreError."""
-    store.declare_agents(config.specs(), actor=actor)
-    store.schedules.declare(config.schedules(), actor=actor)
-    store.limits.configure(
-        config.limits.bounds(), config.members(), config.budget.budgets(), config.breaker.breakers(), actor=actor
-    )
-
-
-def changes(old: Config, new: Config) -> str:
-    """Say what another configuration changes."""
-    changed = [name for name, section in new.agent.items() if old.agent.get(name) != section]
-    removed = [name for name in old.agent if name not in new.agent]
-    restarted = [name for name in changed if name in old.agent and needs_restart(old.agent[name], new.agent[name])]
-    named = (("changed", changed), ("removed", removed), ("restarted", restarted))
-    parts = [f"{word}: {', '.join(names)}" for word, names in named if names]
-    if (old.limits, old.budget, old.breaker) != (new.limits, new.budget, new.breaker):
-        parts.append("other limits")
-    return "; ".join(parts) or "no agent changed"
 
 
 def wants(config: Config, agents: dict[str, Agent], shutdown: str, drain_ms: int) -> dict[Key, Want]:
@@ -149,12 +127,22 @@ def overspent(store: Store) -> list[tuple[int, Overspent]]:
 
 
 def forgotten(store: Store, config: Config) -> str:
-    """Say which ready tasks no agent will ever take; empty when there are none, or when it cannot be told now."""
+    """Say which tasks no agent will ever take, or wait for a person; empty when there are none, or none can tell."""
     try:
         with closing(open_reader(store.directory)) as reader:
-            return unserved(reader.queues(), config)
+            queues = reader.queues()
+            return unserved(queues, config) or unanswered(queues)
     except StoreError:
         return ""
+
+
+def unanswered(queues: Iterable[QueueRow]) -> str:
+    """Say how many tasks wait for a person's answer; empty when there are none."""
+    waiting = sum(row.waiting for row in queues)
+    if not waiting:
+        return ""
+    wait = "1 task waits" if waiting == 1 else f"{waiting:,} tasks wait"
+    return f"idle, but {wait} for a person's answer. See what is asked: agentctl inbox"
 
 
 def unserved(queues: Iterable[QueueRow], config: Config) -> str:

@@ -1,7 +1,8 @@
 """The JSON lines on an agent's stdout that agentctl understands: `{"agentctl": "progress", …}`.
 
 Forms: `progress` {text | message, share?}, `usage` {input_tokens?, output_tokens?, cost_usd?} as totals of the attempt,
-`retry_after` {seconds}, `heartbeat` {}, `log` {level?, message}, `checkpoint` and `span` (kept in the session's log).
+`retry_after` {seconds}, `ask` {question, options?, deadline?, default?, or_fail?} (counts when the process then exits
+with 0), `heartbeat` {}, `log` {level?, message}, `checkpoint` and `span` (kept in the session's log).
 A line of any other form is a log line like all others.
 """
 
@@ -31,6 +32,8 @@ def read_line(raw: str) -> dict[str, object]:
         return _progress(value)
     if kind == "usage":
         return _usage(value)
+    if kind == "ask":
+        return {"ask": raw}  # what is wrong with it is told when it is asked: its task must not end as done
     if kind == "retry_after":
         seconds = value.get("seconds")
         if isinstance(seconds, int | float) and _number(seconds, 366 * 86_400):

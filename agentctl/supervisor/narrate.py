@@ -26,7 +26,7 @@ class Happening:
     """One thing to tell.
 
     `kind` is supervisor, config, start, task (one went well), progress (all that went well so far), exit, failure,
-    health, latch or note.
+    ask, health, latch or note.
     """
 
     at_ms: int

@@ -143,7 +143,9 @@ class Hands:
         try:
             if boxed and (why := self._fenced().refusal(self.cwd(slot))):
                 raise sandbox.SandboxError(why)
-            session_dir.make(folder, won, self.store.parents(won.task.id) if won else (), sandboxed=boxed)
+            parents = self.store.parents(won.task.id) if won else ()
+            answers = self.store.questions.of_task(won.task.id) if won and won.n > 1 else ()
+            session_dir.make(folder, won, parents, answers, sandboxed=boxed)
             self._step("folder")
             shim = launch(self._spec(slot, opened, folder, won), self._pool)
             self._step("launched")

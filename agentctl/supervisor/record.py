@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agentctl.asking import read_question
 from agentctl.policy.outcome import Cancelled, Done, Failed, Outcome, Released, describe_end, judge_exit
 from agentctl.quantities import show_duration
 from agentctl.supervisor import session_dir
@@ -62,7 +63,7 @@ class Recorder:
         """Write the end; None when it must be tried again (then it is in `due`)."""
         self._step("record")
         try:
-            text = self._task(run, end, folder) if run.task is not None else self._others(run, end)
+            recorded = self._task(run, end, folder) if run.task is not None else Recorded(self._others(run, end))
         except StoreError as error:
             self._keep(run, lease_ms, error)
             now_ms = self._clock.now().boot_ms
@@ -72,7 +73,7 @@ class Recorder:
             return None
         self.due.pop(run.session, None)
         self._step("recorded")
-        return Recorded(text)
+        return recorded
 
     def again(self, now_ms: int) -> list[tuple[Due, Recorded]]:
         """Try once more what is due."""
@@ -101,11 +102,12 @@ class Recorder:
         except (Conflict, NotFound, StoreError):
             pass
 
-    def _task(self, run: Run, end: SessionFacts, folder: str) -> str:
+    def _task(self, run: Run, end: SessionFacts, folder: str) -> Recorded:
         assert run.task is not None and run.n is not None
         outcome = judge_exit(end)
         result: str | None = None
-        if isinstance(outcome, Done):
+        asks = isinstance(outcome, Done) and run.ask is not None
+        if isinstance(outcome, Done) and not asks:
             try:
                 result = session_dir.result(folder)
             except session_dir.BadResult as error:
@@ -115,14 +117,35 @@ class Recorder:
         closing = session_end(run.session, end)
         try:
             try:
-                return self._write(run, outcome, result, end, closing)
+                if asks:
+                    return Recorded(self._ask(run, end, closing), asked=True)
+                return Recorded(self._write(run, outcome, result, end, closing))
             except BadInput as error:
-                refused = Failed(Failure("permanent", f"the result is refused: {error.message}", end.code))
-                return self._write(run, refused, None, end, closing)
+                what = "its question" if asks else "the result"
+                refused = Failed(Failure("permanent", f"{what} is refused: {error.message}", end.code))
+                return Recorded(self._write(run, refused, None, end, closing))
         except (Conflict, NotFound) as error:
             # Another attempt owns the task by now: this one's end is told, its result is not taken.
             self._store.end_session(closing)
-            return f"{write_attempt(run.task, run.n)} ended without effect: {error.message}"
+            if self._asked(run.task, run.n):  # by `agentctl task ask`
+                return Recorded(f"{write_id(run.task)} asks a person: agentctl inbox", asked=True)
+            return Recorded(f"{write_attempt(run.task, run.n)} ended without effect: {error.message}")
+
+    def _ask(self, run: Run, end: SessionFacts, closing: SessionEnd) -> str:
+        task, n = run.task or 0, run.n or 0
+        question = read_question(run.ask or "")
+        code, usage = end.code, usage_of(run)
+        after = self._store.questions.ask(task, n, question, usage=usage, exit_code=code, end_session=closing)
+        if after.state == "cancelled":
+            self.moved |= bool(after.freed)
+            return f"{write_id(task)} cancelled after {show_duration(end.ran_ms)}"
+        return f"{write_id(task)} asks a person: {one_line(question.text, MAX_DETAIL)} (agentctl inbox)"
+
+    def _asked(self, task: int, n: int) -> bool:
+        try:
+            return any(one.n == n for one in self._store.questions.of_task(task))
+        except StoreError:
+            return False
 
     def _write(self, run: Run, outcome: Outcome, result: str | None, end: SessionFacts, closing: SessionEnd) -> str:
         task, n = run.task or 0, run.n or 0

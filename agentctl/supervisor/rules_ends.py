@@ -47,7 +47,8 @@ def after(snapshot: Snapshot, now: Moment) -> list[Action]:
     told: list[Action] = []
     if fact.text and (ended.spawn_error is None or ended.never):  # a failed start is told below, once
         good = slot.takes_tasks and ended.code == 0
-        told.append(Tell("task" if good else "failure", f"{slot.name}: {fact.text}"))
+        kind = "ask" if fact.asked else "task" if good else "failure"
+        told.append(Tell(kind, f"{slot.name}: {fact.text}"))
     why = describe_end(ended)
     slot = replace(slot, run=None, phase="stopped", since_ms=now.boot_ms, why="")
     if ended.never and ended.hold_ms:

@@ -144,6 +144,7 @@ def said(snapshot: Snapshot, now: Moment) -> list[Action]:
         output_tokens=run.output_tokens if spent[1] is None else spent[1],
         cost_microusd=run.cost_microusd if spent[2] is None else spent[2],
         retry_after_ms=run.retry_after_ms if fact.retry_after_ms is None else fact.retry_after_ms,
+        ask=run.ask if fact.ask is None else fact.ask,
         ready=True if fact.ready else run.ready,
         status=run.status if fact.status is None else fact.status,
         watchdog_ms=run.watchdog_ms if fact.watchdog_ms is None else fact.watchdog_ms,

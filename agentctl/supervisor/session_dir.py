@@ -16,9 +16,11 @@ from agentctl_store.ids import write_attempt, write_id
 
 if TYPE_CHECKING:
     from agentctl.config import AgentSection
+    from agentctl_store.domain.question import Question
     from agentctl_store.domain.task import Claim, ParentResult
 
-PAYLOAD, PARENTS, RESULT, CHECKPOINT = "payload.json", "parents.jsonl", "result.json", "checkpoint.json"
+PAYLOAD, PARENTS, ANSWERS = "payload.json", "parents.jsonl", "answers.jsonl"
+RESULT, CHECKPOINT = "result.json", "checkpoint.json"
 BASE_ENV = (
     "PATH", "HOME", "LANG", "LANGUAGE", "TERM", "COLORTERM", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL",
     "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME",
@@ -47,8 +49,15 @@ class Identity:
     session: int
 
 
-def make(folder: str, claim: Claim | None, parents: Iterable[ParentResult], *, sandboxed: bool = False) -> None:
-    """Create the session's folder with payload and parents' results. Raises OSError."""
+def make(
+    folder: str,
+    claim: Claim | None,
+    parents: Iterable[ParentResult],
+    questions: Iterable[Question] = (),
+    *,
+    sandboxed: bool = False,
+) -> None:
+    """Create the session's folder with payload, parents' results and the answers of a person. Raises OSError."""
     os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
     os.mkdir(folder, 0o700)
     if sandboxed:
@@ -67,6 +76,13 @@ def make(folder: str, claim: Claim | None, parents: Iterable[ParentResult], *, s
         for parent in parents
     ]  # fmt: skip
     _write(os.path.join(folder, PARENTS), "".join(lines))
+    said = [
+        jsontext.dumps({
+            "question": one.text, "options": list(one.options), "answer": one.answer, "how": one.how, "by": one.by,
+        }) + "\n"
+        for one in questions
+    ]  # fmt: skip
+    _write(os.path.join(folder, ANSWERS), "".join(said))
 
 
 def _write(path: str, text: str) -> None:
@@ -127,6 +143,7 @@ def environment(
             "AGENTCTL_IDEMPOTENCY_KEY": task.key or write_id(task.id),
             "AGENTCTL_PAYLOAD_FILE": os.path.join(folder, PAYLOAD),
             "AGENTCTL_PARENTS_FILE": os.path.join(folder, PARENTS),
+            "AGENTCTL_ANSWERS_FILE": os.path.join(folder, ANSWERS),
             "AGENTCTL_RESULT_FILE": os.path.join(folder, RESULT),
             "TRACEPARENT": f"00-{task.correlation}-{_span(task.id, claim.n)}-01",
         }

@@ -62,6 +62,7 @@ class Run:
     output_tokens: int = 0
     cost_microusd: int = 0
     retry_after_ms: int | None = None
+    ask: str | None = None  #: the last line that asked a person
     watchdog_ms: int | None = None
     watchdog_at_ms: int = 0
     extra_ms: int = 0  #: EXTEND_TIMEOUT_USEC: added to its timeout

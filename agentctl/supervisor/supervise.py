@@ -14,6 +14,7 @@ from agentctl.supervisor import facts as seen
 from agentctl.supervisor import fleet, recover, session_dir
 from agentctl.supervisor.adopt import adopt, keep_leases
 from agentctl.supervisor.cancels import CancelNews
+from agentctl.supervisor.declare import changes, declare
 from agentctl.supervisor.doorbell import Bell, Doorbell, SignalPipe
 from agentctl.supervisor.lock import SupervisorLock
 from agentctl.supervisor.loop import Loop
@@ -128,7 +129,7 @@ class Supervisor:
             self._close(signals, watch)
 
     def _begin(self) -> None:
-        fleet.declare(self._store, self._config, ACTOR)
+        declare(self._store, self._config, ACTOR)
         self._note("supervisor.started")
         self._asked.begin()
         memos = {(row.agent, row.slot): row for row in self._store.instances()}
@@ -241,10 +242,10 @@ class Supervisor:
     def _reload(self, config: Config) -> None:
         old, self._config, self._hands.config = self._config, config, config
         try:
-            fleet.declare(self._store, config, ACTOR)
+            declare(self._store, config, ACTOR)
         except StoreError as error:
             self._tell("config", f"the changed configuration could not be stored: {error.message}")
-        self._tell("config", f"configuration read again; {fleet.changes(old, config)}")
+        self._tell("config", f"configuration read again; {changes(old, config)}")
         self._want()
         self._loop.work()
 

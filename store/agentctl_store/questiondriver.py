@@ -27,7 +27,7 @@ if TYPE_CHECKING:
             end_session: SessionEnd | None,
             now: Moment,
         ) -> Ended:
-            """The attempt ends as asked, no try burnt, and its task waits. Saying it again changes nothing.
+            """The attempt ends as asked, no try burnt, and its task waits. Asking the same again changes nothing.
 
             Ends as cancelled if that was asked. StaleAttempt when the attempt does not own its task.
             """

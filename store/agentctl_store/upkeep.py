@@ -61,9 +61,9 @@ def restore(directory: str, path: str, clock: Clock, actor: str) -> str:
 def prune(
     directory: str, older_than_ms: int, clock: Clock, actor: str, progress: Callable[[str, int], None] | None = None
 ) -> Pruned:
-    """Forget tasks that were done or cancelled more than `older_than_ms` ago, and the history before that.
+    """Forget tasks and messages that ended more than `older_than_ms` ago, and the history before that.
 
-    Dead letters and parents of tasks that are kept stay. `progress` hears ("tasks" or "events", how many so far).
+    Dead letters and parents of tasks that are kept stay. `progress` hears ("tasks", "messages" or "events", how many).
     """
     from .sqlite.prune import prune
 

@@ -107,6 +107,10 @@ class SetClock(Clock):
         self.wall_ms += ms
         self.boot_ms += ms
 
+    def set_wall_by(self, ms: int) -> None:
+        """Set the wall clock."""
+        self.wall_ms += ms
+
 
 def clocked(directory: Path, clock: Clock, create: bool = False) -> Store:
     """A store on a clock of the test's."""

@@ -32,6 +32,7 @@ from agentctl_store.clock import Clock
 from agentctl_store.domain.retry import Failure, RetryPolicy
 from agentctl_store.domain.task import Usage
 from agentctl_store.errors import AgentctlError, StaleAttempt, StoreError
+from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.sqlite.driver import SqliteDriver
 from agentctl_store.store import Store, TaskRequest
 
@@ -252,10 +253,88 @@ def late(store: str, log: str, name: str, verb: str, lease_ms: int, extra_ms: in
         said.acked()
 
 
+# --- messages ---------------------------------------------------------------------------------------------------
+def drain_inbox(store: str, log: str, name: str, agent: str) -> None:
+    """Read and ack an inbox until it is empty."""
+    mine, said = opened(store, "NORMAL"), Log(log, name)
+    while True:
+        said.sent("read")
+        taken = mine.messages.read(agent, reader=name, ack_ms=600_000)
+        if not taken:
+            said.refused()
+            return
+        said.acked(task=taken[0].message.id, n=taken[0].n)
+        mine.messages.ack(taken[0].message.id, taken[0].n)
+
+
+def late_reader(store: str, log: str, name: str, agent: str, verb: str, ack_ms: int) -> None:
+    """Read a message, say so, and once told to go on, try `verb`."""
+    mine, said = opened(store), Log(log, name)
+    said.sent("read")
+    (taken,) = mine.messages.read(agent, reader=name, ack_ms=ack_ms)
+    message, n = taken.message.id, taken.n
+    said.acked(task=message, n=n)
+    while not Path(log, "go").exists():
+        time.sleep(0.002)
+    said.sent(verb, task=message, n=n)
+    try:
+        if verb == "reply":
+            mine.messages.send(MessageRequest(agent, None, "1", "RESULT", reply_to=message, acks=n))
+        else:
+            getattr(mine.messages, verb)(message, n)
+    except StaleAttempt:
+        said.refused()
+    else:
+        said.acked()
+
+
+def converse(
+    store: str, log: str, name: str, agent: str, number: int, agents: int, count: int, seed: int, ack_ms: int
+) -> None:
+    """Send what is left of `count` messages under their keys, and deal with what comes; there to be killed.
+
+    Dealing with a message adds a task under its key. How many were sent is noted after each, in a file that the next
+    process of this agent goes on from: the one sent last is said again.
+    """
+    dice, mine, note = random.Random(seed), opened(store, "NORMAL"), Path(log, f"{agent}.sent")
+    index = int(note.read_text() or 0) if note.exists() else 0
+    while True:
+        for _ in range(10):
+            if index < count:
+                mine.messages.send(spoken(agent, number, agents, index), actor=agent)
+                index += 1
+                note.write_text(str(index))
+        taken = mine.messages.read(agent, reader=name, limit=20, ack_ms=ack_ms)
+        keys = [f"{one.message.source}:{one.message.key}" for one in taken]
+        mine.add([TaskRequest("effects", "1", key=key) for key in keys])
+        for one in taken:
+            try:
+                if dice.random() < 0.02:
+                    mine.messages.refuse(one.message.id, one.n, error="on purpose")
+                else:
+                    mine.messages.ack(one.message.id, one.n)
+            except StaleAttempt:
+                pass  # it took too long, and another process of this agent has it
+        if not taken and index >= count:
+            if Path(log, "stop").exists():
+                return
+            time.sleep(0.01)
+
+
+def spoken(agent: str, number: int, agents: int, index: int) -> MessageRequest:
+    """The message `index` of an agent: the same whoever of its processes sends it."""
+    others = (number + 1 + index * 7 % (agents - 1)) % agents
+    target = "nobody" if index % 97 == 5 else f"agent-{others}"
+    return MessageRequest(agent, target, str(index), key=str(index), ttl_ms=1 if index % 31 == 3 else None)
+
+
 JOBS = {
     job.__name__: job
-    for job in (drain, churn, mingle, add_many, add_stubborn, wait_for_work, hold_lock, late, serve, toil)
-}
+    for job in (
+        drain, churn, mingle, add_many, add_stubborn, wait_for_work, hold_lock, late, serve, drain_inbox, late_reader,
+        converse, toil,
+    )
+}  # fmt: skip
 
 
 # --- the parent -------------------------------------------------------------------------------------------------

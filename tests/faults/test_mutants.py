@@ -10,9 +10,11 @@ import pytest
 from faults.store_kit import SetClock, assert_whole, finals
 
 from agentctl_store.domain import retry
+from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure, RetryPolicy
-from agentctl_store.errors import NotFound, StaleAttempt
-from agentctl_store.sqlite import adding, ending, sqltext, transaction
+from agentctl_store.domain.schedule import ScheduleSpec
+from agentctl_store.errors import BadInput, NotFound, StaleAttempt
+from agentctl_store.sqlite import adding, ending, questions, schedules, sqltext, transaction
 from agentctl_store.sqlite.driver import SqliteDriver
 from agentctl_store.store import Store, TaskRequest
 
@@ -211,6 +213,79 @@ def a_failed_parent_buries_its_child(world: World) -> None:
     assert world.store.task(child).state == "dead"
 
 
+def a_run_of_a_schedule_comes_once_and_in_its_time(world: World) -> None:
+    spec = ScheduleSpec("s", "q", every_ms=60_000, overlap="queue")
+    world.store.schedules.add(spec, actor="me")
+    world.clock.pass_ms(59_999)
+    assert world.claim() is None
+    world.clock.pass_ms(1)
+    assert world.won() and world.claim() is None
+    world.clock.sleep_ms(600_000)
+    for _ in range(3):
+        world.store.sweep()
+    assert world.store.schedules.one("s").fired == 2
+    world.clock.set_wall_by(-600_000)
+    world.store.sweep()
+    assert world.store.schedules.one("s").planned_ms == world.clock.wall_ms + 60_000
+    assert_whole(world.directory)
+
+
+def a_moment_that_was_run_is_known_by_its_key(world: World) -> None:
+    world.clock.wall_ms -= world.clock.wall_ms % 3_600_000
+    world.store.schedules.add(ScheduleSpec("s", "q", cron="* * * * *", zone="UTC", overlap="queue"), actor="me")
+    world.clock.pass_ms(60_000)
+    world.store.sweep()
+    world.clock.set_wall_by(-60_000)
+    world.store.sweep()
+    world.clock.set_wall_by(60_000)
+    world.store.sweep()
+    assert world.won() and world.claim() is None
+
+
+def runs_do_not_overlap(world: World) -> None:
+    world.store.schedules.add(ScheduleSpec("s", "q", every_ms=10_000), actor="me")
+    world.store.schedules.add(ScheduleSpec("r", "r", every_ms=10_000, overlap="replace"), actor="me")
+    for _ in range(2):
+        world.clock.pass_ms(10_000)
+        world.store.sweep()
+        world.claim()
+        world.store.claim(["r"], agent="a", lease_ms=LEASE_MS)
+    assert world.store.schedules.one("s").skipped == 1
+    assert [task.state for task in map(world.store.task, map(int, finals(world.directory)))].count("active") == 2
+
+
+def a_question_is_answered_once_by_who_read_it(world: World) -> None:
+    task = world.add()
+    world.store.questions.ask(task, world.won().n, NewQuestion("A?", ("x", "y")))
+    assert world.claim() is None and world.store.task(task).burnt == 0
+    with pytest.raises(BadInput):
+        world.store.questions.answer(task, "z", actor="me")
+    world.store.questions.answer(task, "x", n=1, actor="me")
+    world.store.questions.ask(task, world.won().n, NewQuestion("B?"))
+    with pytest.raises(StaleAttempt):
+        world.store.questions.answer(task, "x", n=1, actor="me")
+    assert [one.answer for one in world.store.questions.of_task(task)] == ["x", None]
+    world.store.cancel(task, actor="me")
+    assert world.store.questions.open() == []
+    assert_whole(world.directory)
+
+
+def a_default_is_nobodys_and_comes_at_the_deadline(world: World) -> None:
+    task, dies = world.add(), world.add()
+    asked = {world.won().task.id: None, world.won().task.id: None}
+    assert set(asked) == {task, dies}
+    world.store.questions.ask(task, 1, NewQuestion("A?", (), 5_000, "no"))
+    world.store.questions.ask(dies, 1, NewQuestion("A?", (), 5_000))
+    world.clock.pass_ms(4_999)
+    world.store.sweep()
+    assert len(world.store.questions.open()) == 2
+    world.clock.pass_ms(1)
+    world.store.sweep()
+    (one,) = world.store.questions.of_task(task)
+    assert (one.how, one.answer, one.by) == ("default", "no", None)
+    assert world.store.task(dies).reason == "unanswered"
+
+
 CHECKS: list[Callable[[World], None]] = [
     a_task_is_won_once, a_stale_attempt_can_do_nothing, what_has_ended_stays_ended, a_released_task_is_given_back_once,
     those_that_failed_together_come_back_apart, a_later_task_waits_for_its_time, a_lease_lasts_as_long_as_it_says,
@@ -219,6 +294,8 @@ CHECKS: list[Callable[[World], None]] = [
     a_paused_queue_gives_nothing, tries_are_counted_as_promised, a_permanent_failure_is_not_tried_again,
     a_worker_is_told_that_a_cancel_was_asked, a_suspend_gives_grace_and_a_reboot_gives_none,
     what_is_past_its_deadline_is_buried, a_failed_parent_buries_its_child,
+    a_run_of_a_schedule_comes_once_and_in_its_time, a_moment_that_was_run_is_known_by_its_key, runs_do_not_overlap,
+    a_question_is_answered_once_by_who_read_it, a_default_is_nobodys_and_comes_at_the_deadline,
 ]  # fmt: skip
 
 FENCE, NO_FENCE = "AND attempts = ?", "AND ? IS NOT NULL"
@@ -257,6 +334,11 @@ SQL_MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "deadlines ignored": [("overdue", "WHERE", "WHERE 0 AND")],
     "requeue keeps the tries": [("requeue", "burnt = 0", "burnt = burnt")],
     "a retry burns nothing": [("retry", "burnt = burnt + ?", "burnt = burnt + 0 * ?")],
+    "a question outlives its task": [("drop_question", "task = ?", "task = -?")],
+    "schedules are never looked at": [
+        ("appointments", "SELECT (SELECT min(due_ms)", "SELECT 9223372036854775807 + 0 * (SELECT min(due_ms)"),
+    ],
+    "questions have no deadline": [("appointments", "(SELECT min(deadline_ms)", "NULL AND (SELECT min(deadline_ms)")],
 }  # fmt: skip
 
 
@@ -319,7 +401,50 @@ def events_without_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "link", lambda previous, *rest: link(transaction.GENESIS, *rest))
 
 
+def overlap_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "_overlaps", lambda found: False)
+
+
+def a_replaced_run_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "_waits", lambda tx, found: ())
+
+
+def runs_have_keys_of_no_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = iter(range(1_000))
+    monkeypatch.setattr(schedules, "run_key", lambda name, planned_ms: f"schedule/{name}/{next(keys)}")
+
+
+def every_missed_run_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = schedules.plan
+    monkeypatch.setattr(schedules, "plan", lambda spec, now, j, at=None: plan(spec, at or now, j, at))
+
+
+def a_clock_set_back_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "move", lambda *_: 0)
+
+
+def any_answer_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "check_answer", lambda answer, options: answer)
+
+
+def any_question_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = questions._asked
+    monkeypatch.setattr(questions, "_asked", lambda tx, sql, task, n: asked(tx, sql, task, None))
+
+
+def a_default_is_a_persons(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = questions._answer
+
+    def signed(tx: Any, task: int, n: int, how: Any, text: str, person: str | None) -> Any:
+        return answer(tx, task, n, "answered", text, person or "me")
+
+    monkeypatch.setattr(questions, "_answer", signed)
+
+
 CODE_MUTANTS = [
+    overlap_is_not_seen, a_replaced_run_is_not_waited_for, runs_have_keys_of_no_moment,
+    every_missed_run_is_made_up_for, a_clock_set_back_is_not_noticed, any_answer_will_do, any_question_is_answered,
+    a_default_is_a_persons,
     always_owns, owns_by_state_alone, no_jitter, one_try_more, keys_ignored, throttling_burns, permanent_is_retried,
     event_outside_the_transaction, errors_commit, children_of_a_failed_parent_go_on, events_without_a_chain,
 ]  # fmt: skip
@@ -344,8 +469,8 @@ def test_the_store_as_it_is_passes_every_check(tmp_path: Path) -> None:
 def test_a_seeded_bug_in_sql_is_caught(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = sqltext.load
 
-    def broken(file: str) -> dict[str, str]:
-        blocks = dict(load(file))
+    def broken(file: str, *states: Any) -> dict[str, str]:
+        blocks = dict(load(file, *states))
         for block, good, bad in SQL_MUTANTS[name]:
             assert good in blocks[block], f"the block {block} no longer has {good!r}: renew the mutant"
             blocks[block] = blocks[block].replace(good, bad)

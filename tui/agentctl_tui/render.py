@@ -187,6 +187,8 @@ _REASONS = {
     "parent_failed": "parent failed",
     "policy": "against policy",
     "verify": "not verified",
+    "rejected": "refused",
+    "unanswered": "unanswered",
 }
 
 
@@ -213,7 +215,7 @@ GROUP_COLUMNS: tuple[Column[DeadLetterGroup], ...] = (
     Column("oldest", "OLDEST", _group_oldest, least=6, most=6, rank=2, right=True),
 )
 
-_OUTCOMES = {"done": "green", "failed": "red", "released": "dim", "cancelled": "dim"}
+_OUTCOMES = {"done": "green", "failed": "red", "released": "dim", "cancelled": "dim", "asked": "dim"}
 
 
 def attempt(row: AttemptRow, now_ms: int, known: str = "") -> tuple[Line, ...]:

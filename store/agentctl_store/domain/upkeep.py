@@ -57,3 +57,4 @@ class Pruned:
     events: int
     freed_bytes: int
     longest_hold_ms: float  #: the longest that a step kept other writers waiting
+    messages: int = 0

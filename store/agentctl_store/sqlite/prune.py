@@ -1,8 +1,8 @@
 """Forgetting finished work, in steps so short that no writer waits for more than a few milliseconds.
 
 1. Done and cancelled tasks that ended before the cutoff go, with their attempts, edges, sessions and the texts of
-   their payloads and results. Dead letters stay: they wait for a person. A parent stays as long as a child of it does,
-   for a child can ask for its parents' results.
+   their payloads and results; so do messages that were acked, expired or discarded. Dead letters stay: they wait for a
+   person. A parent stays as long as a child of it does, for a child can ask for its parents' results.
 2. What still lives is carried over the cut: a `task.carried` event says how it stood at the cut, worked out from the
    events that are about to go, never from the tables. So replaying what is left gives the tables as before.
 3. The history before the cut goes, oldest first. The last hash cut off is kept as the anchor of the chain.
@@ -29,6 +29,7 @@ from . import sqltext
 from .connection import Connection
 from .past import fleet_at, seq_at
 from .place import PRIVATE_FILE
+from .prune_messages import carry_messages, forget_messages
 from .readfile import ReadFile
 from .rebuild import load_sql, of_kind, origin, parts
 from .transaction import digest
@@ -50,7 +51,9 @@ VACUUM_PAGES = 16
 _SESSIONS = (KINDS["session.opened"], KINDS["session.started"], KINDS["session.ended"])
 
 
-class _Pruning:
+class Pruning:
+    """One prune of a store, in steps."""
+
     def __init__(self, directory: str, clock: Clock, actor: str, progress: Callable[[str, int], None]) -> None:
         self.directory, self.clock, self.actor, self.progress = directory, clock, actor, progress
         # A step lost to a power cut is done again, so none waits for the disk while it holds other writers up; and the
@@ -59,7 +62,7 @@ class _Pruning:
         self.conn.rows("PRAGMA wal_autocheckpoint=0")
         self._steps = 0
         self.sql, self.read = sqltext.load("prune"), load_sql()
-        self.tasks = self.sessions = self.events = 0
+        self.tasks = self.sessions = self.messages = self.events = 0
         self.longest_s = 0.0
         self.emptied: list[int] = []  # sessions whose files go once their step is committed
 
@@ -158,20 +161,21 @@ class _Pruning:
             assert task is not None
             # One that was pruned since it was looked at is carried all the same: its `task.pruned` comes later.
             if task["result"] is not None:
-                tx.event(CARRIED, task["id"], body=task["result"], body_digest=self._digest(tx, task["result"]))
+                tx.event(CARRIED, task["id"], body=task["result"], body_digest=self.digest(tx, task["result"]))
             for attempt in fold.attempts.values():
                 if attempt["partial"] is not None:
                     body = attempt["partial"]
-                    tx.event(CARRIED, task["id"], body=body, body_digest=self._digest(tx, body))
+                    tx.event(CARRIED, task["id"], body=body, body_digest=self.digest(tx, body))
             data = fold.carried(cut_to)
             if sessions:
                 data["sessions"] = [packed(session) for session in sessions]
             payload = task["payload"]
-            tx.event(CARRIED, task["id"], data=dumps(data), body=payload, body_digest=self._digest(tx, payload))
+            tx.event(CARRIED, task["id"], data=dumps(data), body=payload, body_digest=self.digest(tx, payload))
 
         return act
 
-    def _digest(self, tx: Transaction, body: int) -> bytes:
+    def digest(self, tx: Transaction, body: int) -> bytes:
+        """Return the digest of a body, whether its text is still there or not."""
         text, kept = tx.execute("SELECT text, digest FROM body WHERE id = ?", (body,)).fetchone()
         return kept if text is None else digest(text)
 
@@ -209,7 +213,7 @@ class _Pruning:
     def begin_cut(self, cut_to: int, cutoff_ms: int) -> None:
         """From here on the history begins after `cut_to`, whether or not what is before has gone already."""
         said = fleet_at(self.file, self.read, cut_to).snapshot()
-        said.update(at=cut_to, before=cutoff_ms, tasks=self.tasks, sessions=self.sessions)
+        said.update(at=cut_to, before=cutoff_ms, tasks=self.tasks, sessions=self.sessions, messages=self.messages)
         at_ms = self.file.rows(self.sql["event_time"], (cut_to,))[0][0]
         with self.conn.write(self.clock.now()) as tx:
             tx.event(SNAPSHOT, actor=self.actor, data=dumps(said))
@@ -277,24 +281,26 @@ def prune(
     if older_than_ms < 0:
         raise BadInput("work that has not ended yet cannot be pruned", "Give a span of time, like 30d")
     with one_pruner(directory):
-        pruning = _Pruning(directory, clock, actor, progress or (lambda what, count: None))
+        pruning = Pruning(directory, clock, actor, progress or (lambda what, count: None))
         try:
             return _prune(pruning, clock.now().wall_ms - older_than_ms)
         finally:
             pruning.close()
 
 
-def _prune(pruning: _Pruning, cutoff_ms: int) -> Pruned:
+def _prune(pruning: Pruning, cutoff_ms: int) -> Pruned:
     size = os.path.getsize(pruning.conn.path)
     pruning.cut()  # what an interrupted prune has left
     pruning.finished(cutoff_ms)
     pruning.old_sessions(cutoff_ms)
+    forget_messages(pruning, cutoff_ms)
     anchor = origin(pruning.file, pruning.read)[0]
     cut_to = seq_at(pruning.file, pruning.read, cutoff_ms - 1, anchor)
     if cut_to > anchor:
         pruning.carry(cut_to, anchor)
+        carry_messages(pruning, cut_to)
         pruning.begin_cut(cut_to, cutoff_ms)
         pruning.cut()
     pruning.give_back()
     freed = max(size - os.path.getsize(pruning.conn.path), 0)
-    return Pruned(pruning.tasks, pruning.sessions, pruning.events, freed, pruning.longest_s * 1000)
+    return Pruned(pruning.tasks, pruning.sessions, pruning.events, freed, pruning.longest_s * 1000, pruning.messages)

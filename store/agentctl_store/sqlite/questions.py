@@ -50,7 +50,7 @@ class SqliteQuestions:
         with self._conn.write(now) as tx:
             held = Held(tx, self._sql, task, n)
             if not held.owns:
-                if held.outcome == "asked" and held.attempts == n:
+                if held.outcome == "asked" and held.attempts == n and _same(tx, task, n, question):
                     return _said_before(tx, held, end_session)
                 raise held.stale("ask")
             if held.cancel_asked:
@@ -92,6 +92,12 @@ def _from(row: Any) -> Question:
     task, n, queue, agent, slot, asked_ms, text, options, *rest = row
     who = agent if slot is None else f"{agent}/{slot}"
     return Question(task, n, queue, who, asked_ms, text, tuple(loads(options) if options else ()), *rest)
+
+
+def _same(tx: Transaction, task: int, n: int, question: NewQuestion) -> bool:
+    """Whether an attempt has asked just this: another question must not be taken for told."""
+    text, options = tx.execute(_SQL["said"], (task, n)).fetchone()
+    return (text, tuple(loads(options) if options else ())) == (question.text, question.options)
 
 
 def _ask(tx: Transaction, held: Held, question: NewQuestion) -> None:

@@ -174,6 +174,10 @@ class SqliteReader:
     def schedule_names(self) -> tuple[str, ...]:
         return tuple([row[0] for row in self.file.rows("SELECT name FROM schedule ORDER BY name")])
 
+    def asked(self, limit: int) -> tuple[tuple[str, str], ...]:
+        query = "SELECT task, question FROM question WHERE ended_ms IS NULL ORDER BY asked_ms, task LIMIT ?"
+        return tuple([(write_id(task), question) for task, question in self.file.rows(query, (limit,))])
+
     # --- tasks ------------------------------------------------------------------------------------------------
     def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]:
         condition, values = where(filter)

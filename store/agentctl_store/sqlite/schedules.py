@@ -147,10 +147,17 @@ def _save(
 ) -> None:
     now_ms, queue = tx.now.wall_ms, tx.number("queue", spec.queue)
     paused = before is not None and before.paused_ms is not None
-    then = Planned(None, None) if paused else plan(spec, now_ms, jitter)
+    if before is not None and _when(before.spec) == _when(spec):
+        then = Planned(before.planned_ms, before.due_ms)  # a run that was missed meanwhile is still to be caught up
+    else:
+        then = Planned(None, None) if paused else plan(spec, now_ms, jitter)
     columns = {**as_dict(spec), "queue": queue, "catch_up": int(spec.catch_up), "declared": int(declared)}
     tx.execute(_SQL["save"], (*columns.values(), now_ms, then.at_ms, then.due_ms, now_ms))
     tx.event(kind, actor=actor, data=dumps({"schedule": spec.name, **columns, **_told(then)}))
+
+
+def _when(spec: ScheduleSpec) -> tuple[str | int | None, ...]:
+    return spec.cron, spec.zone, spec.every_ms, spec.at_ms
 
 
 def _remove(tx: Transaction, name: str, actor: str) -> None:

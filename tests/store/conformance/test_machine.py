@@ -10,6 +10,7 @@ from store.store_kit import SetClock, add  # noqa: TID251
 
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.machine import MOVES, STATES, VERBS
+from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure
 from agentctl_store.errors import Conflict, NotFound, StaleAttempt
 from agentctl_store.ids import write_id
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from agentctl_store.domain.machine import State, Verb
 
 HOUR = 3_600_000
-#: states that verbs of the driver lead to; `waiting` comes with the verbs `ask` and `answer`
-REACHED = tuple(state for state in STATES if state != "waiting")
+WELL = NewQuestion("Well?")
 
 
 def reach(store: Store, state: State) -> int:
@@ -37,6 +37,8 @@ def reach(store: Store, state: State) -> int:
         store.claim(["work"], agent="ann")
         if state == "done":
             store.complete(task, 1)
+        elif state == "waiting":
+            store.questions.ask(task, 1, WELL)
         elif state == "dead":
             store.fail(task, 1, Failure("permanent", "no"))
     assert store.task(task).state == state
@@ -120,6 +122,8 @@ VERB_BY: dict[str, Callable[[Store, int], object]] = {
     "release": lambda store, task: store.release(task, fence(store, task)),
     "fall_back": falling('{"agent":"eve"}'),
     "stand_in": falling('{"result":null}'),
+    "ask": lambda store, task: store.questions.ask(task, fence(store, task), WELL),
+    "answer": lambda store, task: store.questions.answer(task, "yes", actor="t"),
     "ask_cancel": asked,
     "cancel": cancelled,
     "bury": overdue,
@@ -132,14 +136,14 @@ VERB_BY: dict[str, Callable[[Store, int], object]] = {
 #: verbs that time or a parent brings about: where they do not apply, nothing happens and nobody is refused
 QUIET = {"unblock", "defer", "promote", "bury"}
 #: saying again how an attempt ended is no conflict: (verb, state) answers with the state as it is
-REPEATS = {("complete", "done"), ("retry", "dead"), ("fall_back", "dead"), ("stand_in", "dead")}
+REPEATS = {("complete", "done"), ("retry", "dead"), ("fall_back", "dead"), ("stand_in", "dead"), ("ask", "waiting")}
 
 
 def test_every_verb_is_tried() -> None:
-    assert set(VERB_BY) == set(VERBS) - {"ask", "answer"}
+    assert set(VERB_BY) == set(VERBS)
 
 
-@pytest.mark.parametrize("state", REACHED)
+@pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("verb", VERB_BY)
 def test_a_verb_moves_as_the_table_says_or_is_refused(store: Store, verb: Verb, state: State) -> None:
     task = reach(store, state)
@@ -169,7 +173,7 @@ def test_a_verb_moves_as_the_table_says_or_is_refused(store: Store, verb: Verb, 
         assert len(store.events(limit=1_000, task=task)) == written
 
 
-@pytest.mark.parametrize("verb", ["heartbeat", "complete", "retry", "release"])
+@pytest.mark.parametrize("verb", ["heartbeat", "complete", "retry", "release", "ask"])
 @pytest.mark.parametrize("n", [1, 3])
 def test_only_the_newest_attempt_is_heard(store: Store, clock: SetClock, verb: Verb, n: int) -> None:
     task = add(store)
@@ -183,6 +187,7 @@ def test_only_the_newest_attempt_is_heard(store: Store, clock: SetClock, verb: V
         "complete": lambda: store.complete(task, n, result="1"),
         "retry": lambda: store.fail(task, n, Failure("timeout", "late")),
         "release": lambda: store.release(task, n),
+        "ask": lambda: store.questions.ask(task, n, WELL),
     }
     if (verb, n) == ("retry", 1):
         with pytest.raises(StaleAttempt, match=f"{write_id(task)}.2"):
@@ -210,6 +215,8 @@ def test_a_task_that_is_not_there_is_not_found(store: Store, verb: Verb) -> None
         "requeue": lambda: store.requeue(5, actor="t"),
         "requeue_later": lambda: store.requeue(5, actor="t", run_at_ms=store.clock.now().wall_ms + 1),
         "discard": lambda: store.discard(5, actor="t"),
+        "ask": lambda: store.questions.ask(5, 1, WELL),
+        "answer": lambda: store.questions.answer(5, "yes", actor="t"),
     }
     with pytest.raises(NotFound, match=write_id(5)):
         nowhere[verb]()

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from store.conformance.drivers import DRIVERS  # noqa: TID251
 from store.store_kit import SetClock  # noqa: TID251
 
+from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import CLASSES, Failure, RetryPolicy, judge
 from agentctl_store.domain.task import rank
 from agentctl_store.errors import Conflict, StaleAttempt
@@ -91,6 +92,12 @@ class Model:
         task["available"] = self.clock.wall_ms + verdict.delay_ms
         return self.end(number, "failed", "scheduled")
 
+    def answer_due(self) -> None:
+        for number, task in self.tasks.items():
+            if task["state"] == "waiting" and task["by"] is not None and task["by"] <= self.clock.wall_ms:
+                task["state"] = "ready" if task["default"] else "dead"
+                self.settle(number)
+
     def settle(self, ended: int) -> None:
         state = self.tasks[ended]["state"]
         if state not in ENDED:
@@ -149,6 +156,7 @@ class Work(RuleBasedStateMachine):
     @rule(queues=st.sampled_from((("a",), ("b",), ("a", "b"))))
     def claim(self, queues: tuple[str, ...]) -> None:
         self.lose((self.clock.boot_ms % 997) / 997)
+        self.model.answer_due()
         expected = self.model.next(queues)
         won = self.store.claim(queues, agent="ann", slot=1, lease_ms=LEASE_MS)
         assert [one.task.id for one in won] == ([] if expected is None else [expected])
@@ -206,6 +214,45 @@ class Work(RuleBasedStateMachine):
             self.model.end(number, "released", "ready")
 
     @precondition(lambda self: self.model.tasks)
+    @rule(
+        data=st.data(), older=st.integers(0, 1), deadline=st.sampled_from((None, 10_000, 3_000_000)),
+        default=st.booleans(),
+    )  # fmt: skip
+    def ask(self, data: st.DataObject, older: int, deadline: int | None, default: bool) -> None:
+        number = self.some(data)
+        task = self.model.tasks[number]
+        n = max(task["n"] - older, 1)
+        question = NewQuestion("Well?", (), deadline, "no" if default and deadline else None)
+        if task["state"] != "active" or n != task["n"]:
+            if n == task["n"] and task["outcomes"] and task["outcomes"][-1] == "asked":
+                assert self.store.questions.ask(number, n, question).state == task["state"]
+            else:
+                with pytest.raises(StaleAttempt):
+                    self.store.questions.ask(number, n, question)
+            return
+        self.store.questions.ask(number, n, question)
+        if task["asked"]:
+            self.model.end(number, "cancelled", "cancelled")
+            return
+        self.model.end(number, "asked", "waiting")
+        task.update(by=None if deadline is None else self.clock.wall_ms + deadline, default=bool(question.fallback))
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(data=st.data(), reject=st.booleans())
+    def answer(self, data: st.DataObject, reject: bool) -> None:
+        number = self.some(data)
+        task = self.model.tasks[number]
+        act = self.store.questions.reject if reject else self.store.questions.answer
+        words = () if reject else ("go on",)
+        if task["state"] != "waiting":
+            with pytest.raises(Conflict):
+                act(number, *words, actor="t")
+            return
+        act(number, *words, actor="t")
+        task["state"] = "dead" if reject else "ready"
+        self.model.settle(number)
+
+    @precondition(lambda self: self.model.tasks)
     @rule(data=st.data(), verb=st.sampled_from(("cancel", "hasten", "requeue", "requeue_later", "discard")))
     def decide(self, data: st.DataObject, verb: str) -> None:
         number = self.some(data)
@@ -251,12 +298,14 @@ class Work(RuleBasedStateMachine):
         self.clock.pass_ms(span)
         self.store.sweep()
         self.lose(0.5)
+        self.model.answer_due()
         self.model.promote()
 
     @rule(span=st.sampled_from((60_000, 3_600_000)), how=st.sampled_from(("sleep", "set", "reboot")))
     def jump(self, span: int, how: str) -> None:
         self.store.sweep()
         self.lose(0.5)
+        self.model.answer_due()
         self.model.promote()
         if how == "sleep":
             self.clock.sleep_ms(span)
@@ -273,7 +322,13 @@ class Work(RuleBasedStateMachine):
                 task["until"] = 0
         self.store.sweep()
         self.lose(0.5)
+        self.model.answer_due()
         self.model.promote()
+
+    @invariant()
+    def the_inbox_holds_what_waits(self) -> None:
+        waiting = sorted(number for number, task in self.model.tasks.items() if task["state"] == "waiting")
+        assert sorted(one.task for one in self.store.questions.open()) == waiting
 
     @invariant()
     def the_store_holds_what_the_model_says(self) -> None:

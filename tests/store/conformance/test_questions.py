@@ -44,6 +44,8 @@ def test_an_attempt_ends_by_asking_and_burns_no_try(store: Store, clock: SetCloc
     assert (question.text, question.options, question.asked_ms) == (DELETE.text, DELETE.options, clock.wall_ms)
     assert store.claim(["work"], agent="bob") == [] and not store.unfinished(["work"])
     assert store.questions.ask(number, n, DELETE).state == "waiting"  # said again: nothing new
+    with pytest.raises(StaleAttempt, match="the task is waiting"):  # another would be lost
+        store.questions.ask(number, n, NewQuestion("Delete the tag?"))
     assert len(store.events(kinds=["task.asked"])) == 1
 
 

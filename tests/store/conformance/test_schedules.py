@@ -285,6 +285,8 @@ def test_the_file_declares_changes_and_withdraws_its_own_and_leaves_the_others(s
         store.schedules.remove("hourly", actor="t")
     with pytest.raises(Conflict, match=r"declared in agentctl\.toml"):
         store.schedules.add(hourly, actor="t")
+    store.schedules.declare([replace(hourly, payload="1")], actor="supervisor")  # what, not when: still to be caught up
+    assert store.schedules.one("hourly").due_ms == before.due_ms and store.sweep().kept == 2
     store.schedules.pause("hourly", actor="t")
     store.schedules.declare([replace(hourly, cron="5 * * * *")], actor="supervisor")
     changed = store.schedules.one("hourly")

@@ -15,7 +15,7 @@ WHERE s.task = ?1 AND s.id IN (SELECT session FROM attempt WHERE task = ?1 AND s
 -- name: task_bodies
 SELECT b.id, b.text FROM body b
 WHERE b.text IS NOT NULL AND b.id IN
-    (SELECT body FROM event WHERE task = ?1 AND body IS NOT NULL
+    (SELECT body FROM event WHERE task = ?1 AND body IS NOT NULL AND kind < 30
      UNION SELECT payload FROM task WHERE id = ?1 UNION SELECT result FROM task WHERE id = ?1)
 
 -- name: empty_body
@@ -42,6 +42,20 @@ SELECT seq, hash, task, body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq 
 -- A body goes with the event that brought it, unless its task or an attempt of that still needs it.
 DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM task WHERE id = ?2 AND (payload = ?1 OR result = ?1))
     AND NOT EXISTS (SELECT 1 FROM attempt WHERE task = ?2 AND partial = ?1)
+    AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?2 AND payload = ?1)
+
+-- name: ended_messages
+SELECT id FROM message WHERE id > ? AND id < ? AND state IN ('acked', 'expired', 'discarded') AND finished_ms < ?
+ORDER BY id LIMIT ?
+
+-- name: message_bodies
+SELECT b.id, b.text FROM body b
+WHERE b.text IS NOT NULL AND b.id IN
+    (SELECT body FROM event WHERE task = ?1 AND body IS NOT NULL AND kind BETWEEN 100 AND 109
+     UNION SELECT payload FROM message WHERE id = ?1)
+
+-- name: drop_message
+DELETE FROM message WHERE id = ? AND state IN ('acked', 'expired', 'discarded')
 
 -- name: drop_events
 DELETE FROM event WHERE seq > ? AND seq <= ?

@@ -16,6 +16,9 @@ UPDATE question SET ended_ms = ?, how = ?, answer = ?, person = ? WHERE task = ?
 -- What a task asks now.
 SELECT n, options FROM question WHERE task = ? AND ended_ms IS NULL
 
+-- name: said
+SELECT question, options FROM question WHERE task = ? AND n = ?
+
 -- name: due
 SELECT task, n, fallback, question FROM question WHERE deadline_ms <= ? AND ended_ms IS NULL AND deadline_ms IS NOT NULL
 ORDER BY deadline_ms, task LIMIT ?
