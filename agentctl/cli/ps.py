@@ -7,6 +7,7 @@ import time
 from agentctl_store.read.models import INSTANCE_SORTS, Filter
 
 from .call import Call
+from .diagnostics import counted
 from .limits import why_held
 from .table import Column
 from .tasks import sorts, windows
@@ -92,4 +93,9 @@ def ps(call: Call, *, agent: str | None = None, health: str | None = None, sort:
             for row in found
         ]
 
-    return call.show(_COLUMNS, fetch, empty="No instances yet. Start the fleet with: agentctl run")
+    code = call.show(_COLUMNS, fetch, empty="No instances yet. Start the fleet with: agentctl run")
+    if call.output == "table" and call.fields is None:
+        for row in call.reader.queues():
+            if row.unroutable:
+                call.note(f"{counted(row.unroutable, 'task')} in queue {row.queue} cannot be taken: {row.why}")
+    return code

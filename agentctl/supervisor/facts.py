@@ -84,10 +84,18 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """The check of an attempt's success has ended; `end` says how, None: there was nothing to check."""
+
+    end: SessionFacts | None
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """The end is in the store; `text` says for people what followed."""
 
     text: str = ""
+    good: bool = False  #: the task is done
     asked: bool = False  #: a person; nothing is finished
 
 
@@ -156,6 +164,7 @@ Fact = (
     | Started
     | Said
     | Exited
+    | Verified
     | Recorded
     | Probed
     | Wanted
@@ -167,6 +176,6 @@ Fact = (
     | Ticked
 )
 FACTS: tuple[type[Fact], ...] = (
-    WorkSeen, Held, Limited, Opened, Started, Said, Exited, Recorded, Probed, Wanted, CancelAsked, Outlived,
+    WorkSeen, Held, Limited, Opened, Started, Said, Exited, Verified, Recorded, Probed, Wanted, CancelAsked, Outlived,
     Overspent, Slept, Delayed, Ticked,
 )  # fmt: skip

@@ -150,6 +150,12 @@ class Supervisor:
         text = f"supervising {plural(len(wanted), 'instance')} of {plural(agents, 'agent')} on "
         text += plural(len(queues), "queue") + (f"; adopted {plural(adopted, 'running session')}" if adopted else "")
         self._tell("supervisor", text)
+        self._tell_stranded()
+
+    def _tell_stranded(self) -> None:
+        text = fleet.unroutable(self._store)
+        if text:
+            self._tell("note", text)
 
     def _adopt(self, wanted: dict[Key, Want], memos: dict[Key, Instance]) -> int:
         now, running = self._clock.now(), 0
@@ -246,6 +252,7 @@ class Supervisor:
         except StoreError as error:
             self._tell("config", f"the changed configuration could not be stored: {error.message}")
         self._tell("config", f"configuration read again; {changes(old, config)}")
+        self._tell_stranded()
         self._want()
         self._loop.work()
 
@@ -328,15 +335,9 @@ class Supervisor:
     def _sweep(self, now_ms: int) -> None:
         self._loop.catch_up()
         swept = self._store.sweep()
-        now = self._clock.now()
-        due = [now_ms + 3_600_000]
-        if swept.next_due_ms is not None:
-            due.append(now.boot_ms + max(0, swept.next_due_ms - now.wall_ms))
-        if swept.next_expiry_ms is not None:
-            due.append(swept.next_expiry_ms + 1)
-        if swept.more:
-            due.append(now_ms)
-        self._sweep_ms = max(min(due), now_ms + 10)
+        self._sweep_ms = fleet.next_sweep_ms(swept, self._clock.now())
+        if swept.overdue:
+            self._loop.recheck()
         if swept.promoted or swept.expired or swept.kept:
             self._loop.work()
         if swept.grace_ms:
@@ -352,9 +353,7 @@ class Supervisor:
         slots = self._loop.slots.values()
         if self._shutdown or any(slot.run is not None and slot.takes_tasks for slot in slots):
             return
-        serving = {slot.agent for slot in slots if slot.phase not in ("failed", "stopped")}
-        queues = {queue for name in serving if name in self._config.agent for queue in self._config.queues_of(name)}
-        if fleet.unfinished(self._store, queues):
+        if fleet.unfinished(self._store, self._config, slots):
             return
         self._idle = True
         self._progress()

@@ -33,6 +33,7 @@ from .readfile import ReadFile
 from .routes import Routes
 from .slots import Slots
 from .tail import BUCKET_MS, Tail
+from .tree import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from ..domain.breaker import Breaker
     from ..domain.limits import Bound, Hold
-    from ..read.models import InstanceRow, Spending
+    from ..read.models import InstanceRow, Spending, TreeRow
     from . import limitreads
 else:
     later(globals(), __package__, "limitreads")
@@ -236,6 +237,10 @@ class SqliteReader:
             )
             for row in self._details(ids)
         ]  # fmt: skip
+
+    def tree(self, task: str, limit: int) -> tuple[TreeRow, ...]:
+        with self.file.snapshot():
+            return tree(self.file, self.sql, read_id(task), limit, self._task_rows)
 
     def attempts(self, task: str) -> tuple[AttemptRow, ...]:
         rows = self.file.rows(self.sql["attempts"], (read_id(task),))
