@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from faults.broker_kit import Owner, through
+from faults.outcome_cases import NOUNS
 from faults.store_kit import assert_whole, filled, finals, until
 from faults.store_workers import Clients
 
@@ -149,6 +150,7 @@ CASES: dict[str, Case] = {
         lambda s, _: s.note("supervisor.noted", actor="me"),
         lambda s, before, _: _is(counted(s), before + 1),
     ),
+    **NOUNS,
 }
 
 
