@@ -20,6 +20,7 @@ from agentctl_store.domain.schedule import MAX_SCHEDULES, ScheduleSpec
 from agentctl_store.errors import BadConfig, BadInput, BadName, NotFound
 from agentctl_store.ids import check_name
 
+from .config_findings import FindingsSection
 from .config_limits import BreakerTable, BudgetTable, LimitsTable, Provider, name_problems
 from .config_problems import BadConfigs, explain, syntax_problem
 from .config_schedules import ScheduleSection
@@ -182,6 +183,7 @@ class Config(Section):
 
     fleet: FleetSection = FleetSection.model_validate({})
     retry: RetrySection = RetrySection.model_validate({})
+    findings: FindingsSection = FindingsSection.model_validate({})
     messages: MessagesSection = MessagesSection.model_validate({})
     agent: dict[str, AgentSection] = Field({}, max_length=MAX_AGENTS)
     limits: LimitsTable = LimitsTable.model_validate({})

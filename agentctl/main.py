@@ -45,6 +45,7 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("store info", "store check", "store backup"), "store"),
     **dict.fromkeys(("store restore", "store prune", "store migrate"), "store"),
     **dict.fromkeys(("config check", "config show", "config schema"), "config"),
+    "findings": "findings",
     "completion": "completion",
 }
 NOUNS = frozenset(path.partition(" ")[0] for path in TABLE if " " in path)

@@ -124,6 +124,8 @@ class Desk:
             if value.claim is not None:
                 answer.claims = ((value.claim.task.id, value.claim.n),)
             kept = [value.ended, answer.claims]
+        if verb == "add" and not any(one.created for one in value):
+            return answer  # said again it is answered the same, and the results in it may be large
         self.driver.keep_receipt(group, peer.client, call.number, text_of(kept))
         return answer
 

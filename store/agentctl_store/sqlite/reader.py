@@ -70,7 +70,7 @@ class SqliteReader:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        self.file = ReadFile(directory)
+        self.file = ReadFile(directory).current()
         self.sql = load_sql()
         self._tail = Tail(self.file, self.sql)
         self._slots = Slots(self.file, self.sql, self._tail)
