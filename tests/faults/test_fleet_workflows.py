@@ -128,6 +128,24 @@ def test_a_verify_that_died_with_its_supervisor_is_run_again(tmp_path: Path) -> 
         assert lines(tmp_path / "runs") == ["run"] and len(lines(tmp_path / "checks")) == 2
 
 
+def test_a_supervisor_killed_at_every_step_of_a_verify_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    agents = shell(
+        "work", "echo $AGENTCTL_ATTEMPT >> runs; cat", checking("echo $AGENTCTL_ATTEMPT >> checks; sleep 0.05")
+    )
+    with fleet(tmp_path, agents) as f:
+        tasks = []
+        for step in ("verify", "verify folder", "verifying", "record", "recorded", "any:3", "any:6"):
+            tasks.append(f.add("work", json.dumps(step)))
+            f.start(until_idle=True, kill_at=step).wait(20)
+        assert f.finish() == 0, f.said()
+        for step, task in enumerate(tasks):
+            assert f.task(task).state == "done" and f.task(task).burnt == 0, (step, f.attempts(task))
+        ran = [line.partition(".")[0] for line in lines(tmp_path / "runs")]
+        assert sorted(ran) == sorted(map(write_id, tasks)), "each ran once"
+        assert set(lines(tmp_path / "checks")) == set(lines(tmp_path / "runs")), "and was checked"
+        assert not f.leftovers() and verify(f.folder).intact
+
+
 def test_a_cancel_and_an_end_reach_a_verify_too(tmp_path: Path) -> None:
     agents = shell("work", "echo 7", checking("touch checking; sleep 60") + 'grace = "100ms"')
     with fleet(tmp_path, agents) as f:
