@@ -211,6 +211,7 @@ class Loop:
         found = verify(self.hands, slot)
         if not found and slot.run is not None:
             self.watch(self.hands.live[slot.run.session])
+            self._fill_ms = self._fill_ms or self._clock.now().boot_ms + FILL_MS
         return found
 
     def _record(self, key: Key, action: do.Record) -> list[seen.Fact]:

@@ -65,7 +65,7 @@ class Hands:
         self._config_path = config_path
         self._root = os.path.dirname(config_path)
         self._clock = clock
-        self._pool = pool
+        self.pool = pool
         self._prober = prober
         self._wake = wake
         self._token = token
@@ -130,7 +130,7 @@ class Hands:
             answers = self.store.questions.of_task(won.task.id) if won and won.n > 1 else ()
             session_dir.make(folder, won, parents, answers, sandboxed=boxed)
             self.step("folder")
-            shim = launch(self._spec(slot, opened, folder, won), self._pool)
+            shim = launch(self._spec(slot, opened, folder, won), self.pool)
             self.step("launched")
         except sandbox.SandboxError as error:
             failed = [Exited(SessionFacts(spawn_error=str(error), for_good=True))]

@@ -19,8 +19,6 @@ from agentctl_store.domain.task import Claim
 from agentctl_store.errors import AgentctlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from agentctl.supervisor.perform import Hands
     from agentctl.supervisor.process import LaunchSpec
     from agentctl.supervisor.sessions import Live
@@ -43,23 +41,23 @@ def verify(hands: Hands, slot: Slot) -> list[Fact]:
             return [Verified(None)]  # recording its end tells
         task = hands.store.task(run.task)
         won = Claim(task, run.n, 0, run.session)
-        return _begun(live, hands.spec_of(slot, run.session, run.nonce, live.folder, won), hands.step)
+        return _begun(hands, live, hands.spec_of(slot, run.session, run.nonce, live.folder, won))
     except session_dir.BadResult:
         return [Verified(None)]
     except (OSError, LaunchError, AgentctlError) as error:
         return [Verified(SessionFacts(spawn_error=str(error), never=True))]
 
 
-def _begun(live: Live, spec: LaunchSpec, step: Callable[[str], None]) -> list[Fact]:
+def _begun(hands: Hands, live: Live, spec: LaunchSpec) -> list[Fact]:
     stdin = os.path.join(session_dir.files(live.folder), session_dir.RESULT)
     for folder in session_dir.verify_folders(live.folder, MOST_RUNS):
         if not os.path.isdir(folder):
-            step("verify")
+            hands.step("verify")
             os.mkdir(folder, 0o700)
-            step("verify folder")
+            hands.step("verify folder")
             there = stdin if os.path.exists(stdin) else None
-            live.take(folder, launch(replace(spec, session_dir=folder, stdin=there, notify=False)))
-            step("verifying")
+            live.take(folder, launch(replace(spec, session_dir=folder, stdin=there, notify=False), hands.pool))
+            hands.step("verifying")
             return []
         found = recover.adopt(folder, live.nonce)
         if isinstance(found, recover.Running):
