@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from faults.fleet_kit import FLEET, Fleet, fleet, lines
+from faults.sandbox_kit import need_landlock, place
 from faults.session_kit import until
 
 from agentctl_store.ids import write_id
@@ -144,6 +145,22 @@ def test_a_supervisor_killed_at_every_step_of_a_verify_loses_and_doubles_nothing
         assert sorted(ran) == sorted(map(write_id, tasks)), "each ran once"
         assert set(lines(tmp_path / "checks")) == set(lines(tmp_path / "runs")), "and was checked"
         assert not f.leftovers() and verify(f.folder).intact
+
+
+def test_a_verify_shares_the_sandbox_of_its_agent(tmp_path: Path) -> None:
+    """What the agent may write, its verify may run; and a link it left as its result leads nowhere."""
+    need_landlock()
+    script = 'ln -sf "$AGENTCTL_STORE/store.db" "$AGENTCTL_RESULT_FILE.tmp"; [ $(cat) = 2 ] && ln -s /etc/passwd '
+    script += '"$AGENTCTL_RESULT_FILE"; echo 5'
+    check = (
+        'cat "$AGENTCTL_STORE/store.db" >/dev/null 2>&1 && exit 7; [ "$(cat)" = 5 ] && [ -r "$AGENTCTL_PAYLOAD_FILE" ]'
+    )
+    more = 'sandbox = "landlock"\ncwd = "work"\n' + checking(check)
+    with place() as root, fleet(root, shell("boxed", script, more)) as f:
+        good, linked = f.add("boxed", "1"), f.add("boxed", "2")
+        assert f.finish() == 0, f.said()
+        assert (f.task(good).state, f.task(good).result) == ("done", "5"), f.task(good).error
+        assert f.task(linked).state == "dead" and "cannot be read" in (f.task(linked).error or "")
 
 
 def test_a_cancel_and_an_end_reach_a_verify_too(tmp_path: Path) -> None:
