@@ -48,6 +48,13 @@ def verify(hands: Hands, slot: Slot) -> list[Fact]:
         return [Verified(SessionFacts(spawn_error=str(error), never=True))]
 
 
+def end_stray(live: Live) -> None:
+    """End a check that an earlier supervisor began, where the configuration asks for none any more."""
+    first = next(session_dir.verify_folders(live.folder, 1))
+    if not live.verify and os.path.isdir(first):
+        recover.sweep(live.nonce)
+
+
 def _begun(hands: Hands, live: Live, spec: LaunchSpec) -> list[Fact]:
     stdin = os.path.join(session_dir.files(live.folder), session_dir.RESULT)
     for folder in session_dir.verify_folders(live.folder, MOST_RUNS):

@@ -111,6 +111,18 @@ def test_a_supervisor_killed_while_a_result_is_verified_loses_neither(tmp_path: 
         assert len(f.attempts(task)) == 1 and not f.leftovers()
 
 
+def test_a_verify_that_is_not_asked_for_any_more_is_ended_by_the_next_supervisor(tmp_path: Path) -> None:
+    with fleet(tmp_path, shell("work", "echo 7", checking("touch checking; setsid sleep 88 & sleep 88"))) as f:
+        task = f.add("work")
+        f.up()
+        until((tmp_path / "checking").exists, "it is verified")
+        f.kill()
+        f.configure(shell("work", "echo 7"))
+        f.up()
+        assert f.state(task, "done").result == "7"
+        until(lambda: not f.leftovers(), "nothing of the check is left", 5)
+
+
 def test_a_verify_that_died_with_its_supervisor_is_run_again(tmp_path: Path) -> None:
     check = "echo $$ >> checks; [ -e go ] || sleep 60"
     with fleet(tmp_path, shell("work", "echo run >> runs; echo 7", checking(check))) as f:
