@@ -207,6 +207,23 @@ def _fleet(call: Call) -> Iterator[Finding]:
         yield "warn", counted(dead, "dead letter"), "agentctl dlq list"
 
 
+def _findings(call: Call) -> Iterator[Finding]:
+    from .findings import SINCE, look, since_of, thresholds
+
+    try:
+        directory, _ = call.place()
+    except NotFound:
+        return
+    if not os.path.isdir(directory):
+        return
+    found, _ = look(call, since_of(SINCE), thresholds(call))
+    if found:
+        kinds = ", ".join(dict.fromkeys(one.kind for one in found))
+        yield "warn", f"{counted(len(found), 'finding')} within {SINCE}: {kinds}", "agentctl findings"
+    else:
+        yield "ok", f"nothing found within {SINCE}", ""
+
+
 CHECKS: tuple[tuple[str, Callable[[Call], Iterator[Finding]]], ...] = (
     ("python", _python),
     ("sqlite", _library),
@@ -217,4 +234,5 @@ CHECKS: tuple[tuple[str, Callable[[Call], Iterator[Finding]]], ...] = (
     ("limits", _limits),
     ("supervisor", _supervisor),
     ("fleet", _fleet),
+    ("findings", _findings),
 )

@@ -82,6 +82,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> object:
 TRACE = """SELECT id FROM task WHERE id = ? AND correlation = ?
 UNION ALL SELECT id FROM task WHERE correlation = ? AND hex(substr(correlation, 1, 8)) <> printf('%016X', id)"""
 TASK, READ, VERIFY = sqltext.load("task"), load_sql(), verify_sql()
+FOUND = sqltext.load("findings")
 #: (statement, what its plan must say)
 HOT = [
     (TASK["pick"], "USING INDEX task_ready (queue=? AND lane=?)"),
@@ -117,6 +118,17 @@ HOT = [
     (VERIFY["lines"], "USING INDEX event_task (task>? AND task<?)"),
     (VERIFY["of_kind"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
     (VERIFY["parents_ended"], "USING INDEX event_task (task=?"),
+    (FOUND["starts_by"], "SEARCH e USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    (FOUND["adds_by"], "SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    (FOUND["starts"], "SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    (FOUND["bursts"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
+    (FOUND["retried"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
+    (FOUND["newest"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
+    (FOUND["talks"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
+    (FOUND["cost"], "USING COVERING INDEX attempt_cost (ended_ms>? AND ended_ms<?)"),
+    (FOUND["dead"], "USING INDEX task_dead (finished_ms>?)"),
+    (FOUND["creators"], "SEARCH task USING INTEGER PRIMARY KEY (rowid=?)"),
+    (FOUND["unanswered"], "SEARCH message USING INTEGER PRIMARY KEY (rowid<?)"),
 ]  # fmt: skip
 
 
