@@ -57,7 +57,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet = make_fleet(folder, patch)
         fleet.ok("task", "add", '"kept"', "--key", "kept")
     # The last one to close a store folds its log back; as long as this one is open, no command has to.
-    with open_store(str(fleet.store)):
+    with open_store(str(fleet.store)) as store:
+        store.messages.subscribe("kept", "kept")  # mail to an agent nobody knows is refused and kept
         yield fleet
 
 
