@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.retry import RetryPolicy
+from agentctl_store.domain.routing import MAX_DEPTH
 from agentctl_store.domain.schedule import MAX_SCHEDULES, ScheduleSpec
 from agentctl_store.errors import BadConfig, BadInput, BadName, NotFound
 from agentctl_store.ids import check_name
@@ -23,6 +24,7 @@ from .config_findings import FindingsSection
 from .config_problems import BadConfigs, explain, syntax_problem
 from .config_schedules import ScheduleSection
 from .config_values import (
+    Capabilities,
     Command,
     CpuDuration,
     Duration,
@@ -34,6 +36,7 @@ from .config_values import (
     Texts,
     folder,
 )  # fmt: skip
+from .config_workflow import workflow_errors
 
 FILE_NAME = "agentctl.toml"
 MAX_FILE_BYTES = 1 << 20
@@ -53,6 +56,9 @@ class FleetSection(Section):
         600_000, alias="orphan_grace", description="agents that nobody supervises for so long stop; 0 = never"
     )
     lease_ms: LeaseDuration = Field(60_000, alias="lease")
+    max_delegation_depth: int = Field(
+        MAX_DEPTH, ge=1, le=1_000, description="so many agents may delegate a piece of work, one after the other"
+    )
 
 
 class RetrySection(Section):
@@ -162,6 +168,12 @@ class AgentSection(Section):
     watchdog_ms: ShortDuration | None = Field(None, alias="watchdog")
     ready: Literal["notify", "none"] = "none"
     probe: ProbesSection = ProbesSection.model_validate({})
+    can: Capabilities = Field((), description="what it is able to: it gets the tasks that need no more")
+    verify: Command | None = Field(None, description="must exit 0 before a result is believed")
+    verify_timeout_ms: ShortDuration = Field(60_000, alias="verify_timeout")
+    result: Literal["optional", "required"] = "optional"
+    fallback: str | None = Field(None, description="the agent that takes over after the last try of this one")
+    fallback_result: Any = Field(None, description="the result that stands in after the last try")
 
 
 class Config(Section):
@@ -198,7 +210,17 @@ class Config(Section):
                 "base_ms": retry.base_ms, "factor": retry.factor,
                 "cap_ms": retry.cap_ms, "max_attempts": retry.max_attempts,
             })  # fmt: skip
-            specs.append(AgentSpec(name, section.mode, self.queues_of(name), section.instances, text))
+            stands_in = None
+            if section.fallback is not None:
+                stands_in = dumps({"agent": section.fallback})
+            elif section.fallback_result is not None:
+                stands_in = dumps({"result": section.fallback_result})
+            specs.append(
+                AgentSpec(
+                    name, section.mode, self.queues_of(name), section.instances, text, section.can, stands_in,
+                    self.fleet.max_delegation_depth, section.verify is not None or section.result == "required",
+                )
+            )  # fmt: skip
         return specs
 
 
@@ -275,6 +297,7 @@ def _check_names(document: dict[str, Any], text: str, file: str) -> list[BadConf
             elif isinstance(value, str) and "\0" in value:
                 message = "holds a NUL character, which no environment variable can. Leave it out"
                 errors.append({"type": "name", "loc": ("agent", name, "env", key), "msg": message})
+    errors += workflow_errors(agents if isinstance(agents, dict) else {})
     return explain(errors, Config, text, file)
 
 

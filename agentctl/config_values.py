@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
+from agentctl_store.domain.task import MAX_CAN
 from agentctl_store.errors import BadName
 from agentctl_store.ids import check_name
 
@@ -57,6 +58,18 @@ def _names(value: object) -> tuple[str, ...]:
     return texts
 
 
+def _capabilities(value: object) -> tuple[str, ...]:
+    texts = _texts(value)
+    for text in texts:
+        try:
+            check_name(text, "capability")
+        except BadName as error:
+            raise ValueError(f"{error.message}; {error.remedy}") from None
+    if len(set(texts)) > MAX_CAN:
+        raise ValueError(f"names more than {MAX_CAN} capabilities; name fewer")
+    return tuple(sorted(set(texts)))
+
+
 def _at_least(least_ms: int) -> Callable[[int], int]:
     def check(value_ms: int) -> int:
         if value_ms < least_ms:
@@ -69,6 +82,7 @@ def _at_least(least_ms: int) -> Callable[[int], int]:
 Command = Annotated[tuple[str, ...], BeforeValidator(_words, json_schema_input_type=str | list[str])]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts, json_schema_input_type=list[str])]
 Queues = Annotated[tuple[str, ...], BeforeValidator(_names, json_schema_input_type=list[str])]
+Capabilities = Annotated[tuple[str, ...], BeforeValidator(_capabilities, json_schema_input_type=list[str])]
 Duration = Annotated[
     int,
     BeforeValidator(read_duration_ms, json_schema_input_type=str | int | float),

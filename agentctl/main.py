@@ -25,8 +25,8 @@ TABLE: dict[str, str] = {
     "ps": "ps",
     "logs": "logs",
     "doctor": "doctor",
-    **dict.fromkeys(("task add", "task claim", "task heartbeat", "task complete", "task fail"), "task"),
-    **dict.fromkeys(("task release", "task show"), "task"),
+    **dict.fromkeys(("task add", "task claim", "task show"), "task"),
+    **dict.fromkeys(("task heartbeat", "task complete", "task fail", "task release"), "attempt"),
     **dict.fromkeys(("task list", "task cancel", "task retry", "task wait"), "tasks"),
     **dict.fromkeys(("inbox list", "inbox show", "task ask", "task answer"), "inbox"),
     **dict.fromkeys(("dlq list", "dlq show", "dlq requeue", "dlq discard", "dlq export"), "dlq"),
@@ -101,7 +101,7 @@ def split(words: list[str]) -> tuple[str, list[str]]:
 def _run(found: Verb, values: dict[str, Any]) -> int:
     from .cli.call import run
 
-    if TABLE[found.path] != "task":
+    if TABLE[found.path] not in ("task", "attempt"):
         gc.enable()
     return run(found, values)
 

@@ -194,7 +194,10 @@ def _fleet(call: Call) -> Iterator[Finding]:
             )
     served = {queue for agent in call.store.agents() if agent.declared for queue in agent.queues}
     for row in call.reader.queues():
-        if row.ready and row.queue not in served:
+        if row.unroutable:
+            tasks = counted(row.unroutable, "unroutable task")
+            yield "warn", f"{tasks} in queue {row.queue}: {row.why}", f"Let an agent of {FLEET_FILE} do it"
+        elif row.ready and row.queue not in served:
             tasks = counted(row.ready, "task")
             yield "warn", f"{tasks} in queue {row.queue}, which no agent serves", f"Name it in {FLEET_FILE}"
         if row.paused:

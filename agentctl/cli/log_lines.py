@@ -6,7 +6,9 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from itertools import takewhile
 
+from agentctl.supervisor.session_dir import verify_folders
 from agentctl.supervisor.spool import LINE_BYTES, Follower, Line
 from agentctl_store.errors import BadInput, NotFound
 from agentctl_store.ids import LENGTH, check_instance, check_name, write_id
@@ -24,6 +26,8 @@ FOLLOW_S = 0.1
 LOOK_S = 1.0  #: how often new sessions are looked for
 TAIL_BYTES = 1 << 20  #: of each stream of each session, at most, before following
 MAX_SESSIONS = 200
+MAX_VERIFIES = 10  #: of one session, after so many supervisors that were killed
+_MARKS = {"out": "| ", "err": "! ", "verify": "v "}
 PAST_SESSIONS = 3  #: of each instance, when nothing of it runs
 _COLUMNS = (Column("at", "time"), Column("instance"), Column("session"), Column("stream"), Column("text"))
 
@@ -68,7 +72,7 @@ class _Wanted:
             return
         when = "" if self.form.form == "table" else iso(line.wall_ms or time.time_ns() // 1_000_000) + " "
         name = f"{session.instance} " if named else ""
-        mark = "! " if line.stream == "err" else "| "
+        mark = _MARKS[line.stream]
         more = " … (cut)" if line.cut else ""
         output.write(f"{when}{name}{mark}{printable(line.text).rstrip()}{more}\n")
 
@@ -95,7 +99,11 @@ def print_logs(
     if not sessions and not follow:
         call.note("Nothing has run yet." if not names else "Nothing of these has run yet.")
         return 0
-    followers = {one.session: (one, _tail(call, one, facts)) for one in sessions}
+    followers = {
+        place: (one, Follower.tail(place, TAIL_BYTES, facts=facts, label=label))
+        for one in sessions
+        for place, label in _places(call, one)
+    }
     lines = [
         (line.wall_ms or 1 << 62, at, one, line)
         for at, (one, follower) in enumerate(followers.values())
@@ -121,38 +129,38 @@ def _follow(
     named: bool,
 ) -> None:
     looked = time.monotonic()
-    over: set[str] = {one.session for one, _ in followers.values() if one.ended_ms is not None}
-    for session in over:
-        del followers[session]
+    over: set[str] = {place for place, (one, _) in followers.items() if one.ended_ms is not None}
+    for place in over:
+        del followers[place]
     while True:
         output.flush()
-        for one, follower in list(followers.values()):
+        for place, (one, follower) in list(followers.items()):
             found = follower.read(ended=one.ended_ms is not None)
             for line in found:
                 if wanted.takes(line):
                     wanted.write(one, line, named=named)
             if one.ended_ms is not None and not found:
-                over.add(one.session)
-                del followers[one.session]
+                over.add(place)
+                del followers[place]
         time.sleep(FOLLOW_S)
         if time.monotonic() - looked < LOOK_S:
             continue
         looked = time.monotonic()
         for one in _sessions(call, names):
-            if one.session in followers:
-                followers[one.session] = (one, followers[one.session][1])
-            elif one.session not in over:
-                followers[one.session] = (one, Follower(_folder(call, one), facts=facts))
+            for place, label in _places(call, one):
+                if place in followers:
+                    followers[place] = (one, followers[place][1])
+                elif place not in over:
+                    followers[place] = (one, Follower(place, facts=facts, label=label))
 
 
-def _tail(call: Call, one: SessionRow, facts: bool) -> Follower:
-    return Follower.tail(_folder(call, one), TAIL_BYTES, facts=facts)
-
-
-def _folder(call: Call, one: SessionRow) -> str:
+def _places(call: Call, one: SessionRow) -> list[tuple[str, str]]:
+    """Return the folders of a session's output, and how their streams are called if not by their own names."""
     from agentctl_store.store import read_session_id
 
-    return sessions_folder(call.place()[0], read_session_id(one.session))
+    folder = sessions_folder(call.place()[0], read_session_id(one.session))
+    checks = takewhile(os.path.isdir, verify_folders(folder, MAX_VERIFIES))
+    return [(folder, ""), *((check, "verify") for check in checks)]
 
 
 def _all(follower: Follower, *, ended: bool) -> Iterator[Line]:

@@ -9,14 +9,15 @@ from .verb import arg, opt, verb
 @verb(
     "logs",
     summary="Print what agents wrote; the newest lines, and with -f what follows.",
-    details="Lines of standard error are marked with `!`. Without a name, of everything that runs.",
+    details="Lines of standard error are marked with `!`, those of a verify command with `v`. "
+    "Without a name, of everything that runs.",
     prints="table",
     names=arg("Agents, instances (reviewer/2), tasks or sessions.", "NAME...", complete="logs"),
     follow=opt("-f", help="Go on printing as lines come, until Ctrl-C."),
     tail=opt("-n", help="Begin with so many lines.", metavar="N"),
     since=opt(help="Only lines since this time, or this long ago.", metavar="TIME"),
     grep=opt("-g", help="Only lines that match this regular expression.", metavar="REGEX"),
-    stream=opt(help="Only this stream.", choices=("out", "err")),
+    stream=opt(help="Only this stream.", choices=("out", "err", "verify")),
     facts=opt(help="Also the JSON lines that are meant for agentctl."),
     supervisor=opt(help="The supervisor's own log instead."),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from agentctl_store.read.models import INSTANCE_SORTS, Filter
 
 from .call import Call
+from .diagnostics import counted
 from .table import Column
 from .tasks import sorts, windows
 from .verb import opt, verb
@@ -81,4 +82,9 @@ def ps(call: Call, *, agent: str | None = None, health: str | None = None, sort:
             for row in found
         ]
 
-    return call.show(_COLUMNS, fetch, empty="No instances yet. Start the fleet with: agentctl run")
+    code = call.show(_COLUMNS, fetch, empty="No instances yet. Start the fleet with: agentctl run")
+    if call.output == "table" and call.fields is None:
+        for row in call.reader.queues():
+            if row.unroutable:
+                call.note(f"{counted(row.unroutable, 'task')} in queue {row.queue} cannot be taken: {row.why}")
+    return code

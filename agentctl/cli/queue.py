@@ -16,6 +16,8 @@ _LIST = (
     Column("queue"),
     Column("state"),
     *(Column(name, "number") for name in _COUNTS),
+    Column("unroutable", "number"),
+    Column("why", wide=True),
     Column("oldest_ready_at", "time", title="oldest ready"),
     Column("agents", "list"),
 )
@@ -31,6 +33,8 @@ def list_queues(call: Call) -> int:
                 "queue": row.queue,
                 "state": "paused" if row.paused else "open",
                 **{name: getattr(row, name) for name in _COUNTS},
+                "unroutable": row.unroutable,
+                "why": row.why,
                 "oldest_ready_at": row.oldest_ready_ms,
                 "agents": row.agents,
             }

@@ -24,9 +24,9 @@ _MAX_ENTRY = 20_000  #: of one entry when one record is shown
 class Column:
     """One field of a row: its machine name, what kind of value it holds and how a table shows it.
 
-    Kinds: text · number · flag · time (wall ms; ISO-8601 for machines, relative for people) · span (a
-    duration in ms, whose name ends in `_ms`) · json (JSON text; a value for machines) · list (of texts or numbers) ·
-    rows (of the columns `parts`).
+    Kinds: text · branch (a text of ours, shown as it is) · number · flag · time (wall ms; ISO-8601 for machines,
+    relative for people) · span (a duration in ms, whose name ends in `_ms`) · json (JSON text; a value for machines) ·
+    list (of texts or numbers) · rows (of the columns `parts`).
     """
 
     __slots__ = ("kind", "name", "parts", "title", "wide")
@@ -61,6 +61,8 @@ class Column:
         """Return `value` as one line of a table."""
         if value is None or value == "" or value == ():
             return "-"
+        if self.kind == "branch":
+            return str(value)
         if self.kind == "time":
             return times.relative(value, now_ms)
         if self.kind == "span":
@@ -126,7 +128,7 @@ class Form:
                 lines.append("\n")
             for column in self.columns:
                 value = row[column.name]
-                if self.form == "table" and value in (None, "", (), []):
+                if self.form == "table" and (value in (None, "", (), []) or value is False):
                     continue
                 if column.kind == "rows" and value:
                     inner = Form(column.parts, "wide", None).render(value)

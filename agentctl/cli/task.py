@@ -1,11 +1,11 @@
-"""Verbs that scripts and agents call all the time: add a task, claim one, keep it, end it. Start-up counts."""
+"""Verbs on tasks that scripts and agents call all the time: add one, claim one, see one. Start-up counts."""
 
 from __future__ import annotations
 
 import os
 
 from agentctl_store.errors import BadInput, NothingToClaim
-from agentctl_store.ids import check_instance, read_attempt, read_id, write_id
+from agentctl_store.ids import check_instance, read_id, write_id
 
 from . import output
 from .call import Call, actor, needed
@@ -15,12 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from agentctl_store.domain.task import Added, Claim, Ended, Usage
+    from agentctl_store.domain.task import Added, Claim
     from agentctl_store.store import Store, TaskRequest
 
-_ATTEMPT = "The attempt, as `task claim` printed it."
 _FAILURES = ("fail", "run", "cancel")
-_CLASSES = ("transient", "permanent", "throttled", "timeout", "crashed", "policy", "verify")
 
 
 @verb(
@@ -39,6 +37,7 @@ _CLASSES = ("transient", "permanent", "throttled", "timeout", "crashed", "policy
     in_=opt("--in", help="Not before this long from now: 90s, 15m, 2h.", metavar="DURATION"),
     max_attempts=opt(help="Tries before it becomes a dead letter.", metavar="N"),
     timeout=opt(help="How long one attempt may take.", metavar="DURATION"),
+    needs=opt(help="What its agent must be able to, comma-separated: python,browser.", metavar="NAMES"),
     deadline=opt(help="Give up after this time (2026-03-01T08:00) or this long from now (2h).", metavar="TIME"),
     correlation=opt(help="The correlation id: 32 hex digits.", metavar="ID", env="AGENTCTL_CORRELATION"),
     jsonl=opt(
@@ -60,6 +59,7 @@ def add(
     in_: str | None = None,
     max_attempts: int | None = None,
     timeout: str | None = None,
+    needs: str | None = None,
     deadline: str | None = None,
     correlation: str | None = None,
     jsonl: str | None = None,
@@ -77,7 +77,7 @@ def add(
     asked: dict[str, Any] = {
         "queue": queue, "priority": priority, "key": key, "after": after, "on_parent_failure": on_parent_failure,
         "at": at, "in": in_, "max_attempts": max_attempts, "timeout": timeout, "deadline": deadline,
-        "correlation": correlation,
+        "correlation": correlation, "needs": () if needs is None else names(needs),
     }  # fmt: skip
     now_ms = store.clock.now().wall_ms
     if payload is not None:
@@ -120,7 +120,13 @@ def _request(store: Store, now_ms: int, asked: dict[str, Any]) -> TaskRequest:
         retry,
         asked["correlation"],
         None if not creator else read_id(creator, "AGENTCTL_TASK"),
+        tuple(asked["needs"]),
     )
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the names of a comma-separated text."""
+    return tuple(name for name in text.replace(" ", "").split(",") if name)
 
 
 def _start(at: str | None, in_: str | None, now_ms: int) -> tuple[int | None, int | None]:
@@ -156,6 +162,10 @@ def _parent(store: Store, text: str) -> int | str:
 
 
 def _print_added(call: Call, added: list[Added]) -> int:
+    if any(one.unroutable for one in added):
+        from .unroutable import say
+
+        say(call, added)
     if call.output == "table" and call.fields is None:
         output.write("".join(write_id(one.id) + "\n" for one in added))
         old = [one for one in added if not one.created]
@@ -178,6 +188,7 @@ def _print_added(call: Call, added: list[Added]) -> int:
     instance=opt(help="Which of its slots, as reviewer/2.", env="AGENTCTL_INSTANCE", metavar="INSTANCE"),
     session=opt(help="The session that claims.", env="AGENTCTL_SESSION", metavar="ID"),
     lease=opt(help="For how long the attempt owns the task without a heartbeat.", metavar="DURATION"),
+    can=opt(help="What the claimer can, comma-separated; else what it was declared with.", metavar="NAMES"),
     limit=opt("-n", help="Claim up to so many tasks.", metavar="N"),
     wait=opt(help="When nothing is ready, wait this long for a task.", metavar="DURATION"),
 )
@@ -189,6 +200,7 @@ def claim(
     instance: str | None = None,
     session: str | None = None,
     lease: str | None = None,
+    can: str | None = None,
     limit: int = 1,
     wait: str | None = None,
 ) -> int:
@@ -197,13 +209,15 @@ def claim(
         from .task_view import CLAIM
 
         call.expect(CLAIM)
-    who = _claimer(agent, instance, session, lease)
+    who = claimer(agent, instance, session, lease, can)
     wait_ms = 0 if wait is None else _span(wait, "--wait")
     call.stays = wait_ms > 0
-    return _print_claims(call, queues, call.store.claim(queues, limit=limit, wait_ms=wait_ms, **who))
+    return print_claims(call, queues, call.store.claim(queues, limit=limit, wait_ms=wait_ms, **who))
 
 
-def _claimer(agent: str | None, instance: str | None, session: str | None, lease: str | None) -> dict[str, Any]:
+def claimer(
+    agent: str | None, instance: str | None, session: str | None, lease: str | None, can: str | None
+) -> dict[str, Any]:
     """Return who claims, and for how long, as a claim takes it."""
     slot = None
     if instance is not None:
@@ -214,10 +228,11 @@ def _claimer(agent: str | None, instance: str | None, session: str | None, lease
         "slot": slot,
         "session": None if session is None else read_id(session, "session id"),
         "lease_ms": 60_000 if lease is None else _span(lease, "--lease"),
+        "can": None if can is None else names(can),
     }
 
 
-def _print_claims(call: Call, queues: tuple[str, ...], won: list[Claim]) -> int:
+def print_claims(call: Call, queues: tuple[str, ...], won: list[Claim]) -> int:
     if not won:
         raise NothingToClaim(f"nothing is ready in {', '.join(queues)}", "Look with: agentctl queue list")
     from .task_rows import claim_object, claim_row
@@ -233,137 +248,13 @@ def _print_claims(call: Call, queues: tuple[str, ...], won: list[Claim]) -> int:
 
 
 @verb(
-    "task heartbeat",
-    summary="Extend an attempt's lease; prints `cancel` when a cancel was asked.",
-    attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
-    lease=opt(help="From now, for how long.", metavar="DURATION"),
-    progress=opt(help="What is being done, for people who look.", metavar="TEXT"),
-    input_tokens=opt(help="Input tokens used so far, in all.", metavar="N"),
-    output_tokens=opt(help="Output tokens used so far, in all.", metavar="N"),
-    cost_usd=opt(help="Cost so far, in all.", metavar="USD"),
-)
-def heartbeat(
-    call: Call,
-    *,
-    attempt: str | None = None,
-    lease: str | None = None,
-    progress: str | None = None,
-    input_tokens: int | None = None,
-    output_tokens: int | None = None,
-    cost_usd: float | None = None,
-) -> int:
-    """Keep a claimed task."""
-    task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
-    lease_ms = 60_000 if lease is None else _span(lease, "--lease")
-    usage = _usage(input_tokens, output_tokens, cost_usd)
-    answer = call.store.heartbeat(task, n, lease_ms=lease_ms, progress=progress, usage=usage)
-    if answer.cancel_asked:
-        output.write("cancel\n")
-    return 0
-
-
-def _usage(input_tokens: int | None, output_tokens: int | None, cost_usd: float | None) -> Usage | None:
-    if input_tokens is None and output_tokens is None and cost_usd is None:
-        return None
-    from agentctl_store.domain.task import Usage
-
-    cost = cost_usd or 0.0
-    if not 0 <= cost <= 1_000_000 or (input_tokens or 0) < 0 or (output_tokens or 0) < 0:
-        raise BadInput("tokens and cost are counts from zero up", "Give what was used so far, in all")
-    return Usage(input_tokens or 0, output_tokens or 0, round(cost * 1_000_000))
-
-
-@verb(
-    "task complete",
-    summary="Finish an attempt; its task is done.",
-    details="Refused with exit code 4 when the attempt no longer owns its task. With --next the next task is claimed "
-    "in the same step and printed as by task claim; exit code 7 when nothing is ready: this task is done all the same.",
-    prints="jsonl",
-    attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
-    result=opt("-r", help="The result, as JSON; @FILE reads a file, - stdin.", metavar="JSON"),
-    next=opt(help="Claim the next task from this queue; repeatable.", metavar="QUEUE", complete="queues"),
-    agent=opt(help="Who claims it.", env="AGENTCTL_AGENT", complete="agents"),
-    instance=opt(help="Which of its slots, as reviewer/2.", env="AGENTCTL_INSTANCE", metavar="INSTANCE"),
-    session=opt(help="The session that claims it.", env="AGENTCTL_SESSION", metavar="ID"),
-    lease=opt(help="For how long it is owned without a heartbeat.", metavar="DURATION"),
-)
-def complete(
-    call: Call,
-    *,
-    attempt: str | None = None,
-    result: str | None = None,
-    next: tuple[str, ...] = (),
-    agent: str | None = None,
-    instance: str | None = None,
-    session: str | None = None,
-    lease: str | None = None,
-) -> int:
-    """Finish a claimed task, and claim the next."""
-    task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
-    text = None
-    if result is not None:
-        from .given import json_text
-
-        text = json_text(result, "result")
-    if not next:
-        call.store.complete(task, n, result=text)
-        return 0
-    if call.fields is not None:
-        from .task_view import CLAIM
-
-        call.expect(CLAIM)
-    who = _claimer(agent, instance, session, lease)
-    won = call.store.complete_and_claim(task, n, next, result=text, **who).claim
-    return _print_claims(call, next, [won] if won is not None else [])
-
-
-@verb(
-    "task fail",
-    summary="End an attempt badly; prints when the task runs again, or that it is dead.",
-    details="Refused with exit code 4 when the attempt no longer owns its task.",
-    attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
-    kind=opt("-c", "--class", help="The error class; permanent ones are not tried again.", choices=_CLASSES),
-    message=opt("-m", help="What went wrong.", metavar="TEXT"),
-    retry_after=opt(help="Not again before, as the provider asked.", metavar="DURATION"),
-    exit_code=opt(help="The exit code of the process that failed.", metavar="N"),
-)
-def fail(
-    call: Call,
-    *,
-    attempt: str | None = None,
-    kind: str = "transient",
-    message: str = "",
-    retry_after: str | None = None,
-    exit_code: int | None = None,
-) -> int:
-    """End a claimed task badly."""
-    from agentctl_store.domain.retry import Failure
-
-    task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
-    after_ms = None if retry_after is None else _span(retry_after, "--retry-after")
-    failure = Failure(kind, message, exit_code, after_ms)  # type: ignore[arg-type] # one of _CLASSES
-    return print_ended(call, task, call.store.fail(task, n, failure))
-
-
-@verb(
-    "task release",
-    summary="Give a claimed task back untried.",
-    attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
-    reason=opt(help="Why it is given back.", metavar="TEXT"),
-)
-def release(call: Call, *, attempt: str | None = None, reason: str = "released") -> int:
-    """Give a claimed task back."""
-    task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
-    return print_ended(call, task, call.store.release(task, n, reason=reason))
-
-
-@verb(
     "task show",
     summary="Show a task with its payload, result and attempts.",
     reads=True,
     task=arg("The task's id, or the beginning of it.", "TASK", complete="tasks", env="AGENTCTL_TASK"),
+    tree=opt(help="As a tree: the tasks it added, and those that wait for it."),
 )
-def show(call: Call, *, task: str | None = None) -> int:
+def show(call: Call, *, task: str | None = None, tree: bool = False) -> int:
     """Show one task."""
     from .given import task_id
     from .task_rows import task_row
@@ -371,15 +262,8 @@ def show(call: Call, *, task: str | None = None) -> int:
 
     store = call.store
     number = task_id(store, needed(task, "task", "AGENTCTL_TASK"))
+    if tree:
+        from .task_tree import show_tree
+
+        return show_tree(call, number)
     return call.show_one(TASK, lambda: task_row(store, number))
-
-
-def print_ended(call: Call, task: int, ended: Ended) -> int:
-    """Print where an act left a task."""
-    line = f"{write_id(task)} {ended.state}"
-    if ended.run_at_ms is not None:
-        from .times import iso
-
-        line += f" until {iso(ended.run_at_ms)}"
-    output.say(line + (f" ({ended.reason})" if ended.reason else ""))
-    return 0

@@ -25,6 +25,8 @@ _KINDS: dict[str, tuple[type, str]] = {
     "deadline": (str, "a time or duration as text"),
     "correlation": (str, "a text"),
 }
+#: field that holds several texts → how it is written
+_LISTS = {"after": '["ID", "key:KEY"]', "needs": '["python", "browser"]'}
 
 
 def task_lines(path: str) -> list[tuple[str, dict[str, Any]]]:
@@ -45,11 +47,11 @@ def _check(asked: dict[str, Any], place: str) -> None:
     for field, value in asked.items():
         if field == "payload":
             continue
-        if field == "after":
-            if not isinstance(value, list) or not all(isinstance(parent, str) for parent in value):
-                raise BadInput(f'{place}: "after" is not a list of texts', 'Write ["ID", "key:KEY"]')
+        if field in _LISTS:
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise BadInput(f'{place}: "{field}" is not a list of texts', f"Write {_LISTS[field]}")
         elif field not in _KINDS:
-            known = ", ".join(("payload", *_KINDS, "after"))
+            known = ", ".join(("payload", *_KINDS, *_LISTS))
             raise BadInput(f"{place}: no field is called {field[:40]!a}", f"Fields are: {known}")
         elif not isinstance(value, _KINDS[field][0]) or isinstance(value, bool):
             raise BadInput(f'{place}: "{field}" is not {_KINDS[field][1]}', "Correct it; nothing was added")

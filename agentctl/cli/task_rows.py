@@ -52,6 +52,8 @@ def claim_row(store: Store, claim: Claim) -> dict[str, Any]:
         "attempts": task.attempts,
         "deadline_at": task.deadline_ms,
         "timeout_ms": task.timeout_ms,
+        "needs": list(task.needs),
+        "degraded": task.degraded,
         "parents": _parents(store, task.id),
         "answers": answers(store, task.id) if claim.n > 1 else [],
     }
@@ -65,12 +67,15 @@ def task_row(store: Store, number: int) -> dict[str, Any]:
         "task": write_id(task.id),
         "queue": task.queue,
         "state": task.state,
+        "unroutable": task.unroutable,
+        "degraded": task.degraded,
         "reason": task.reason,
         "class": task.error_class,
         "error": task.error,
         "payload": task.payload,
         "result": task.result,
         "priority": task.priority,
+        "needs": list(task.needs),
         "agent": task.agent,
         "session": None if task.session is None else write_id(task.session),
         "created_at": task.created_ms,
@@ -82,6 +87,7 @@ def task_row(store: Store, number: int) -> dict[str, Any]:
         "key": task.key,
         "correlation": task.correlation,
         "creator": None if task.creator is None else write_id(task.creator),
+        "chain": list(task.chain),
         "open_parents": task.open_parents,
         "cancel_asked": task.cancel_asked,
         "parents": _parents(store, number),
@@ -128,6 +134,7 @@ def _parents(store: Store, number: int) -> list[dict[str, Any]]:
             "state": parent.state,
             "result": parent.result,
             "reason": parent.reason,
+            "degraded": parent.degraded,
         }
         for parent in store.parents(number)
     ]

@@ -15,7 +15,14 @@ ATTEMPTS = (
     Column("session"),
     Column("error"),
 )
-PARENTS = (Column("task"), Column("queue"), Column("state"), Column("result", "json"), Column("reason"))
+PARENTS = (
+    Column("task"),
+    Column("queue"),
+    Column("state"),
+    Column("result", "json"),
+    Column("reason"),
+    Column("degraded", "flag"),
+)
 ANSWERS = (
     Column("question"),
     Column("options", "list"),
@@ -36,6 +43,8 @@ CLAIM = (
     Column("attempts", "number"),
     Column("deadline_at", "time", title="deadline", wide=True),
     Column("timeout_ms", "span", wide=True),
+    Column("needs", "list"),
+    Column("degraded", "flag", wide=True),
     Column("parents", "rows", parts=PARENTS, wide=True),
     Column("answers", "rows", parts=ANSWERS, wide=True),
 )
@@ -43,12 +52,15 @@ TASK = (
     Column("task"),
     Column("queue"),
     Column("state"),
+    Column("unroutable"),
+    Column("degraded", "flag"),
     Column("reason"),
     Column("class"),
     Column("error"),
     Column("payload", "json"),
     Column("result", "json"),
     Column("priority", "number"),
+    Column("needs", "list"),
     Column("agent"),
     Column("session", wide=True),
     Column("created_at", "time", title="created"),
@@ -60,6 +72,7 @@ TASK = (
     Column("key", wide=True),
     Column("correlation"),
     Column("creator", wide=True),
+    Column("chain", "list"),
     Column("open_parents", "number", wide=True),
     Column("cancel_asked", "flag", wide=True),
     Column("parents", "rows", parts=PARENTS),

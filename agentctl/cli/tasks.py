@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from agentctl_store.domain.machine import State
     from agentctl_store.domain.task import Ended, Task
+    from agentctl_store.read.models import TaskRow
 
 STATES = ("blocked", "scheduled", "ready", "active", "waiting", "done", "dead", "cancelled")
 ENDED = ("done", "dead", "cancelled")
@@ -37,6 +38,10 @@ _LIST = (
     Column("available_at", "time", title="available", wide=True),
     Column("finished_at", "time", title="finished", wide=True),
     Column("agent"),
+    Column("mark"),
+    Column("needs", "list", wide=True),
+    Column("unroutable", wide=True),
+    Column("degraded", "flag", wide=True),
     Column("reason", wide=True),
     Column("class", wide=True),
     Column("error", wide=True),
@@ -104,6 +109,10 @@ def list_tasks(
                 "available_at": row.available_ms,
                 "finished_at": row.finished_ms,
                 "agent": row.agent,
+                "mark": mark(row),
+                "needs": row.needs,
+                "unroutable": row.unroutable,
+                "degraded": row.degraded,
                 "reason": row.reason,
                 "class": row.error_class,
                 "error": row.error,
@@ -114,6 +123,11 @@ def list_tasks(
         ]
 
     return call.show(_LIST, fetch, empty="No tasks.")
+
+
+def mark(row: TaskRow) -> str:
+    """Return in a word what is out of the ordinary with a task."""
+    return "unroutable" if row.unroutable else "degraded" if row.degraded else ""
 
 
 def _ended(task: int, ended: Ended) -> str:

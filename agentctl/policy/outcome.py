@@ -27,6 +27,7 @@ StopReason = Literal[
     "restart",
     "reload",
     "lost",
+    "verify",
 ]
 #: why a session was stopped → how its task ends
 STOPPED_TASK: dict[str, Literal["release", "cancel"] | ErrorClass] = {
@@ -41,6 +42,7 @@ STOPPED_TASK: dict[str, Literal["release", "cancel"] | ErrorClass] = {
     "restart": "release",
     "reload": "release",
     "lost": "release",
+    "verify": "verify",
 }
 
 
@@ -60,6 +62,8 @@ class SessionFacts:
     ran_ms: int = 0
     stderr_tail: str = ""
     retry_after_ms: int | None = None
+    needs_result: bool = False  #: a success must leave a result
+    verify: SessionFacts | None = None  #: how the check of its success ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ def judge_exit(facts: SessionFacts) -> Outcome:
     if facts.vanished:
         return Failed(Failure("lost", _text(facts, facts.vanished)))
     if facts.code == 0:
-        return Done()
+        return Done() if facts.verify is None else _judge_verify(facts, facts.verify)
     if facts.orphaned:
         return Released("stopped because nobody supervised it any more")
     if facts.stop_reason:
@@ -119,6 +123,29 @@ def judge_exit(facts: SessionFacts) -> Outcome:
         kind = "permanent"
     retry_after_ms = facts.retry_after_ms if kind in ("throttled", "transient") else None
     return Failed(Failure(kind, _text(facts, f"exit {facts.code}"), facts.code, retry_after_ms))
+
+
+def _judge_verify(facts: SessionFacts, verify: SessionFacts) -> Outcome:
+    """Say whether a success is believed. A check that was interrupted says nothing of it: the work is done again."""
+    if verify.vanished:
+        return Failed(Failure("lost", f"its verify vanished: {verify.vanished}", facts.code))
+    if verify.code == 0:
+        return Done()
+    if verify.never or verify.orphaned:
+        return Released(f"its result could not be verified: {verify.spawn_error or 'nobody supervised it any more'}")
+    if verify.stop_reason == "cancel":
+        return Cancelled()
+    if verify.stop_reason and verify.stop_reason != "verify":
+        return Released(f"stopped ({verify.stop_reason}) before its result was verified")
+    if verify.spawn_error is not None:
+        how = f"verify could not be run: {verify.spawn_error}"
+    elif verify.stop_reason:
+        how = f"verify did not end within {show_duration(verify.ran_ms)}"
+    elif verify.signal is not None:
+        how = f"verify was killed by signal {verify.signal}"
+    else:
+        how = f"verify exit {verify.code}"
+    return Failed(Failure("verify", _text(verify, how), facts.code))
 
 
 def describe_end(facts: SessionFacts) -> str:

@@ -53,6 +53,11 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Verify:
+    """Check what the ended attempt left before it is believed; answers Verified, in its time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Extend:
     """Extend the lease of the running attempt, with what it said; answers CancelAsked or Outlived if so."""
 
@@ -88,4 +93,4 @@ class Tell:
     text: str
 
 
-Action = Become | Claim | Open | NoteStart | Stop | Record | Extend | Probe | Look | Gone | Tell
+Action = Become | Claim | Open | NoteStart | Stop | Record | Verify | Extend | Probe | Look | Gone | Tell

@@ -30,6 +30,7 @@ Opened       open     open    !         !        !           !         open     
 Started      -        -       start     noted    noted       noted     -           -
 Said         -        -       said      said     said        said      -           -
 Exited       -        -       end       end      end         end       -           -
+Verified     -        -       checked   checked  checked     checked   -           -
 Recorded     -        -       after     after    after       after     -           -
 Probed       probed   probed  probed    probed   probed      probed    probed      probed
 Wanted       rouse    settle  rule      rule     hasten      press     reconsider  unlatch

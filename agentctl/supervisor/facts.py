@@ -73,10 +73,18 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """The check of an attempt's success has ended; `end` says how, None: there was nothing to check."""
+
+    end: SessionFacts | None
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """The end is in the store; `text` says for people what followed."""
 
     text: str = ""
+    good: bool = False  #: the task is done
     asked: bool = False  #: a person; nothing is finished
 
 
@@ -135,6 +143,7 @@ Fact = (
     | Started
     | Said
     | Exited
+    | Verified
     | Recorded
     | Probed
     | Wanted
@@ -145,6 +154,6 @@ Fact = (
     | Ticked
 )
 FACTS: tuple[type[Fact], ...] = (
-    WorkSeen, Held, Opened, Started, Said, Exited, Recorded, Probed, Wanted, CancelAsked, Outlived, Slept,
+    WorkSeen, Held, Opened, Started, Said, Exited, Verified, Recorded, Probed, Wanted, CancelAsked, Outlived, Slept,
     Delayed, Ticked,
 )  # fmt: skip

@@ -15,17 +15,19 @@ from agentctl_store.errors import StoreError
 from agentctl_store.read import open_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from agentctl.config import Config
     from agentctl.supervisor.sessions import Key
     from agentctl_store.clock import Moment
     from agentctl_store.domain.agent import Agent
+    from agentctl_store.domain.task import Swept
     from agentctl_store.read.models import QueueRow
     from agentctl_store.store import Store
 
 BESIDE = 10_000  #: added to the number of a slot for a second life of it; the store has no row for such a slot
 
+SWEEP_MS = 3_600_000  #: between two sweeps where nothing is due
 BEGUN_MS = 1_000  #: a task's process that takes longer to start is shown as starting; until then its slot is busy
 
 
@@ -109,10 +111,24 @@ def replace_since(row: Instance) -> Instance:
     return replaced(row, since_ms=0)
 
 
-def unfinished(store: Store, queues: set[str]) -> bool:
-    """Whether tasks of these queues could still run; a store in trouble says nothing of an end."""
+def next_sweep_ms(swept: Swept, now: Moment) -> int:
+    """Return the boot time at which time asks for something again."""
+    due = [now.boot_ms + SWEEP_MS]
+    if swept.next_due_ms is not None:
+        due.append(now.boot_ms + max(0, swept.next_due_ms - now.wall_ms))
+    if swept.next_expiry_ms is not None:
+        due.append(swept.next_expiry_ms + 1)
+    if swept.more:
+        due.append(now.boot_ms)
+    return max(min(due), now.boot_ms + 10)
+
+
+def unfinished(store: Store, config: Config, slots: Iterable[Slot]) -> bool:
+    """Whether agents that run could still find work; a store in trouble says nothing of an end."""
+    serving = {slot.agent for slot in slots if slot.phase not in ("failed", "stopped")}.intersection(config.agent)
+    queues = {queue for name in serving for queue in config.queues_of(name)}
     try:
-        return bool(queues) and store.unfinished(sorted(queues))
+        return bool(queues) and store.unfinished(sorted(queues), sorted(serving))
     except StoreError:
         return True
 
@@ -136,11 +152,30 @@ def unanswered(queues: Iterable[QueueRow]) -> str:
     return f"idle, but {wait} for a person's answer. See what is asked: agentctl inbox"
 
 
-def unserved(queues: Iterable[QueueRow], config: Config) -> str:
+def unserved(queues: Sequence[QueueRow], config: Config) -> str:
     """Say which ready tasks no agent of the configuration will ever take; empty when there are none."""
+    found = stranded(queues)
+    if found:
+        return f"idle, but tasks wait that no agent can take: {found}"
     served = {queue for name in config.agent for queue in config.queues_of(name)}
     left = [(row.ready, row.queue) for row in queues if row.ready and row.queue not in served]
     if not left:
         return ""
     told = ", ".join(f"{ready:,} in queue {queue}" for ready, queue in left[:5])
     return f"idle, but tasks wait that no agent serves: {told}. Name the queue under an agent's queues"
+
+
+def stranded(queues: Iterable[QueueRow]) -> str:
+    """Say which waiting tasks no declared agent can take, and why; empty when there are none."""
+    left = [f"{row.unroutable:,} in queue {row.queue} ({row.why})" for row in queues if row.unroutable]
+    return ", ".join(left[:5]) + (f" and {len(left) - 5:,} queues more" if len(left) > 5 else "")
+
+
+def unroutable(store: Store) -> str:
+    """Say so of a store; a store in trouble says nothing."""
+    try:
+        with closing(open_reader(store.directory)) as reader:
+            found = stranded(reader.queues())
+    except StoreError:
+        return ""
+    return f"tasks wait that no agent can take: {found}" if found else ""

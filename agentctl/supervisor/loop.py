@@ -18,6 +18,7 @@ from agentctl.supervisor.fleet import BESIDE, instance_of, just_begun, same_row
 from agentctl.supervisor.narrate import Happening, OnEvent
 from agentctl.supervisor.slot import next_due_ms
 from agentctl.supervisor.snapshot import Snapshot
+from agentctl.supervisor.verifying import verify
 
 if TYPE_CHECKING:
     from agentctl.supervisor.perform import Hands
@@ -105,6 +106,14 @@ class Loop:
         for key in [key for key, at in self._due.items() if at <= now_ms - LATE_MS]:
             self.tell(key, seen.Delayed())
 
+    def recheck(self) -> None:
+        """Ask of every running attempt whether its task is still its own: some have just passed their deadline."""
+        for key, slot in list(self.slots.items()):
+            run = slot.run
+            if run is not None and run.task is not None and run.n is not None and run.end is None:
+                for fact in self.hands.extend(do.Extend(run.task, run.n, slot.want.lease_ms), run):
+                    self.tell(key, fact)
+
     def _own_due_ms(self, until_ms: int) -> int:
         due = [until_ms, *(one.at_ms for one in self._recorder.due.values())]
         if self._dirty:
@@ -165,6 +174,8 @@ class Loop:
                 return self.hands.stop(action)
             case do.Record():
                 return self._record(key, action)
+            case do.Verify():
+                return self._verify(key, slot)
             case do.Extend() if slot.run is not None:
                 return self.hands.extend(action, slot.run)
             case do.Look():
@@ -194,6 +205,12 @@ class Loop:
                 self.watch(self.hands.live[fact.session])
                 # Spares are replaced when there is time, not before the work.
                 self._fill_ms = self._fill_ms or self._clock.now().boot_ms + FILL_MS
+        return found
+
+    def _verify(self, key: Key, slot: Slot) -> list[seen.Fact]:
+        found = verify(self.hands, slot)
+        if not found and slot.run is not None:
+            self.watch(self.hands.live[slot.run.session])
         return found
 
     def _record(self, key: Key, action: do.Record) -> list[seen.Fact]:

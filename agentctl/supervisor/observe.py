@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentctl.policy.admission import free_memory_bytes
@@ -89,6 +90,13 @@ def _read(path: str) -> str:
         return ""
     finally:
         os.close(descriptor)
+
+
+def verify_end(folder: str, ended: Exit) -> SessionFacts:
+    """Gather how the check of a success ended; what it said on either stream counts."""
+    said = session_dir.tail(folder, "out", session_dir.STDERR_TAIL_BYTES).rstrip()
+    said += "\n" + session_dir.tail(folder, "err", session_dir.STDERR_TAIL_BYTES)
+    return replace(session_end(folder, ended, None), stderr_tail=redact(said.strip()))
 
 
 def session_end(folder: str, ended: Exit, retry_after_ms: int | None) -> SessionFacts:

@@ -7,6 +7,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentctl.policy import admission
@@ -141,6 +142,11 @@ class Hands:
         self.live[opened.session] = live
         return failed
 
+    def spec_of(self, slot: Slot, session: int, nonce: str, folder: str, won: Won) -> LaunchSpec:
+        """Return how the check of an attempt's success is launched."""
+        spec = self._spec(slot, Opened(session, nonce), folder, won)
+        return replace(spec, argv=slot.want.section.verify or ())
+
     def _spec(self, slot: Slot, opened: Opened, folder: str, won: Won | None) -> LaunchSpec:
         section, limits = slot.want.section, slot.want.section.limits
         bounds = {
@@ -226,7 +232,7 @@ class Hands:
             return []
         self._step("stop")
         try:
-            recover.stop(live.folder, action.grace_ms / 1000, action.reason, live.shim)
+            recover.stop(live.place, action.grace_ms / 1000, action.reason, live.shim)
         except OSError:  # the reason cannot be written (disk full): the stop goes out all the same
             live.shim.send(signal.SIGTERM if action.grace_ms else signal.SIGINT)
         return []

@@ -62,7 +62,7 @@ class LaunchSpec:
     def line(self) -> bytes:
         """The spec as the shim reads it."""
         session = os.path.basename(self.session_dir)
-        env = {**self.env, "AGENTCTL_NONCE": self.nonce, "AGENTCTL_SESSION": session}
+        env = {"AGENTCTL_SESSION": session, **self.env, "AGENTCTL_NONCE": self.nonce}
         pid = os.getpid()
         spec: dict[str, object] = {
             "dir": self.session_dir,

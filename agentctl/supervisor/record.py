@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FIRST_RETRY_MS, LAST_RETRY_MS = 100, 2_000
 HURRY_MS = 250  #: claims ask for what waits to be written before them, at most this often
 MAX_DETAIL = 500
+NO_RESULT = "exit 0 without a result, which this agent must leave"
 
 
 @dataclass(slots=True)
@@ -111,12 +112,16 @@ class Recorder:
                 result = session_dir.result(folder)
             except session_dir.BadResult as error:
                 outcome = Failed(Failure("permanent", str(error), end.code))
+            else:
+                if result is None and end.needs_result:
+                    outcome = Failed(Failure("verify", NO_RESULT, end.code))
         closing = session_end(run.session, end)
         try:
             try:
                 if asks:
                     return Recorded(self._ask(run, end, closing), asked=True)
-                return Recorded(self._write(run, outcome, result, end, closing))
+                text = self._write(run, outcome, result, end, closing)
+                return Recorded(text, good=isinstance(outcome, Done))
             except BadInput as error:
                 what = "its question" if asks else "the result"
                 refused = Failed(Failure("permanent", f"{what} is refused: {error.message}", end.code))
@@ -200,6 +205,8 @@ def session_end(session: int, end: SessionFacts) -> SessionEnd:
 
 
 def _followed(after: Ended, wall_ms: int) -> str:
+    if after.reason == "fallback":
+        return "failed, a fallback takes over" if after.state == "ready" else "failed, a fallback's result stands in"
     if after.state == "dead":
         return f"is a dead letter ({after.reason})"
     if after.run_at_ms is not None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentctl.policy import restart
-from agentctl.policy.outcome import SessionFacts, describe_end
+from agentctl.policy.outcome import Done, SessionFacts, describe_end, judge_exit
 from agentctl.quantities import show_duration
-from agentctl.supervisor.actions import Action, Become, Record, Tell
-from agentctl.supervisor.facts import Exited, Recorded
+from agentctl.supervisor.actions import Action, Become, Record, Tell, Verify
+from agentctl.supervisor.facts import Exited, Recorded, Verified
 from agentctl.supervisor.rules_wants import place
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agentctl.supervisor.snapshot import Snapshot
     from agentctl_store.clock import Moment
 
-__all__ = ["after", "end"]
+__all__ = ["after", "checked", "end"]
 
 ORDERED = ("stop", "drain", "restart", "reload", "cancel", "lost")  #: stops that are no failure of the process
 
@@ -27,9 +27,33 @@ def end(snapshot: Snapshot, now: Moment) -> list[Action]:
     """The process has ended: what it left is written to the store before anything else starts here."""
     slot, fact, run = snapshot.slot, snapshot.fact, snapshot.slot.run
     assert isinstance(fact, Exited) and run is not None
-    if run.end is not None:
+    if run.end is not None or run.passed is not None:
         return []
-    return [Become(replace(slot, run=replace(run, end=fact.end))), Record(run.session, fact.end)]
+    section = slot.want.section
+    end = replace(fact.end, needs_result=section.result == "required")
+    unchecked = section.verify is None or run.task is None or run.ask is not None
+    if unchecked or not isinstance(judge_exit(end), Done):
+        return [Become(replace(slot, run=replace(run, end=end))), Record(run.session, end)]
+    if slot.want.shutdown == "now":
+        end = replace(end, verify=SessionFacts(spawn_error="the supervisor ends", never=True))
+        return [Become(replace(slot, run=replace(run, end=end))), Record(run.session, end)]
+    drains = bool(slot.want.shutdown) or slot.want.desired == "draining"
+    until_ms = run.drain_until_ms or now.boot_ms + slot.want.drain_ms
+    run = replace(
+        run, passed=end, passed_ms=now.boot_ms, started_ms=run.started_ms or now.boot_ms, stop="",
+        drain_until_ms=until_ms if drains else 0, progress="its result is verified", unsent=True,
+    )  # fmt: skip
+    return [Become(replace(slot, phase="draining" if drains else "busy", since_ms=now.boot_ms, run=run)), Verify()]
+
+
+def checked(snapshot: Snapshot, now: Moment) -> list[Action]:
+    """The check of a success has ended: now the end is written, as a success or as none."""
+    slot, fact, run = snapshot.slot, snapshot.fact, snapshot.slot.run
+    assert isinstance(fact, Verified) and run is not None
+    if run.end is not None or run.passed is None:
+        return []
+    end = replace(run.passed, verify=fact.end)
+    return [Become(replace(slot, run=replace(run, end=end))), Record(run.session, end)]
 
 
 def after(snapshot: Snapshot, now: Moment) -> list[Action]:
@@ -41,8 +65,7 @@ def after(snapshot: Snapshot, now: Moment) -> list[Action]:
     ended = run.end
     told: list[Action] = []
     if fact.text and (ended.spawn_error is None or ended.never):  # a failed start is told below, once
-        good = slot.takes_tasks and ended.code == 0
-        kind = "ask" if fact.asked else "task" if good else "failure"
+        kind = "ask" if fact.asked else "task" if slot.takes_tasks and fact.good else "failure"
         told.append(Tell(kind, f"{slot.name}: {fact.text}"))
     why = describe_end(ended)
     slot = replace(slot, run=None, phase="stopped", since_ms=now.boot_ms, why="")

@@ -132,7 +132,7 @@ def said(snapshot: Snapshot, now: Moment) -> list[Action]:
         memory_bytes=run.memory_bytes if fact.memory_bytes is None else fact.memory_bytes,
     )
     slot = replace(slot, run=run)
-    if fact.watchdog_trigger and not run.stop and run.end is None:
+    if fact.watchdog_trigger and not run.stop and run.end is None and run.passed is None:
         return stop(slot, "watchdog", slot.want.section.grace_ms, now)
     return [Become(slot)]
 
@@ -147,7 +147,8 @@ def probed(snapshot: Snapshot, now: Moment) -> list[Action]:
     state = fold_probe(probe.state, fact.ok, fact.detail, failures=section.failures, successes=section.successes)
     slot = slot.with_probe(fact.kind, ProbeRun(state, now.boot_ms + section.period_ms))
     run = slot.run
-    if fact.kind != "readiness" and state.ok is False and run is not None and not run.stop and run.end is None:
+    runs = run is not None and not run.stop and run.end is None and run.passed is None
+    if fact.kind != "readiness" and state.ok is False and runs:
         told = Tell("health", f"{slot.name}: {fact.kind} probe failed: {fact.detail}")
         return [told, *stop(slot, "liveness", slot.want.section.grace_ms, now)]
     actions: list[Action] = [Become(slot)]
@@ -189,7 +190,7 @@ def slept(snapshot: Snapshot, now: Moment) -> list[Action]:
     """The machine slept: every time that a deadline counts from moves on by the gap."""
     slot, fact, run = snapshot.slot, snapshot.fact, snapshot.slot.run
     assert isinstance(fact, Slept) and run is not None
-    names = ("output_ms", "heard_ms", "watchdog_at_ms", "kill_ms", "drain_until_ms")
+    names = ("output_ms", "heard_ms", "watchdog_at_ms", "kill_ms", "drain_until_ms", "passed_ms")
     moved = {name: getattr(run, name) + fact.gap_ms for name in names if getattr(run, name)}
     if run.started_ms is not None:
         moved["started_ms"] = run.started_ms + fact.gap_ms
@@ -273,6 +274,7 @@ def watch(snapshot: Snapshot, now: Moment) -> list[Action]:
         "silence": f"{slot.name}: no output for too long; it is stopped",
         "heartbeat": f"{slot.name}: no heartbeat for too long; it is stopped",
         "watchdog": f"{slot.name}: WATCHDOG=1 did not come in time; it is stopped",
+        "verify": f"{slot.name}: its verify did not end in time; it is stopped",
         "drain": f"{slot.name}: did not finish within the grace of the drain; it is stopped",
     }[why]
     return [*actions, Tell("health", text), *stop(slot, why, slot.want.section.grace_ms, now)]

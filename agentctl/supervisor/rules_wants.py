@@ -133,7 +133,7 @@ def unlatch(snapshot: Snapshot, now: Moment) -> list[Action]:
 
 def needs_restart(old: AgentSection, new: AgentSection) -> bool:
     """Whether a running session must be replaced for the new configuration to hold."""
-    names = ("command", "mode", "cwd", "env", "pass_env", "limits", "ready", "queues", "sandbox")
+    names = ("command", "mode", "cwd", "env", "pass_env", "limits", "ready", "queues", "can", "sandbox")
     return any(getattr(old, name) != getattr(new, name) for name in names)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def make(
             "task": write_id(parent.task), "queue": parent.queue, "state": parent.state,
             "payload": jsontext.loads(parent.payload),
             "result": None if parent.result is None else jsontext.loads(parent.result), "reason": parent.reason,
-            "error": parent.error,
+            "error": parent.error, "degraded": parent.degraded,
         }) + "\n"
         for parent in parents
     ]  # fmt: skip
@@ -174,6 +174,28 @@ def result(folder: str) -> str | None:
         except OSError as error:  # an agent may leave anything there: a folder, a file nobody may read
             raise BadResult(f"the result file cannot be read: {error.strerror}") from None
     return _from_output(folder)
+
+
+def settle_result(folder: str) -> str | None:
+    """Return the result, and leave it as the result file: what is verified is what is stored.
+
+    Raises as `result` does, and OSError. Over whatever an agent may have put there: a link leads nowhere any more.
+    """
+    text = result(folder)
+    if text is not None:
+        path = os.path.join(files(folder), RESULT)
+        fresh = f"{path}.{os.urandom(8).hex()}"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(fresh, path)
+    return text
+
+
+def verify_folders(folder: str, most: int) -> Iterator[str]:
+    """Yield where the checks of a session's success lie, the first one first."""
+    for number in range(1, most + 1):
+        yield os.path.join(folder, "verify" if number == 1 else f"verify.{number}")
 
 
 def _from_output(folder: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agentctl.policy.outcome import SessionFacts
 from agentctl.supervisor import observe, recover, session_dir
-from agentctl.supervisor.facts import Exited, Fact, Started
+from agentctl.supervisor.facts import Exited, Fact, Started, Verified
 from agentctl.supervisor.session_files import FactsReader, ShimRecord, read_exit, read_shim
 
 if TYPE_CHECKING:
@@ -31,6 +31,16 @@ class Live:
     pid: int | None = None  #: of the agent, once it runs
     over: bool = False  #: its end has been told as a fact
     noted: bool = False  #: the store knows that it runs
+    verify: str = ""  #: the folder of the check of its success, once that began
+
+    @property
+    def place(self) -> str:
+        """The folder of what runs now."""
+        return self.verify or self.folder
+
+    def take(self, folder: str, shim: Shim | None) -> None:
+        """Go on with the check of its success."""
+        self.verify, self.shim, self.over = folder, shim, shim is None
 
     def news(self, now: Moment) -> list[Fact]:
         """Return what is new in its files: that it runs, what it said."""
@@ -43,15 +53,25 @@ class Live:
             found.append(said)
         return found
 
-    def end(self, retry_after_ms: int | None) -> Exited:
-        """Return how it ended; its shim must be gone. What a killed shim left behind is ended first."""
+    def end(self, retry_after_ms: int | None) -> Exited | Verified:
+        """Return how it ended, or its check; its shim must be gone. What a killed shim left behind is ended first."""
         self.over = True
+        if self.verify:
+            return Verified(self._verify_end())
         record = read_exit(self.folder)
         if record is not None:
             return Exited(observe.session_end(self.folder, record, retry_after_ms))
         if recover.never_begun(self.folder):
             return Exited(never_began(session_dir.stop_reason(self.folder)))
         return vanished(self.folder, self.nonce, read_shim(self.folder))
+
+    def _verify_end(self) -> SessionFacts:
+        record = read_exit(self.verify)
+        if record is not None:
+            return observe.verify_end(self.verify, record)
+        if recover.never_begun(self.verify):
+            return never_began(session_dir.stop_reason(self.verify))
+        return vanished(self.verify, self.nonce, read_shim(self.verify)).end
 
 
 def never_began(stop_reason: str) -> SessionFacts:

@@ -71,6 +71,8 @@ class Run:
     kill_ms: int = 0  #: when the stop must have ended it
     drain_until_ms: int = 0  #: when a drain stops waiting for the current task
     end: SessionFacts | None = None  #: how it ended; the record is still to be written
+    passed: SessionFacts | None = None  #: how it ended, well; whether that is believed is still being checked
+    passed_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +141,11 @@ def fresh_probes(slot: Slot, now_ms: int) -> Slot:
 def probe_waits(slot: Slot, kind: str) -> bool:
     """Whether this probe has nothing to run against now."""
     if kind == "startup":
-        return slot.run is None or slot.run.pid is None or _startup_over(slot)
+        return slot.run is None or slot.run.pid is None or slot.run.passed is not None or _startup_over(slot)
     if kind == "readiness" and slot.takes_tasks and slot.run is None:
         return not slot.welcome or slot.phase != "idle"
-    return slot.run is None or slot.run.pid is None or bool(slot.run.stop) or not _startup_over(slot)
+    run = slot.run
+    return run is None or run.pid is None or bool(run.stop) or run.passed is not None or not _startup_over(slot)
 
 
 def _startup_over(slot: Slot) -> bool:
@@ -162,6 +165,11 @@ def limits_of(slot: Slot, run: Run) -> Iterator[tuple[int, str]]:
     section, started_ms = slot.want.section, run.started_ms
     if run.end is not None or run.stop or started_ms is None:
         return
+    if slot.phase == "draining" and run.drain_until_ms:
+        yield run.drain_until_ms, "drain"
+    if run.passed is not None:
+        yield run.passed_ms + section.verify_timeout_ms, "verify"
+        return
     timeout_ms = run.timeout_ms or section.timeout_ms
     if timeout_ms and run.task is not None:
         yield started_ms + timeout_ms + run.extra_ms, "timeout"
@@ -172,8 +180,6 @@ def limits_of(slot: Slot, run: Run) -> Iterator[tuple[int, str]]:
     watchdog_ms = run.watchdog_ms or section.watchdog_ms
     if watchdog_ms and (run.ready is not False or section.ready == "none"):
         yield max(run.watchdog_at_ms, started_ms) + watchdog_ms, "watchdog"
-    if slot.phase == "draining" and run.drain_until_ms:
-        yield run.drain_until_ms, "drain"
 
 
 def look_every_ms(slot: Slot) -> int:
@@ -224,7 +230,7 @@ def signals_of(slot: Slot, now_ms: int) -> Signals:
         streak=slot.history.streak,
         held=slot.held,
     )
-    if run is None or not alive or run.stop:
+    if run is None or not alive or run.stop or run.passed is not None:
         return signals
     started_ms = run.started_ms or now_ms
     return replace(

@@ -225,9 +225,11 @@ class Splitter:
 class Follower:
     """Both streams as lines in the order of their times, from given offsets on."""
 
-    def __init__(self, session_dir: str, offsets: dict[str, int] | None = None, *, facts: bool = True) -> None:
-        """`facts` False leaves the `{"agentctl"…` lines out."""
-        self._facts = facts
+    def __init__(
+        self, session_dir: str, offsets: dict[str, int] | None = None, *, facts: bool = True, label: str = ""
+    ) -> None:
+        """`facts` False leaves the `{"agentctl"…` lines out; with `label` both streams are called that."""
+        self._facts, self._label = facts, label
         self._times = Times(session_dir)
         self._streams = {name: Stream(session_dir, name) for name in STREAMS}
         start = offsets or {}
@@ -236,7 +238,7 @@ class Follower:
         """Bytes that the ring deleted before they could be read."""
 
     @classmethod
-    def tail(cls, session_dir: str, count: int = READ_BYTES, *, facts: bool = True) -> Follower:
+    def tail(cls, session_dir: str, count: int = READ_BYTES, *, facts: bool = True, label: str = "") -> Follower:
         """A follower that begins at a line start within the newest `count` bytes of each stream."""
         offsets = {}
         for name in STREAMS:
@@ -248,7 +250,7 @@ class Follower:
                 newline = data.find(b"\n")
                 start += newline + 1 if newline >= 0 else 0
             offsets[name] = start
-        return cls(session_dir, offsets, facts=facts)
+        return cls(session_dir, offsets, facts=facts, label=label)
 
     def read(self, *, ended: bool = False) -> list[Line]:
         """The next lines, at most READ_BYTES of each stream; empty: nothing new.
@@ -269,7 +271,7 @@ class Follower:
         if ended and not data:
             pieces += splitter.rest()
         return [
-            Line(name, offset, self._times.of(name, end), text.decode("utf-8", "replace"), cut)
+            Line(self._label or name, offset, self._times.of(name, end), text.decode("utf-8", "replace"), cut)
             for offset, end, text, cut in pieces
             if self._facts or not (name == "out" and text.startswith(MARK))
         ]

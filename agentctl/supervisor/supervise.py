@@ -151,6 +151,12 @@ class Supervisor:
         text = f"supervising {plural(len(wanted), 'instance')} of {plural(agents, 'agent')} on "
         text += plural(len(queues), "queue") + (f"; adopted {plural(adopted, 'running session')}" if adopted else "")
         self._tell("supervisor", text)
+        self._tell_stranded()
+
+    def _tell_stranded(self) -> None:
+        text = fleet.unroutable(self._store)
+        if text:
+            self._tell("note", text)
 
     def _adopt(self, wanted: dict[Key, Want], memos: dict[Key, Instance]) -> int:
         now, running = self._clock.now(), 0
@@ -253,6 +259,7 @@ class Supervisor:
         parts += [f"removed: {', '.join(removed)}"] if removed else []
         parts += [f"restarted: {', '.join(restarted)}"] if restarted else []
         self._tell("config", "configuration read again; " + ("; ".join(parts) or "no agent changed"))
+        self._tell_stranded()
         self._want()
         self._loop.work()
 
@@ -334,15 +341,9 @@ class Supervisor:
     def _sweep(self, now_ms: int) -> None:
         self._loop.catch_up()
         swept = self._store.sweep()
-        now = self._clock.now()
-        due = [now_ms + 3_600_000]
-        if swept.next_due_ms is not None:
-            due.append(now.boot_ms + max(0, swept.next_due_ms - now.wall_ms))
-        if swept.next_expiry_ms is not None:
-            due.append(swept.next_expiry_ms + 1)
-        if swept.more:
-            due.append(now_ms)
-        self._sweep_ms = max(min(due), now_ms + 10)
+        self._sweep_ms = fleet.next_sweep_ms(swept, self._clock.now())
+        if swept.overdue:
+            self._loop.recheck()
         if swept.promoted or swept.expired or swept.kept:
             self._loop.work()
         if swept.grace_ms:
@@ -358,9 +359,7 @@ class Supervisor:
         slots = self._loop.slots.values()
         if self._shutdown or any(slot.run is not None and slot.takes_tasks for slot in slots):
             return
-        serving = {slot.agent for slot in slots if slot.phase not in ("failed", "stopped")}
-        queues = {queue for name in serving if name in self._config.agent for queue in self._config.queues_of(name)}
-        if fleet.unfinished(self._store, queues):
+        if fleet.unfinished(self._store, self._config, slots):
             return
         self._idle = True
         self._progress()

@@ -71,7 +71,28 @@ period = "250ms"
     assert '"max_attempts":2' in (config.specs()[0].retry or "")
 
 
+SERVICE = "[agent.a]\ncommand = 'x'\n[agent.b]\ncommand = 'x'\nmode = 'service'\n"
 MISTAKES = [
+    ("[agent.a]\ncommand = 'x'\ncan = ['Py Thon']", 3, "agent.a.can", "lower-case"),
+    ("[agent.a]\ncommand = 'x'\ncan = 'python'", 3, "agent.a.can", "list of texts"),
+    ("[agent.a]\ncommand = 'x'\nverify = ''", 3, "agent.a.verify", "is empty"),
+    ("[agent.a]\ncommand = 'x'\nmode = 'worker'\nverify = 'x'", 4, "agent.a.verify", "change the mode"),
+    ("[agent.a]\ncommand = 'x'\nmode = 'worker'\nresult = 'required'", 4, "agent.a.result", "change the mode"),
+    ("[agent.a]\ncommand = 'x'\nresult = 'need'", 3, "agent.a.result", "Write one of optional, required"),
+    ("[agent.a]\ncommand = 'x'\nverify_timeout = '5s'", 3, "agent.a.verify_timeout", "Add the command"),
+    ("[agent.a]\ncommand = 'x'\nverify = 'x'\nverify_timeout = '1ms'", 4, "agent.a.verify_timeout", "least is 100 ms"),
+    ("[agent.a]\ncommand = 'x'\nfallback = 'a'", 3, "agent.a.fallback", "there is no other agent"),
+    ("[agent.a]\ncommand = 'x'\nfallback = 'z'\n[agent.b]\ncommand = 'x'", 3, "agent.a.fallback", "Name one of b"),
+    (SERVICE.replace("[agent.b]", "fallback = 'b'\n[agent.b]"), 3, "agent.a.fallback", "it is a service"),
+    (SERVICE + "can = ['x']", 6, "agent.b.can", "Leave it out"),
+    (
+        "[agent.a]\ncommand = 'x'\nfallback = 'b'\nfallback_result = 1\n[agent.b]\ncommand = 'x'",
+        4,
+        "agent.a.fallback_result",
+        "Leave one of them out",
+    ),
+    ("[agent.a]\ncommand = 'x'\nfallback_result = 2026-01-01", 3, "agent.a.fallback_result", "JSON"),
+    ("[fleet]\nmax_delegation_depth = 0", 2, "fleet.max_delegation_depth", "greater than or equal to 1"),
     ("[agent.a]\ncomand = 'x'", 2, "agent.a.comand", "Did you mean 'command'"),
     ("[agent.a]\nmode = 'task'", 1, "agent.a.command", "Add a line `command"),
     ("[fleeet]\n", 1, "fleeet", "Did you mean 'fleet'"),
@@ -129,6 +150,29 @@ def test_a_mistake_is_told_with_line_key_and_remedy(text, line, key, hint):
     assert (error.file, error.line, error.key) == ("agentctl.toml", line, key)
     assert hint in str(error) and f"agentctl.toml:{line}:" in str(error)
     assert error.remedy
+
+
+def test_what_the_store_must_know_of_workflows():
+    config = parse_config("""
+[fleet]
+max_delegation_depth = 5
+[agent.a]
+command = "x"
+can = ["python", "browser", "python"]
+verify = "pytest -q"
+verify_timeout = "5m"
+result = "required"
+fallback = "b"
+[agent.b]
+command = "x"
+fallback_result = {summary = "", pages = [1, 2.5]}
+""")
+    a, b = config.specs()
+    assert (a.can, a.fallback, a.max_depth) == (("browser", "python"), '{"agent":"b"}', 5)
+    assert (b.can, b.fallback) == ((), '{"result":{"summary":"","pages":[1,2.5]}}')
+    section = config.agent["a"]
+    assert (section.verify, section.verify_timeout_ms, section.result) == (("pytest", "-q"), 300_000, "required")
+    assert config.agent["b"].verify_timeout_ms == 60_000
 
 
 def test_all_mistakes_of_a_file_are_told_at_once():

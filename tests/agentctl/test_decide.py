@@ -34,6 +34,10 @@ watchdog = "30s"
 [agent.worker.probe.liveness]
 tcp = "h:1"
 failures = 2
+[agent.strict]
+command = "x"
+verify = "check"
+verify_timeout = "5s"
 [agent.gated]
 command = "x"
 [agent.gated.probe.readiness]
@@ -64,6 +68,7 @@ SAMPLES = {
     seen.Started: seen.Started(5, 0),
     seen.Said: seen.Said(progress="half"),
     seen.Exited: seen.Exited(SessionFacts(code=1)),
+    seen.Verified: seen.Verified(SessionFacts(code=0)),
     seen.Recorded: seen.Recorded("done"),
     seen.Probed: seen.Probed("liveness", False, "refused"),
     seen.Wanted: seen.Wanted(want("tasker")),
@@ -124,6 +129,23 @@ def test_a_task_runs_through_its_life():
     assert after(slot, seen.Exited(SessionFacts(code=1)))[1] == [], "an end is recorded once"
     slot, found = after(slot, seen.Recorded("done"))
     assert slot.phase == "idle" and slot.run is None and kinds(found) == {do.Claim}
+
+
+def test_a_success_is_checked_before_it_is_recorded_and_keeps_its_task_meanwhile():
+    begun = slot_in("busy", want=want("strict"))
+    slot, found = after(begun, seen.Exited(SessionFacts(code=0)))
+    assert kinds(found) == {do.Verify} and slot.phase == "busy" and slot.run.passed is not None
+    seen_lately = replace(slot, run=replace(slot.run, look_ms=89_999))
+    found = kinds(after(seen_lately, seen.Ticked(), 90_000)[1])
+    assert found == {do.Extend, do.Stop}, "it took too long, and its lease goes on"
+    assert kinds(after(slot, seen.CancelAsked(7))[1]) == {do.Stop}
+    slot, found = after(slot, seen.Verified(SessionFacts(code=3)))
+    assert kinds(found) == {do.Record} and slot.run.end.verify.code == 3
+    assert after(slot, seen.Verified(SessionFacts(code=0)))[1] == [], "one answer counts"
+    _, found = after(begun, seen.Exited(SessionFacts(code=1)))
+    assert kinds(found) == {do.Record}, "a failure needs no check"
+    hurried, found = after(replace(begun, want=replace(begun.want, shutdown="now")), seen.Exited(SessionFacts(code=0)))
+    assert kinds(found) == {do.Record} and hurried.run.end.verify.never
 
 
 def test_a_lease_is_extended_in_thirds_and_sooner_with_news():

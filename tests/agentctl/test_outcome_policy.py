@@ -49,6 +49,31 @@ def test_cancel_orphan_and_a_command_that_cannot_start():
     assert isinstance(judge_exit(SessionFacts(spawn_error="no such file")), Released)
 
 
+CHECKS = [
+    ({"code": 0}, Done, ""),
+    ({"code": 3, "stderr_tail": "2 failed"}, "verify", "verify exit 3: 2 failed"),
+    ({"signal": 9}, "verify", "killed by signal 9"),
+    ({"spawn_error": "no such file"}, "verify", "could not be run: no such file"),
+    ({"signal": 15, "stop_reason": "verify", "ran_ms": 60_000}, "verify", "did not end within 1 min"),
+    ({"code": 0, "stop_reason": "verify"}, Done, ""),
+    ({"vanished": "the machine restarted"}, "lost", "restarted"),
+    ({"signal": 15, "stop_reason": "cancel"}, Cancelled, ""),
+    ({"signal": 15, "stop_reason": "drain"}, Released, "drain"),
+    ({"signal": 15, "orphaned": True}, Released, "nobody"),
+    ({"spawn_error": "the disk is full", "never": True}, Released, "the disk is full"),
+]
+
+
+@pytest.mark.parametrize(("check", "outcome", "text"), CHECKS)
+def test_a_success_is_as_good_as_its_check(check, outcome, text):
+    found = judge_exit(SessionFacts(code=0, verify=SessionFacts(**check)))
+    if isinstance(outcome, str):
+        assert isinstance(found, Failed) and (found.failure.kind, found.failure.exit_code) == (outcome, 0)
+        assert text in found.failure.message
+    else:
+        assert isinstance(found, outcome) and text in getattr(found, "reason", "")
+
+
 def test_long_output_is_cut_at_its_end_not_its_beginning():
     outcome = judge_exit(SessionFacts(code=1, stderr_tail="x" * 9_000 + "the cause"))
     assert isinstance(outcome, Failed) and outcome.failure.message.endswith("the cause")

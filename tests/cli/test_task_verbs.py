@@ -86,7 +86,7 @@ def test_a_task_can_wait_for_others_and_for_a_time(fleet: Fleet) -> None:
     won = rows(fleet.ok("task", "claim", "default", "--agent", "a", "-n", "10"))
     (child_claim,) = [one for one in won if one["task"] == child]
     assert child_claim["parents"] == [
-        {"task": parent, "queue": "default", "state": "done", "result": "found", "reason": None}
+        {"task": parent, "queue": "default", "state": "done", "result": "found", "reason": None, "degraded": False}
     ]
 
 

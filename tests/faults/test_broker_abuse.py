@@ -195,6 +195,51 @@ def test_what_is_the_operators_is_refused(call: Any, secret: Any) -> None:
         refused(a.call(*call), f"may not {call[0]}")
 
 
+def test_an_agent_claims_what_it_was_declared_for_and_no_more(tmp_path: Path) -> None:
+    with world(tmp_path, "a/1") as w, w.raw() as operator, w.raw("a/1") as a:
+        spec = AgentSpec("a", "task", ("q",), 1, None, ("browser", "python"))
+        assert operator.call("declare_agents", (spec,), "x")[0] == 0
+        tasks = added(operator, *(new_task("q", needs=needs) for needs in (("gpu",), ("python",), ("browser",))))
+        given = list(claim_words("a"))
+        given[-2] = ("gpu", "python")
+        refused(a.call("claim", *given), "was not declared with gpu")
+        given[-2] = ("browser",)
+        assert [one.task.id for one in a.call("claim", *given)[1]] == [tasks[2]]
+        assert [one.task.id for one in a.call("claim", *claim_words("a", limit=9))[1]] == [tasks[1]]
+        mine = w.sessions["a/1"].session
+        refused(
+            a.call("complete_and_claim", tasks[1], 1, None, None, ("q",), "a", 1, mine, 1_000, ("gpu",)), "with gpu"
+        )
+
+
+def test_an_agent_whose_work_is_checked_does_not_call_it_done_itself(tmp_path: Path) -> None:
+    with world(tmp_path, "a/1") as w, w.raw() as operator, w.raw("a/1") as a:
+        spec = AgentSpec("a", "task", ("q",), 1, checked=True)
+        assert operator.call("declare_agents", (spec,), "x")[0] == 0
+        [task] = added(operator, new_task("q"))
+        won(a, "a")
+        refused(a.call("complete", task, 1, "1", None, None, None), "may not call its own work done")
+        mine = w.sessions["a/1"].session
+        turn = ("complete_and_claim", task, 1, None, None, ("q",), "a", 1, mine, 1_000, None)
+        refused(a.call(*turn), "may not call its own work done")
+        assert a.call("heartbeat", task, 1, 1_000, None, None)[0] == 0
+        assert operator.call("complete", task, 1, "1", None, None, None)[0] == 0, "its supervisor does"
+
+
+def test_a_circle_of_delegations_is_refused_and_noted(tmp_path: Path) -> None:
+    with world(tmp_path, "a/1", "b/1") as w, w.raw() as operator, w.raw("a/1") as a, w.raw("b/1") as b:
+        specs = tuple(AgentSpec(name, "task", (name,), 1) for name in ("a", "b"))
+        assert operator.call("declare_agents", specs, "x")[0] == 0
+        [root] = added(operator, new_task("a"))
+        work = w.driver.task(root).correlation
+        a.call("claim", *claim_words("a", queues=("a",)))
+        [second] = added(a, new_task("b", creator=root, correlation=work))
+        b.call("claim", *claim_words("b", queues=("b",)))
+        how, value = b.call("add", (new_task("a", creator=second, correlation=work),), None)
+        assert (how, value[0]) == (1, "BadDelegation") and "a → b → a" in value[1]
+        until(lambda: any("circular" in (one.data or "") for one in w.refusals()), "it is in the history")
+
+
 def test_nobody_claims_ends_or_adds_as_another(secret: Any) -> None:
     with secret.raw() as operator, secret.raw("a/1") as a, secret.raw("b/1") as b:
         [task] = added(operator, new_task("q"))
@@ -391,6 +436,24 @@ def test_those_who_wait_are_served_in_the_order_they_came(tmp_path: Path) -> Non
                 [claim] = one.take()[2]
                 assert (claim.task.id, claim.task.agent) == (tasks.pop(0), f"a{index}")
                 one.close()
+
+
+def test_who_waits_is_woken_by_what_it_can_whoever_came_before(tmp_path: Path) -> None:
+    def words(agent: str, *can: str) -> Any:
+        given = list(claim_words(agent, wait_ms=60_000))
+        given[-2] = can
+        return given
+
+    with world(tmp_path) as w, w.raw() as operator, w.raw() as plain, w.raw() as early, w.raw() as able:
+        added(operator, new_task("other", needs=("gpu",)))  # a store that has lanes
+        for one, given in ((plain, words("p")), (early, words("e", "gpu", "tpu")), (able, words("a", "gpu"))):
+            one.ask("claim", *given)
+            w.raw().close()
+        for needs, one in ((("gpu",), early), (("gpu",), able), ((), plain)):
+            begun = time.monotonic()
+            [task] = added(operator, new_task("q", needs=needs))
+            [claim] = one.take()[2]
+            assert claim.task.id == task and time.monotonic() - begun < 0.4, "by the commit, not by a look"
 
 
 # --- mistakes of our own, and of the disk ---------------------------------------------------------------------------

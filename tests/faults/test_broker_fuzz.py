@@ -102,7 +102,7 @@ def recorded() -> list[Any]:
         "r", "[1]", priority=3, key="k", after=(plain.id,), on_parent_failure="run", run_at_ms=1, deadline_ms=10**13,
         timeout_ms=1000, retry=RetryPolicy(), creator=None,
     )  # fmt: skip
-    spec = AgentSpec("a", "task", ("q",), 1, '{"base_ms":1000,"max_attempts":3}', ("gpu",), '{"agent":"b"}', 9)
+    spec = AgentSpec("a", "task", ("q",), 1, '{"base_ms":1000,"max_attempts":3}', ("gpu",), '{"agent":"b"}', 9, True)
     row = Instance("a", 1, "idle", "healthy", "", None, 0, False, None, "", 0)
     plan = ScheduleSpec(
         "s", "q", '{"n":1}', every_ms=60_000, overlap="queue", jitter_ms=1_000, priority=3, timeout_ms=9

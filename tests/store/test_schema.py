@@ -96,6 +96,7 @@ HOT = [
     (TASK["chain_link"], "USING INDEX chain_link"),
     (TASK["scheduled_due"], "USING COVERING INDEX task_scheduled (queue=? AND available_ms<?)"),
     (TASK["next_due"], "USING COVERING INDEX task_scheduled"),
+    (TASK["next_deadline"], "USING INDEX task_deadline (deadline_ms>?)"),
     (TASK["next_expiry"], "USING COVERING INDEX task_lease"),
     (TASK["lost"], "USING INDEX task_lease (lease_until_boot_ms<?)"),
     (TASK["overdue"], "USING INDEX task_deadline (deadline_ms>? AND deadline_ms<?)"),

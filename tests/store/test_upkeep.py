@@ -116,6 +116,23 @@ def test_pruning_removes_texts_and_output_files(tmp_path: Path) -> None:
         assert store.driver.conn.rows("SELECT count(*) FROM body WHERE text IS NOT NULL") == [(0,)]  # type: ignore[attr-defined]
 
 
+def test_a_payload_edited_after_the_cut_is_carried_as_it_was(tmp_path: Path) -> None:
+    clock = SetClock()
+    with new_store(tmp_path, clock) as store:
+        task = add(store, "work", '"as it was"')
+        store.claim(["work"], agent="ann")
+        store.fail(task, 1, Failure("permanent", "no"))
+        clock.pass_ms(DAY)
+        add(store, "other")
+        moment = clock.wall_ms
+        clock.pass_ms(DAY)
+        store.requeue(task, payload='"edited"', actor="t")
+        upkeep.prune(store.directory, DAY + DAY // 2, clock, "t")
+        sound(store)
+        with state_at(store.directory, moment) as past:
+            assert {row.title for row in past.tasks()} >= {"as it was"}
+
+
 def test_the_past_after_the_cut_is_still_shown_and_before_it_is_refused(tmp_path: Path) -> None:
     clock = SetClock()
     with new_store(tmp_path, clock) as store:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..sqlite.driver import SqliteDriver
     from .tokens import Identity
 
-    Rule = Callable[[Identity, dict[str, Any], SqliteDriver], None]
+    Rule = Callable[[Identity, dict[str, Any], SqliteDriver], object]
 
 
 def allow(who: Identity, verb: str, arguments: dict[str, Any], driver: SqliteDriver) -> None:
@@ -77,7 +77,8 @@ def _claim(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> No
     arguments["can"] = able if arguments["can"] is None else arguments["can"]
 
 
-def _own_attempt(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
+def _own_attempt(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> bool:
+    """Return whether its success is only for others to say."""
     task, n = arguments["task"], arguments["n"]
     holder = driver.holder(task, n)
     # An attempt without a session was claimed before there was a token to tell: the agent's name must do.
@@ -86,10 +87,19 @@ def _own_attempt(who: Identity, arguments: dict[str, Any], driver: SqliteDriver)
         raise Refused(f"{who.instance} may not speak for attempt {whose}", "An agent ends only its own attempts")
     if arguments.get("end_session") is not None:
         raise Refused(f"{who.instance} may not end sessions", "Only the supervisor does")
+    return bool(holder is not None and holder[2])
+
+
+def _success(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
+    if _own_attempt(who, arguments, driver):
+        raise Refused(
+            f"{who.instance} may not call its own work done: it is checked first (verify, result)",
+            "Leave the result in $AGENTCTL_RESULT_FILE or on stdout, and exit with 0",
+        )
 
 
 def _turn(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
-    _own_attempt(who, arguments, driver)
+    _success(who, arguments, driver)
     _claim(who, arguments, driver)
 
 
@@ -163,7 +173,7 @@ def _free(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> Non
 _RULES: dict[str, Rule] = {
     "claim": _claim,
     "heartbeat": _own_attempt,
-    "complete": _own_attempt,
+    "complete": _success,
     "complete_and_claim": _turn,
     "fail": _own_attempt,
     "release": _own_attempt,

@@ -211,7 +211,7 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
     ),
     "AgentSpec": (
         name, word(MODES), names, whole(0, 9_999), maybe(policy), many(name, MAX_CAN), maybe(fallback),
-        maybe(whole(1, 1_000)),
+        maybe(whole(1, 1_000)), boolean,
     ),
     "Instance": (
         name, slot, word(PHASES), word(HEALTHS), long_text, maybe(number), count, boolean, maybe(count),

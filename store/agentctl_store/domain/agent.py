@@ -50,6 +50,7 @@ class AgentSpec:
     can: tuple[str, ...] = ()  #: its capabilities
     fallback: str | None = None  #: JSON text: {"agent": NAME} or {"result": VALUE}
     max_depth: int | None = None  #: how long a chain it delegates on may get; domain.routing.MAX_DEPTH by default
+    checked: bool = False  #: only its supervisor says that an attempt succeeded: what it left is checked first
 
 
 @record
@@ -69,6 +70,7 @@ class Agent:
     can: tuple[str, ...] = ()
     fallback: str | None = None
     max_depth: int | None = None
+    checked: bool = False
 
 
 @record

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Outcome = Literal["done", "failed", "released", "cancelled", "asked"]
 
 PRIORITY_MIN, PRIORITY_MAX = -100, 100
+WAITING: tuple[State, ...] = ("blocked", "scheduled", "ready")  #: states of a task that an agent is still to take
 AGEING_MS = 60_000  #: waiting this long is worth one step of priority, so nothing starves
 MAX_PARENTS = 10_000
 MAX_NEEDS = 16  #: capabilities a task may ask for
@@ -125,6 +126,7 @@ class Task:
     needs: tuple[str, ...] = ()  #: what its claimer must be able to
     chain: tuple[str, ...] = ()  #: the agents that delegated it, first to last (domain/routing.py)
     degraded: bool = False  #: a fallback stands in for the agent it was meant for
+    unroutable: str = ""  #: why no declared agent can take it while it waits; empty when one can, and in a claim
 
 
 @record
@@ -186,6 +188,6 @@ class Swept:
     overdue: int = 0
     grace_ms: int = 0  #: how much every lease was extended because the machine had slept
     more: bool = False  #: the batch limit was reached: sweep again
-    next_due_ms: int | None = None  #: wall time of the next scheduled task, run of a schedule or deadline of a question
+    next_due_ms: int | None = None  #: wall time of the next scheduled task, run of a schedule, or deadline
     next_expiry_ms: int | None = None  #: boot time of the next lease to run out
     kept: int = 0  #: schedules that were due, or questions whose deadline had come

@@ -147,6 +147,20 @@ class TaskRow:
 
 
 @record
+class TreeRow:
+    """A task in the tree of a piece of work."""
+
+    row: TaskRow
+    home: (
+        str | None
+    )  #: the task it stands under: the one that added it, else that of a task it waits for; None: the top
+    after: tuple[str, ...]  #: tasks it waits or waited for
+    claimed_ms: int | None = None  #: its newest attempt
+    ended_ms: int | None = None
+    more: int = 0  #: tasks it added, or that wait for it, beyond those of the tree
+
+
+@record
 class AttemptRow:
     """One claim of a task by one session."""
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         QueueRow,
         SessionRow,
         TaskRow,
+        TreeRow,
     )
 
     class Reader(Protocol):
@@ -56,6 +57,12 @@ if TYPE_CHECKING:
         def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]: ...
         def task_count(self, filter: Filter) -> int: ...
         def task_position(self, task: str, sort: str, filter: Filter) -> int | None: ...
+        def tree(self, task: str, limit: int) -> tuple[TreeRow, ...]:
+            """Return a task, the tasks it added, those that wait for one of them, and theirs: at most so many.
+
+            The nearest come first; empty when there is no such task.
+            """
+
         def attempts(self, task: str) -> tuple[AttemptRow, ...]:
             """Return a task's attempts, oldest first, at most the newest 1000."""
 

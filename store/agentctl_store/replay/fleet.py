@@ -19,7 +19,12 @@ _SESSION_DEFAULTS: Row = dict.fromkeys(
 )
 
 
-_AGENT_DEFAULTS: Row = {"can": "[]", "fallback": None, "max_depth": None}  #: what an older snapshot does not say
+_AGENT_DEFAULTS: Row = {
+    "can": "[]",
+    "fallback": None,
+    "max_depth": None,
+    "checked": 0,
+}  #: what an older snapshot does not say
 
 
 class FleetFold:
@@ -79,7 +84,7 @@ class FleetFold:
             self.agents[number] = {
                 "name": said["agent"], "mode": None, "queues": "[]", "instances": 0, "scale": None, "retry": None,
                 "desired": "running", "restart_seq": 0, "reset_seq": 0, "declared": 0, "since_ms": line[1], "can": "[]",
-                "fallback": None, "max_depth": None,
+                "fallback": None, "max_depth": None, "checked": 0,
             }  # fmt: skip
             self._agent_ids[said["agent"]] = number
         else:
@@ -99,6 +104,7 @@ class FleetFold:
             agent.update(mode=said["mode"], queues=dumps(said["queues"]), instances=said["instances"])
             agent.update(retry=said.get("retry"), declared=1, can=dumps(said.get("can", [])))
             agent.update(fallback=said.get("fallback"), max_depth=said.get("max_depth"))
+            agent["checked"] = said.get("checked", 0)
 
     def _withdrawn(self, line: Line, said: Row) -> None:
         agent = self._agent(said["agent"])

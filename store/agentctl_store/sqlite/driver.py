@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
-from ..domain.task import Turn
+from ..domain.task import WAITING, Turn
 from ..errors import NotFound, StoreError
 from ..ids import write_id
 from ..later import Part, later
@@ -156,7 +156,8 @@ class SqliteDriver:
         found = self.conn.rows(self.sql["one"], (task,))
         if not found:
             raise NotFound(f"there is no task {write_id(task)}", "Look for it with: agentctl task list")
-        return rows.task_from(found[0], self.conn)
+        why = routing.why(self.conn, found[0]) if found[0][2] in WAITING else ""
+        return rows.task_from(found[0], self.conn, why)
 
     def find_tasks(self, low: int, high: int, limit: int) -> list[int]:
         return [row[0] for row in self.conn.rows(self.sql["between"], (low, high, limit))]
@@ -292,8 +293,8 @@ class SqliteDriver:
             tx.execute(self.sql["forget_receipts"], (now.awake_ms - older_than_ms, now.awake_ms))
 
     # --- who may see what (broker/rights.py) ------------------------------------------------------------------
-    def holder(self, task: int, n: int) -> tuple[str, int | None] | None:
-        """Return the agent and session of an attempt, None when there is no such attempt."""
+    def holder(self, task: int, n: int) -> tuple[str, int | None, int] | None:
+        """Return the agent and session of an attempt, and whether its success is checked; None when there is none."""
         found = self.conn.rows(self.sql["holder"], (task, n))
         return found[0] if found else None
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .transaction import Transaction
 
 _AGENT = """SELECT name, mode, queues, instances, scale, desired, restart_seq, reset_seq, declared, since_ms, can,
-    fallback, max_depth FROM agent"""
+    fallback, max_depth, checked FROM agent"""
 _INSTANCE = """SELECT a.name, i.slot,
     CASE WHEN i.phase = 'idle' AND i.session IS NOT NULL THEN 'busy' ELSE i.phase END, i.health, i.reason, i.session,
     i.restarts, i.latched, i.next_start_ms, i.memo, i.since_ms FROM instance i JOIN agent a ON a.id = i.agent"""
@@ -62,17 +62,21 @@ def declare_agents(tx: Transaction, sql: dict[str, str], specs: Sequence[AgentSp
     for spec in specs:
         number = tx.number("agent", spec.name)
         stored = tx.execute(
-            "SELECT mode, queues, instances, retry, can, fallback, max_depth, declared FROM agent WHERE id = ?",
+            "SELECT mode, queues, instances, retry, can, fallback, max_depth, checked, declared FROM agent "
+            "WHERE id = ?",
             (number,),
         )
         can = sorted(set(spec.can))
-        queues, more = dumps(list(spec.queues)), (spec.retry, dumps(can), spec.fallback, spec.max_depth)
+        queues, more = (
+            dumps(list(spec.queues)),
+            (spec.retry, dumps(can), spec.fallback, spec.max_depth, int(spec.checked)),
+        )
         wanted = (spec.mode, queues, spec.instances, *more, 1)
         if stored.fetchone() == wanted:
             continue
         tx.execute(
             "UPDATE agent SET mode = ?, queues = ?, instances = ?, retry = ?, can = ?, fallback = ?, max_depth = ?, "
-            "declared = ? WHERE id = ?",
+            "checked = ?, declared = ? WHERE id = ?",
             (*wanted, number),
         )
         told: dict[str, Any] = {
@@ -82,6 +86,7 @@ def declare_agents(tx: Transaction, sql: dict[str, str], specs: Sequence[AgentSp
             "instances": spec.instances,
         }
         rest = {"retry": spec.retry, "can": can or None, "fallback": spec.fallback, "max_depth": spec.max_depth}
+        rest["checked"] = int(spec.checked) or None
         told |= {name: value for name, value in rest.items() if value is not None}
         tx.event(KINDS["agent.declared"], actor=actor, data=dumps(told))
         for queue in spec.queues:
@@ -131,7 +136,7 @@ def _agent(tx: Transaction, name: str) -> Agent:
 
 def _agent_from(row: Any) -> Agent:
     values: list[Any] = [*row[:2], tuple(loads(row[2], "queues")), *row[3:8], bool(row[8]), row[9]]
-    values += [tuple(loads(row[10], "can")), *row[11:]]
+    values += [tuple(loads(row[10], "can")), *row[11:13], bool(row[13])]
     return Agent(*values)
 
 

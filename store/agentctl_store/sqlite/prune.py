@@ -226,7 +226,7 @@ class Pruning:
                 began = time.perf_counter()
                 for _, _, task, body in rows:
                     if body is not None:
-                        tx.execute(self.sql["drop_body"], (body, task))
+                        tx.execute(self.sql["drop_body"], (body, task, rows[-1][0]))
                 tx.execute(self.sql["drop_events"], (anchor, rows[-1][0]))
                 tx.execute(self.sql["set_meta"], ("anchor_seq", rows[-1][0]))
                 tx.execute(self.sql["set_meta"], ("anchor_hash", rows[-1][1]))

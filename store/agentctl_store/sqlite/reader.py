@@ -32,12 +32,13 @@ from .readfile import ReadFile
 from .routes import Routes
 from .slots import Slots
 from .tail import BUCKET_MS, Tail
+from .tree import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..read.models import InstanceRow
+    from ..read.models import InstanceRow, TreeRow
 
 ERROR_LINE = 200  #: characters of an error in a list
 TITLE = 200  #: characters of a title
@@ -228,6 +229,10 @@ class SqliteReader:
             )
             for row in self._details(ids)
         ]  # fmt: skip
+
+    def tree(self, task: str, limit: int) -> tuple[TreeRow, ...]:
+        with self.file.snapshot():
+            return tree(self.file, self.sql, read_id(task), limit, self._task_rows)
 
     def attempts(self, task: str) -> tuple[AttemptRow, ...]:
         rows = self.file.rows(self.sql["attempts"], (read_id(task),))

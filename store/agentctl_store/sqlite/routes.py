@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..domain.routing import Lane, unroutable
+from ..domain.task import WAITING
 from ..jsontext import loads
-from .routing import WAITING, servers
+from .routing import servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

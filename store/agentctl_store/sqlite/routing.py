@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..domain.routing import MAX_DEPTH, MAX_LANES, Lane, Server, barred_by, circle, unroutable
+from ..domain.task import WAITING
 from ..errors import BadDelegation, BadInput
 from ..jsontext import dumps, loads
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     Placed = tuple[int, int | None]  #: a task's lane and chain
 
-WAITING = ("ready", "scheduled", "blocked")
 _LANE_NAMED, _CHAIN_NAMED = KINDS["lane.named"], KINDS["chain.named"]
 _LOST, _FOUND = KINDS["route.lost"], KINDS["route.found"]
 
@@ -139,6 +139,11 @@ def unfinished(conn: Connection, queues: Iterable[str], agents: Iterable[str] | 
         if conn.rows(conn.sql["unfinished"], (queue, dumps(sorted(lanes))))[0][0]:
             return True
     return False
+
+
+def why(conn: Connection, row: Any) -> str:
+    """Say why nobody can take the task of a row of the block `one`; empty when somebody can."""
+    return unroutable(known(conn).lane(row[17], row[1]), servers(conn.rows))
 
 
 def placed(tx: Transaction, sql: dict[str, str], task: NewTask) -> Placed:

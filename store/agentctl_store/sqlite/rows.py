@@ -26,7 +26,7 @@ def policy_from(text: str | None) -> RetryPolicy | None:
     return RetryPolicy(**loads(text, "retry policy"))
 
 
-def task_from(row: Any, conn: Connection) -> Task:
+def task_from(row: Any, conn: Connection, unroutable: str = "") -> Task:
     """Make a Task from the block `one`; what its lane and chain are, the connection knows."""
     (
         number, queue, state, payload, correlation, priority, available, attempts, burnt, throttled, key, fallback,
@@ -42,7 +42,7 @@ def task_from(row: Any, conn: Connection) -> Task:
         number, queue, state, payload, correlation.lower(), priority, number >> 20, available, attempts, burnt,
         throttled, key, fallback or "fail", open_parents, deadline, timeout, policy_from(retry), creator, reason,
         error_class, error, result, finished, bool(cancel_asked), lease, agent, session, needs, delegated,
-        degraded is not None,
+        degraded is not None, unroutable,
     )  # fmt: skip
 
 

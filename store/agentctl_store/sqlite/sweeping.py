@@ -90,7 +90,8 @@ def sweep(tx: Transaction, driver: SqliteDriver, limit: int, jitter: float) -> S
     queues = [row[0] for row in tx.execute("SELECT id FROM queue").fetchall()]
     promoted = sum(promote(tx, conn.sql, queue, limit) for queue in queues)
     due = [tx.execute(conn.sql["next_due"], (queue,)).fetchone()[0] for queue in queues]
-    due = [moment for moment in (*due, appointment) if moment is not None]
+    deadline = tx.execute(conn.sql["next_deadline"]).fetchone()[0]
+    due = [moment for moment in (*due, deadline, appointment) if moment is not None]
     expiry = tx.execute(conn.sql["next_expiry"]).fetchone()[0]
     more = max(expired, overdue, promoted, kept) >= limit
     if tx.execute(conn.sql["any_message"]).fetchone() is not None:

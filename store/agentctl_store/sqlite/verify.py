@@ -169,7 +169,7 @@ class _Check:
             "queue": ("name", "paused_ms", "paused_by", "reason"),
             "agent": (
                 "name", "mode", "queues", "instances", "scale", "retry", "desired", "restart_seq", "reset_seq",
-                "declared", "since_ms", "can", "fallback", "max_depth",
+                "declared", "since_ms", "can", "fallback", "max_depth", "checked",
             ),
         }[name]  # fmt: skip
         return {row[0]: dict(zip(columns, row[keys:], strict=True)) for row in self.file.rows(self.sql[name])}

@@ -22,6 +22,7 @@ ALTER TABLE task ADD COLUMN degraded INTEGER;  -- the queue of the agent whose f
 ALTER TABLE agent ADD COLUMN can TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE agent ADD COLUMN fallback TEXT;
 ALTER TABLE agent ADD COLUMN max_depth INTEGER CHECK (max_depth > 0);
+ALTER TABLE agent ADD COLUMN checked INTEGER NOT NULL DEFAULT 0 CHECK (checked IN (0, 1));
 
 DROP INDEX task_ready;
 CREATE INDEX task_ready ON task (queue, lane, available_ms - priority * 60000, id) WHERE state = 'ready';

@@ -115,6 +115,24 @@ FROM task t JOIN queue q ON q.id = t.queue JOIN body p ON p.id = t.payload
 LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts LEFT JOIN agent a ON a.id = x.agent
 WHERE t.id IN (SELECT value FROM json_each(?))
 
+-- name: created_by
+SELECT creator, id FROM task WHERE creator IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?
+
+-- name: waiting_for
+SELECT e.parent, e.child FROM json_each(?) j JOIN edge e ON e.parent = j.value ORDER BY e.child LIMIT ?
+
+-- name: branches
+-- How many tasks each of these added, and how many wait for it.
+SELECT j.value, (SELECT count(*) FROM task WHERE creator = j.value), (SELECT count(*) FROM edge WHERE parent = j.value)
+FROM json_each(?) j
+
+-- name: nodes
+SELECT t.id, t.creator, x.claimed_ms, x.ended_ms FROM json_each(?) j JOIN task t ON t.id = j.value
+LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts
+
+-- name: waits_for
+SELECT e.child, e.parent FROM json_each(?) j JOIN edge e ON e.child = j.value ORDER BY e.child, e.parent LIMIT ?
+
 -- name: list
 SELECT @columns FROM task t JOIN queue q ON q.id = t.queue LEFT JOIN body p ON p.id = t.payload
 LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts LEFT JOIN agent a ON a.id = x.agent

@@ -241,6 +241,9 @@ SELECT 1 FROM message LIMIT 1
 -- name: next_due
 SELECT min(available_ms) FROM task WHERE queue = ? AND state = 'scheduled'
 
+-- name: next_deadline
+SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL
+
 -- name: appointments
 -- When the next run of a schedule is due, the latest that a clock has shown when one was planned, and when the next
 -- question must have been answered.
@@ -298,7 +301,7 @@ DELETE FROM receipt WHERE client = ? AND request = ?
 DELETE FROM receipt WHERE awake_ms < ? OR awake_ms > ?
 
 -- name: holder
-SELECT a.name, x.session FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? AND x.n = ?
+SELECT a.name, x.session, a.checked FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? AND x.n = ?
 
 -- name: runs
 SELECT 1 FROM session WHERE id = ? AND ended_ms IS NULL

@@ -59,7 +59,7 @@ SELECT id, name, paused_ms, paused_by, reason FROM queue
 
 -- name: agent
 SELECT id, name, mode, queues, instances, scale, retry, desired, restart_seq, reset_seq, declared, since_ms,
-    can, fallback, max_depth FROM agent
+    can, fallback, max_depth, checked FROM agent
 
 -- name: actor
 SELECT id, name FROM actor
