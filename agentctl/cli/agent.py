@@ -9,6 +9,7 @@ from agentctl_store.ids import check_name, write_id
 
 from .acts import each, need_supervisor, supervised
 from .call import Call, actor
+from .limits import why_held
 from .table import Column
 from .times import read_span
 from .verb import arg, opt, verb
@@ -29,6 +30,8 @@ _LIST = (
     Column("queues", "list"),
     Column("since_at", "time", title="since"),
     Column("declared", "flag", wide=True),
+    Column("provider", wide=True),
+    Column("held", title="held back by"),
 )
 _INSTANCES = (
     Column("instance"),
@@ -48,7 +51,7 @@ _WAIT = opt(help="Wait this long until it is so; exit code 5 when it is not.", m
 _RUNS = ("idle", "busy")
 
 
-def _row(agent: Agent, instances: Sequence[Instance]) -> dict[str, Any]:
+def _row(agent: Agent, instances: Sequence[Instance], held: dict[str, str], members: dict[str, str]) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for instance in instances:
         if instance.agent == agent.name:
@@ -63,7 +66,15 @@ def _row(agent: Agent, instances: Sequence[Instance]) -> dict[str, Any]:
         "health": ", ".join(f"{count} {health}" for health, count in sorted(counts.items())),
         "since_at": agent.since_ms,
         "declared": agent.declared,
+        "provider": members.get(agent.name),
+        "held": held.get(agent.name, ""),
     }
+
+
+def _limits(call: Call) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what holds agents back, and their providers."""
+    now_ms = time.time_ns() // 1_000_000
+    return why_held(call.reader.holds(now_ms), now_ms).agents, call.reader.members()
 
 
 @verb("agent list", summary="List the agents of the fleet.", reads=True)
@@ -72,7 +83,8 @@ def list_agents(call: Call) -> int:
 
     def fetch() -> list[dict[str, Any]]:
         instances = call.store.instances()
-        return [_row(agent, instances) for agent in call.store.agents()]
+        limits = _limits(call)
+        return [_row(agent, instances, *limits) for agent in call.store.agents()]
 
     return call.show(_LIST, fetch, empty="No agents yet: `agentctl run` makes those of agentctl.toml known.")
 
@@ -93,7 +105,7 @@ def show(call: Call, *, agent: str) -> int:
         if found is None:
             raise NotFound(f"there is no agent {agent}", "List the agents with: agentctl agent list")
         slots = [_instance(one) for one in instances if one.agent == agent]
-        return {**_row(found, instances), "slots": slots}
+        return {**_row(found, instances, *_limits(call)), "slots": slots}
 
     return call.show_one(_AGENT, fetch)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agentctl.config import AgentSection
 from agentctl.policy.health import assess
 from agentctl.policy.restart import History
+from agentctl.supervisor.facts import Overspent
 from agentctl.supervisor.slot import Slot, Want, signals_of
 from agentctl_store.domain.agent import Instance
 from agentctl_store.errors import StoreError
@@ -131,6 +132,14 @@ def unfinished(store: Store, config: Config, slots: Iterable[Slot]) -> bool:
         return bool(queues) and store.unfinished(sorted(queues), sorted(serving))
     except StoreError:
         return True
+
+
+def overspent(store: Store) -> list[tuple[int, Overspent]]:
+    """Return, by session, the running attempts that a spent budget is to end; a store in trouble says none."""
+    try:
+        return [(session, Overspent(task, n, why)) for session, task, n, why in store.limits.overspent()]
+    except StoreError:
+        return []
 
 
 def forgotten(store: Store, config: Config) -> str:

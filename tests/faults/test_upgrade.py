@@ -182,7 +182,8 @@ def test_attempts_of_the_first_schema_may_end_by_asking_and_keep_what_they_hold(
         assert store.questions.ask(won.task.id, won.n, NewQuestion("Well?")).state == "waiting"
     db = raw(directory)
     assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert db.execute("SELECT * FROM attempt WHERE outcome <> 'asked'").fetchall() == held
+    kept = db.execute("SELECT * FROM attempt WHERE outcome <> 'asked'").fetchall()
+    assert [row[: len(held[0])] for row in kept] == held, "later columns come last"
     with pytest.raises(db.IntegrityError):
         db.execute("UPDATE attempt SET outcome = 'vanished'")
     db.close()

@@ -160,6 +160,11 @@ def _own_session(who: Identity, arguments: dict[str, Any], driver: SqliteDriver)
         raise Refused(f"{who.instance} may not see other sessions", "An agent sees only its own")
 
 
+def _own_hold(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
+    if arguments["agent"] != who.agent:
+        raise Refused(f"{who.instance} may not ask for {arguments['agent']}", "An agent asks what holds itself back")
+
+
 def _by_key(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
     found = driver.task_by_key(arguments["key"])
     if found is not None:
@@ -189,6 +194,7 @@ _RULES: dict[str, Rule] = {
     "task_by_key": _by_key,
     "held_tasks": _own_session,
     "find_tasks": _free,
+    "limits.hold": _own_hold,
     "unfinished": _free,
     "changed": _free,
     "version": _free,

@@ -123,6 +123,10 @@ class Transaction:
             except self.conn.library.Error:
                 self.conn.db.rollback()
 
+    def rows(self, sql: str, values: Any = ()) -> list[Any]:
+        """Run a read of this transaction."""
+        return self.execute(sql, values).fetchall()  # type: ignore[no-any-return]
+
     def event(
         self,
         kind: int,

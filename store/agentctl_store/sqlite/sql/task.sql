@@ -102,7 +102,7 @@ INSERT INTO attempt (task, n, agent, slot, session, claimed_ms) VALUES (?, ?, ?,
 -- name: heartbeat
 UPDATE task SET lease_until_boot_ms = max(lease_until_boot_ms, ?)
 WHERE id = ? AND attempts = ? AND state IN (@sources(heartbeat))
-RETURNING lease_until_boot_ms, cancel_asked
+RETURNING lease_until_boot_ms, cancel_asked, EXISTS (SELECT 1 FROM budget)
 
 -- name: report
 UPDATE attempt SET progress = coalesce(?, progress), input_tokens = coalesce(?, input_tokens),
@@ -235,6 +235,13 @@ UPDATE message SET due_boot_ms = due_boot_ms + ? WHERE state = 'delivered'
 -- name: shift_backoffs
 UPDATE task SET available_ms = available_ms + ? WHERE state = 'scheduled' AND attempts > 0
 
+-- name: shift_bounds
+UPDATE bound SET full_us = full_us + ? WHERE full_us > 0
+
+-- name: shift_breakers
+UPDATE breaker SET until_ms = CASE WHEN until_ms > 0 THEN until_ms + ?1 ELSE 0 END,
+    next_ms = CASE WHEN next_ms > 0 THEN next_ms + ?1 ELSE 0 END, since_ms = since_ms + ?1
+
 -- name: any_message
 SELECT 1 FROM message LIMIT 1
 
@@ -270,8 +277,8 @@ SELECT id FROM task WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?
 
 -- name: attempts
 SELECT x.task, x.n, a.name, x.slot, x.session, x.claimed_ms, x.ended_ms, x.outcome, x.error_class, x.error,
-    x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd, x.progress
-FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? ORDER BY x.n
+    x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd, x.progress, b.text
+FROM attempt x JOIN agent a ON a.id = x.agent LEFT JOIN body b ON b.id = x.partial WHERE x.task = ? ORDER BY x.n
 
 -- name: parents
 SELECT t.id, q.name, t.state, p.text, r.text, t.reason, t.error, t.degraded IS NOT NULL
