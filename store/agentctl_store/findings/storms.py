@@ -119,7 +119,7 @@ def _remedy(kind: str, agent: str, queue: str, in_step: bool) -> str:
     if in_step:
         return f"Spread them: raise `base` in [agent.{agent}.retry] of agentctl.toml"
     if kind == "throttled":
-        return f"Ask the provider less: agentctl agent scale {agent} N with a smaller N"
+        return f"Ask the provider less: agentctl limit set agent:{agent} --rate 30/min, or at a rate it allows"
     if kind == "timeout":
         return f"Raise `timeout` in [agent.{agent}] of agentctl.toml, or make the tasks smaller"
     if kind == "lost":
