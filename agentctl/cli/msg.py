@@ -11,10 +11,6 @@ from agentctl_store.messageverbs import MessageRequest
 
 from . import output
 from .call import Call, actor
-from .given import json_text
-from .message_rows import DELIVERY, SENT, delivery_row, sent_row
-from .table import Form
-from .times import read_span
 from .verb import arg, opt, verb
 
 TYPE_CHECKING = False
@@ -66,11 +62,11 @@ def send(
     correlation: str | None = None,
 ) -> int:
     """Send one message."""
-    call.expect(SENT)
+    _expect(call)
     begun = None if conversation is None else call.store.messages.message(_number(call, conversation)).conversation
     return _send(
         call, target, payload, type, agent, key=key, priority=priority, max_deliveries=max_deliveries,
-        ttl_ms=None if ttl is None else read_span(ttl, "--ttl"), conversation=begun, correlation=correlation,
+        ttl_ms=_span(ttl, "--ttl"), conversation=begun, correlation=correlation,
     )  # fmt: skip
 
 
@@ -103,10 +99,10 @@ def publish(
     correlation: str | None = None,
 ) -> int:
     """Publish one message."""
-    call.expect(SENT)
+    _expect(call)
     return _send(
         call, TOPIC + topic, payload, type, agent, key=key, priority=priority, max_deliveries=max_deliveries,
-        ttl_ms=None if ttl is None else read_span(ttl, "--ttl"), correlation=correlation,
+        ttl_ms=_span(ttl, "--ttl"), correlation=correlation,
     )  # fmt: skip
 
 
@@ -137,12 +133,27 @@ def reply(
     max_deliveries: int = 5,
 ) -> int:
     """Reply to one message."""
-    call.expect(SENT)
+    _expect(call)
     number, n = read_attempt(to) if "." in to else (_number(call, to), None)
     return _send(
         call, None, payload, type, agent, key=key, priority=priority, max_deliveries=max_deliveries,
-        ttl_ms=None if ttl is None else read_span(ttl, "--ttl"), reply_to=number, acks=n,
+        ttl_ms=_span(ttl, "--ttl"), reply_to=number, acks=n,
     )  # fmt: skip
+
+
+def _expect(call: Call) -> None:
+    if call.fields is not None:
+        from .message_rows import SENT
+
+        call.expect(SENT)
+
+
+def _span(text: str | None, what: str) -> int | None:
+    if text is None:
+        return None
+    from .times import read_span
+
+    return read_span(text, what)
 
 
 def _number(call: Call, text: str) -> int:
@@ -150,6 +161,8 @@ def _number(call: Call, text: str) -> int:
 
 
 def _send(call: Call, target: str | None, payload: str, type: str, agent: str | None, **more: Any) -> int:
+    from .given import json_text
+
     creator = os.environ.get("AGENTCTL_TASK")
     if more.get("reply_to") is None and creator:
         more["creator"] = read_id(creator, "AGENTCTL_TASK")
@@ -164,6 +177,8 @@ def _print_sent(call: Call, target: str | None, sent: Sent) -> int:
         if not sent.created:
             call.note(f"{write_id(sent.id)} was sent before under this key and is {sent.state}")
     else:
+        from .message_rows import SENT, sent_row
+
         call.show(SENT, lambda: [sent_row(sent, number) for number in numbers])
     if sent.state == "published" and not numbers:
         call.note(f"nobody is subscribed to {(target or '').removeprefix(TOPIC)}: nothing was sent")
@@ -199,9 +214,12 @@ def read(
     ack: bool = False,
 ) -> int:
     """Read and print."""
+    from .message_rows import DELIVERY, delivery_row
+    from .table import Form
+
     call.expect(DELIVERY)
-    whose, ack_ms = agent or OPERATOR, read_span(ack_within, "--ack-within")
-    wait_ms = 0 if wait is None else read_span(wait, "--wait")
+    whose, ack_ms = agent or OPERATOR, _span(ack_within, "--ack-within") or 0
+    wait_ms = _span(wait, "--wait") or 0
     call.stays = wait_ms > 0
     taken = call.store.messages.read(whose, reader=actor(), limit=limit, ack_ms=ack_ms, wait_ms=wait_ms)
     if not taken:

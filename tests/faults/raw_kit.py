@@ -16,6 +16,7 @@ from agentctl_store.broker.tokens import Identity
 from agentctl_store.broker.wire import LENGTH, MAX_CALL, VERSION, frame, read_answer
 from agentctl_store.clock import Clock
 from agentctl_store.domain.agent import NewSession, SessionEnd
+from agentctl_store.domain.message import NewMessage
 from agentctl_store.domain.task import NewTask
 from agentctl_store.errors import Refused
 from agentctl_store.ids import new_correlation, new_id
@@ -109,6 +110,12 @@ def new_task(queue: str = "q", payload: str = "null", **more: Any) -> NewTask:
     number = more.pop("id", None) or new_id(CLOCK, CLOCK.now().wall_ms)
     more.setdefault("correlation", new_correlation(CLOCK, number))
     return NewTask(number, queue, payload, **more)
+
+
+def new_message(source: str = "a", target: str | None = "b", **more: Any) -> NewMessage:
+    number = more.pop("id", None) or new_id(CLOCK, CLOCK.now().wall_ms)
+    more.setdefault("correlation", new_correlation(CLOCK, number))
+    return NewMessage(number, source, target, "QUERY", '"psst"', **more)
 
 
 def claim_words(agent: str = "a", *, queues: tuple[str, ...] = ("q",), limit: int = 1, wait_ms: int = 0) -> Any:

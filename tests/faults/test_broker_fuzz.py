@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.raw_kit import Raw, descriptors, hello_frame, new_task, rss_kib
+from faults.raw_kit import Raw, descriptors, hello_frame, new_message, new_task, rss_kib
 from faults.store_kit import dice_of
 
 from agentctl_store.broker.calls import ORDER
 from agentctl_store.broker.wire import LENGTH, MAX_CALL, VERSION, text_of
 from agentctl_store.domain.agent import AgentSpec, Instance, NewSession, SessionEnd
+from agentctl_store.domain.message import Damping, MessageFilter
 from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure, RetryPolicy
 from agentctl_store.domain.schedule import ScheduleSpec
@@ -61,7 +62,7 @@ for line in w.told:
 NEIGHBOUR = """
 import sys, time
 from pathlib import Path
-from faults.raw_kit import Raw, claim_words, new_task
+from faults.raw_kit import Raw, claim_words, new_message, new_task
 worst = turns = 0
 with Raw(Path(sys.argv[1])) as caller:
     assert caller.hello()[0] == 0
@@ -129,8 +130,28 @@ def recorded() -> list[Any]:
         "questions.ask": (plain.id, 1, question, usage, 0, end), "questions.answer": (plain.id, 1, "yes", "me"),
         "questions.reject": (plain.id, None, "why", "me"), "questions.open": (10,), "questions.of_task": (plain.id,),
     }  # fmt: skip
+    given |= recorded_messages()
     assert set(given) == set(ORDER), "a verb has no frame here"
     return [json.loads(text_of([index, verb, words])) for index, (verb, words) in enumerate(given.items(), 1)]
+
+
+def recorded_messages() -> dict[str, Any]:
+    """The same of the verbs on messages."""
+    plain = new_message()
+    rich = new_message(
+        "a", "topic:news", conversation=plain.id, reply_to=plain.id, priority=3, expires_ms=10**13, key="k",
+        max_deliveries=2, creator=None, acks=1,
+    )  # fmt: skip
+    return {
+        "messages.send": (rich, "me"), "messages.read": ("a", "a/1", 5, 1_000, 20), "messages.ack": (plain.id, 1),
+        "messages.refuse": (plain.id, 1, "why"), "messages.give_back": (plain.id, 1),
+        "messages.requeue": (plain.id, "1", "", "me"), "messages.discard": (plain.id, "why", "me"),
+        "messages.subscribe": ("news", "a", "me"), "messages.unsubscribe": ("news", "a", None),
+        "messages.set_schema": ("QUERY", '{"type":"string"}', "me"), "messages.remove_schema": ("topic:news", "me"),
+        "messages.configure": (Damping(5, 1_000), "me"), "messages.message": (plain.id,),
+        "messages.find": (0, 1 << 62, 10), "messages.list": (MessageFilter(party="a", text="x", dead=True), 20),
+        "messages.thread": (plain.id, "a", 20), "messages.topics": (), "messages.schemas": (), "messages.damping": (),
+    }  # fmt: skip
 
 
 # --- mutations ----------------------------------------------------------------------------------------------------

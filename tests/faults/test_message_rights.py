@@ -7,16 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.raw_kit import CLOCK, Raw, World, new_task, world
+from faults.raw_kit import Raw, World, new_message, new_task, world
 
-from agentctl_store.domain.message import MessageFilter, NewMessage
-from agentctl_store.ids import new_correlation, new_id
-
-
-def message(source: str = "a", target: str | None = "b", **more: Any) -> NewMessage:
-    number = more.pop("id", None) or new_id(CLOCK, CLOCK.now().wall_ms)
-    more.setdefault("correlation", new_correlation(CLOCK, number))
-    return NewMessage(number, source, target, "QUERY", '"psst"', **more)
+from agentctl_store.domain.message import MessageFilter
 
 
 def value(answer: Any) -> Any:
@@ -40,7 +33,7 @@ def made(tmp_path: Path) -> Iterator[World]:
 def asked(made: World) -> tuple[int, int]:
     """A message from a to b, which b/1 has read."""
     with made.raw("a/1") as a, made.raw("b/1") as b:
-        sent = value(a.call("messages.send", message(), "forged/9"))
+        sent = value(a.call("messages.send", new_message(), "forged/9"))
         (taken,) = value(b.call("messages.read", "b", "forged/9", 5, 60_000, 0))
         assert (taken.message.id, taken.message.reader) == (sent.id, "b/1")
         return sent.id, taken.n
@@ -48,9 +41,9 @@ def asked(made: World) -> tuple[int, int]:
 
 def test_who_sends_is_who_it_is(made: World) -> None:
     with made.raw("a/1") as a:
-        refused(a.call("messages.send", message("b"), None), "may not send as b")
-        refused(a.call("messages.send", message("operator"), None), "may not send as operator")
-        sent = value(a.call("messages.send", message(id=77), "operator"))
+        refused(a.call("messages.send", new_message("b"), None), "may not send as b")
+        refused(a.call("messages.send", new_message("operator"), None), "may not send as operator")
+        sent = value(a.call("messages.send", new_message(id=77), "operator"))
         assert sent.id != 77, "an id says when a message was sent"
         (told,) = made.driver.events(task=sent.id)
         assert told.actor == "a/1"
@@ -75,20 +68,22 @@ def test_an_inbox_is_its_owner_s(made: World, asked: tuple[int, int]) -> None:
 def test_an_answer_belongs_to_what_one_has_a_part_in(made: World, asked: tuple[int, int]) -> None:
     number, n = asked
     with made.raw("c/1") as c, made.raw("b/1") as b:
-        refused(c.call("messages.send", message("c", None, reply_to=number), None), "may not see message")
-        refused(c.call("messages.send", message("c", "b", conversation=number), None), "may not speak in conversation")
-        sent = value(b.call("messages.send", message("b", None, reply_to=number, acks=n), None))
+        refused(c.call("messages.send", new_message("c", None, reply_to=number), None), "may not see message")
+        refused(
+            c.call("messages.send", new_message("c", "b", conversation=number), None), "may not speak in conversation"
+        )
+        sent = value(b.call("messages.send", new_message("b", None, reply_to=number, acks=n), None))
         assert value(b.call("messages.message", sent.id)).target == "a"
         assert value(b.call("messages.message", number)).state == "acked"
 
 
 def test_a_sibling_s_delivery_is_not_one_s_own(made: World) -> None:
     with made.raw("b/1") as b, made.raw("a/1") as first, made.raw("a/2") as second:
-        sent = value(b.call("messages.send", message("b", "a"), None))
+        sent = value(b.call("messages.send", new_message("b", "a"), None))
         value(first.call("messages.read", "a", None, 1, 60_000, 0))
         refused(second.call("messages.ack", sent.id, 1), "which is a/1's")
         refused(
-            second.call("messages.send", message("a", None, reply_to=sent.id, acks=1), None),
+            second.call("messages.send", new_message("a", None, reply_to=sent.id, acks=1), None),
             "may not speak for delivery",
         )
         assert value(first.call("messages.ack", sent.id, 1)).state == "acked"
@@ -98,10 +93,10 @@ def test_work_one_has_no_part_in_is_not_spoken_for(made: World) -> None:
     with made.raw() as operator, made.raw("a/1") as a:
         task = new_task()
         (added,) = value(operator.call("add", [task], "t"))
-        refused(a.call("messages.send", message(creator=added.id), None), "may not send for task")
-        refused(a.call("messages.send", message(correlation=task.correlation), None), "work it has no part in")
+        refused(a.call("messages.send", new_message(creator=added.id), None), "may not send for task")
+        refused(a.call("messages.send", new_message(correlation=task.correlation), None), "work it has no part in")
         value(a.call("claim", ("q",), "a", 1, None, None, 60_000, 1, 0))
-        sent = value(a.call("messages.send", message(creator=added.id), None))
+        sent = value(a.call("messages.send", new_message(creator=added.id), None))
         assert value(a.call("messages.message", sent.id)).correlation == task.correlation
 
 
@@ -131,7 +126,7 @@ def test_a_session_that_has_ended_reads_nothing_it_waited_for(made: World) -> No
     with made.raw("b/1") as b, made.raw("a/1") as a:
         b.ask("messages.read", "b", None, 1, 60_000, 20_000)
         made.end("b/1")
-        sent = value(a.call("messages.send", message(), None))
+        sent = value(a.call("messages.send", new_message(), None))
         refused(_taken(b), "has ended")
         assert value(a.call("messages.message", sent.id)).state == "stored"
 
@@ -145,14 +140,14 @@ def _taken(raw: Raw) -> Any:
     "given",
     [
         (5, None),
-        (message(target="topic:../x"), None),
-        (message(target="B"), None),
-        (message(priority=101), None),
-        (message(max_deliveries=0), None),
-        (message(key=""), None),
-        (message(correlation="f" * 31), None),
-        (message(expires_ms=1 << 62), None),
-        (message(acks=0), None),
+        (new_message(target="topic:../x"), None),
+        (new_message(target="B"), None),
+        (new_message(priority=101), None),
+        (new_message(max_deliveries=0), None),
+        (new_message(key=""), None),
+        (new_message(correlation="f" * 31), None),
+        (new_message(expires_ms=1 << 62), None),
+        (new_message(acks=0), None),
     ],
 )
 def test_what_is_no_message_is_malformed(made: World, given: Any) -> None:

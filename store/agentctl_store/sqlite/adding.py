@@ -71,7 +71,7 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None,
     retry = None if task.retry is None else dumps(as_dict(task.retry))
     queue = tx.number("queue", task.queue)
     plain = task.creator is None and not task.needs
-    lane, chain = (0, None) if plain else routing.placed(tx, sql, task)
+    lane, chain = (0, None) if plain else routing.placed(tx, sql, task, actor)
     values = (
         queue, state, body, correlation, task.priority, available, task.key, fallback,
         still_open, task.deadline_ms, task.timeout_ms, retry, task.creator, lane, chain,

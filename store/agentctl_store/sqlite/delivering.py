@@ -21,6 +21,7 @@ _DELIVERED, _ACKED, _RETURNED = KINDS["message.delivered"], KINDS["message.acked
 _EXPIRED, _BURIED = KINDS["message.expired"], KINDS["message.buried"]
 _STATE = target("deliver")
 ATTEND_AT_ONCE = 64  #: messages not acked or outlived that a read attends to; the sweep does the rest
+READ_AT_ONCE = 64  #: messages looked up in one go
 MOST_READ = 16 << 20  #: characters of payloads beyond which a read takes no more messages, whatever its limit
 _GOLDEN = 0.6180339887498949
 FORGED = "it is not what its sender signed: its row was changed, or written past the store"
@@ -30,19 +31,22 @@ def read(
     tx: Transaction, messages: Messages, agent: str, reader: str | None, limit: int, ack_ms: int
 ) -> list[Delivery]:
     """Deliver up to `limit` messages, the best ranked first, after what time asks for has been done."""
-    sql, now = messages.sql, tx.now
+    now = tx.now
     if agent != OPERATOR:
         tx.number("agent", agent)  # from here on it is one, and can be sent to
-    unacked, outlived, again = tx.execute(sql["due"], (now.boot_ms, now.wall_ms, agent)).fetchone()
-    if unacked or outlived:
-        attend(tx, messages, (now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
     won: list[Delivery] = []
-    much = 0
+    attended, much = False, 0
     while len(won) < limit and much < MOST_READ:
         wanted = limit - len(won)
-        rows = tx.execute(sql["next"], (agent, min(wanted, ATTEND_AT_ONCE))).fetchall()
-        if again:
-            rows += tx.execute(sql["next_again"], (agent, now.boot_ms, min(wanted, ATTEND_AT_ONCE))).fetchall()
+        step = 1 if wanted == 1 else READ_AT_ONCE
+        picked = messages.limited("next", step), (now.boot_ms, now.wall_ms, agent)
+        rows = tx.execute(*picked).fetchall()
+        if not rows or rows[0][0]:
+            if not attended:
+                attend(tx, messages, (now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
+                attended = True
+                rows = tx.execute(*picked).fetchall()
+            rows += tx.execute(messages.limited("next_again", step), (agent, now.boot_ms)).fetchall()
             rows.sort(key=_rank)
         if not rows:
             return won
@@ -55,11 +59,11 @@ def read(
 
 
 def _rank(row: Any) -> tuple[int, int]:
-    return (row[0] >> 20) - row[10] * 60_000, row[0]
+    return (row[1] >> 20) - row[11] * 60_000, row[1]
 
 
 def _take(tx: Transaction, messages: Messages, row: Any, reader: str | None, ack_ms: int) -> Delivery | None:
-    *fields, signature = row
+    _, *fields, signature = row
     message = Message(*fields)
     if not genuine(messages.key, message, signature):
         bury(tx, messages, message.id, None, "signature", FORGED)

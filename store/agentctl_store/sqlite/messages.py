@@ -37,6 +37,7 @@ class Messages:
         self.conn = driver.conn
         blocks = sqltext.load("message", message_machine)
         self.sql = {name: block.replace("@message", COLUMNS) for name, block in blocks.items()}
+        self._limited: dict[tuple[str, int], str] = {}
         self.arrived: set[str] = set()  #: who got mail; the broker, which lets readers wait, empties it
         self._key = b""
 
@@ -46,6 +47,13 @@ class Messages:
         if not self._key:
             self._key = message_key(self.conn.directory)
         return self._key
+
+    def limited(self, block: str, limit: int) -> str:
+        """Return a block with its limit written into it."""
+        found = self._limited.get((block, limit))
+        if found is None:
+            found = self._limited[block, limit] = self.sql[block].replace("@limit", str(limit))
+        return found
 
     def send(self, message: NewMessage, *, actor: str | None, now: Moment) -> Sent:
         with self.conn.write(now) as tx:

@@ -146,13 +146,14 @@ def why(conn: Connection, row: Any) -> str:
     return unroutable(known(conn).lane(row[17], row[1]), servers(conn.rows))
 
 
-def placed(tx: Transaction, sql: dict[str, str], task: NewTask) -> Placed:
+def placed(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None) -> Placed:
     """Return the lane and chain of a new task. BadDelegation for a circle, or a chain that is too long."""
     routing, chain, agent = known(tx.conn), None, None
     names: tuple[str, ...] = ()
     most = MAX_DEPTH
     if task.creator is not None:
-        row = tx.execute(sql["delegator"], (task.creator, bytes.fromhex(task.correlation))).fetchone()
+        who = (actor or "").partition("/")[0]
+        row = tx.execute(sql["delegator"], (who, task.creator, bytes.fromhex(task.correlation))).fetchone()
         if row is not None:
             chain, agent, name, longest = row
             names, most = routing.chain(chain), longest or MAX_DEPTH

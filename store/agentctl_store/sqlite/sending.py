@@ -85,13 +85,13 @@ def refusal(
     tx: Transaction, messages: Messages, target: str, type: str, topic: str | None, payload: str
 ) -> tuple[MessageReason | None, str | None]:
     """Return why a message cannot be delivered, as a reason and in words."""
+    known, named, declared, held = tx.execute(messages.sql["recipient"], (target,)).fetchone()
     if target != OPERATOR:
-        known = tx.execute(messages.sql["recipient"], (target,)).fetchone()
-        if known is None:
+        if not known:
             return "no_such_agent", f"there is no agent {target}"
-        if known[0] and not known[1]:
+        if named and not declared:
             return "offline", f"agent {target} is no longer in agentctl.toml"
-    error = schemas.violation(tx, messages, type, topic, payload)
+    error = schemas.violation(tx, messages, type, topic, payload) if held else None
     return ("schema", error) if error else (None, None)
 
 
@@ -100,9 +100,9 @@ def _publish(tx: Transaction, messages: Messages, envelope: _Envelope) -> Sent:
     error = schemas.violation(tx, messages, new.type, topic, new.payload)
     if error:
         raise BadInput(f"nothing was published to {topic}: {error}", "See what it must be: agentctl msg schema list")
-    found = {row[0] for row in tx.execute(messages.sql["subscribers"], (topic, MAX_COPIES + 1))}
+    found = {row[0] for row in tx.execute(messages.sql["subscribers"], (topic,))}
     if topic == EVERYBODY:
-        found.update(row[0] for row in tx.execute(messages.sql["declared"], (MAX_COPIES + 1,)))
+        found.update(row[0] for row in tx.execute(messages.sql["declared"]))
     found.discard(new.source)
     if len(found) > MAX_COPIES or len(found) * len(new.payload) > MAX_PUBLISHED:
         raise BadInput(
@@ -205,8 +205,8 @@ def _looping(tx: Transaction, messages: Messages, envelope: _Envelope, target: s
     if not damping.messages:
         return None
     since_ms = tx.now.wall_ms - damping.window_ms
-    pair = (envelope.conversation, since_ms << 20, envelope.new.source, target, damping.messages)
-    said = tx.execute(messages.sql["exchanged"], pair).fetchall()
+    pair = (envelope.conversation, since_ms << 20, envelope.new.source, target)
+    said = tx.execute(messages.limited("exchanged", damping.messages), pair).fetchall()
     if len(said) < damping.messages or any(type == "RESULT" for _, type in said) or envelope.new.type == "RESULT":
         return None
     oldest_ms = said[-1][0] >> 20

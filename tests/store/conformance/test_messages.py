@@ -9,6 +9,7 @@ from store.store_kit import SetClock, add  # noqa: TID251
 
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.message import OPERATOR, Damping, Delivery, Message, MessageFilter, Sent
+from agentctl_store.domain.message_machine import MOVES, STATES
 from agentctl_store.errors import BadInput, BadName, Conflict, NotFound, StaleAttempt
 from agentctl_store.ids import write_id
 from agentctl_store.messageverbs import MessageRequest
@@ -443,3 +444,50 @@ def test_lists_are_narrowed_and_go_on_from_page_to_page(store: Store, clock: Set
 
 def test_a_reader_that_waits_is_answered_when_its_time_is_up(store: Store) -> None:
     assert store.messages.read("bob", wait_ms=0) == []
+
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+def reach(store: Store, clock: SetClock, state: str) -> int:
+    """A message in `state`, to bob, that may have been delivered once."""
+    sent = send(store, ttl_ms=None if state != "expired" else 10).id
+    if state in ("delivered", "acked", "dead", "discarded"):
+        one(store)
+    if state == "acked":
+        store.messages.ack(sent, 1)
+    elif state in ("dead", "discarded"):
+        store.messages.refuse(sent, 1)
+    elif state == "expired":
+        clock.pass_ms(10)
+        store.sweep()
+    if state == "discarded":
+        store.messages.discard(sent, actor="t")
+    assert stands(store, sent).state == state
+    return sent
+
+
+@pytest.mark.parametrize("verb", ["deliver", "ack", "give_back", "bury", "requeue", "discard"])
+@pytest.mark.parametrize("state", STATES)
+def test_a_verb_leads_where_the_machine_says_or_is_refused_and_changes_nothing(
+    store: Store, clock: SetClock, state: Any, verb: Any
+) -> None:
+    sent = reach(store, clock, state)
+    before, events = stands(store, sent), len(store.events(task=sent))
+    mail = store.messages
+    acts: dict[str, Any] = {
+        "deliver": lambda: read(store),
+        "ack": lambda: mail.ack(sent, 1),
+        "give_back": lambda: store.driver.messages.give_back(sent, 1, now=clock.now()),
+        "bury": lambda: mail.refuse(sent, 1, error="no"),
+        "requeue": lambda: mail.requeue(sent, actor="t"),
+        "discard": lambda: mail.discard(sent, actor="t"),
+    }
+    target = MOVES[state, verb] if verb != "bury" or state == "delivered" else None  # others are buried by time
+    try:
+        acts[verb]()
+    except Conflict:
+        assert target is None
+    after = stands(store, sent)
+    if target is None:
+        assert after == before and len(store.events(task=sent)) == events
+    else:
+        assert after.state == target and len(store.events(task=sent)) == events + 1

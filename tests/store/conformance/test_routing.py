@@ -226,6 +226,8 @@ def test_a_retry_by_another_agent_delegates_in_its_own_name(store: Store) -> Non
     assert won(store, "bob") == [task]
     child = add(store, "eve", creator=task)
     assert store.task(child).chain == ("bob",)
+    (late,) = store.add([TaskRequest("eve", creator=task)], actor="ann/1")
+    assert store.task(late.id).chain == ("ann",), "who adds for an attempt it has lost delegates all the same"
 
 
 def test_lanes_and_chains_outlive_what_is_pruned(store: Store, clock: SetClock) -> None:

@@ -8,10 +8,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 SELECT count(*), sum(instr(queues, ?) > 0) FROM agent WHERE declared = 1 AND mode <> 'service'
 
 -- name: delegator
--- Who adds a task for this one, if it belongs to the same piece of work.
+-- Who adds a task for this one, if it belongs to the same piece of work: the one who says so, if it ever had an attempt
+-- of it, else whoever had the last.
 SELECT t.chain, x.agent, a.name, a.max_depth FROM task t
-LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts LEFT JOIN agent a ON a.id = x.agent
-WHERE t.id = ? AND t.correlation = ?
+LEFT JOIN attempt x ON x.task = t.id AND x.n = coalesce(
+    (SELECT max(y.n) FROM attempt y JOIN agent b ON b.id = y.agent WHERE y.task = t.id AND b.name = ?1), t.attempts)
+LEFT JOIN agent a ON a.id = x.agent
+WHERE t.id = ?2 AND t.correlation = ?3
 
 -- name: lanes
 SELECT l.id, q.name, l.needs, l.barred FROM lane l JOIN queue q ON q.id = l.queue WHERE l.id > ? ORDER BY l.id
@@ -71,12 +74,11 @@ FROM queue q LEFT JOIN task t ON t.id = (
 WHERE q.paused_ms IS NULL AND q.name IN (@names)
 
 -- name: survey_lanes
--- The best ready task of each of these lanes, as `survey` tells it.
+-- The best ready task of each of these lanes, of queues that are not paused, as `survey` tells it.
 SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000, NULL, NULL, NULL, l.id, NULL
 FROM json_each(?) j JOIN lane l ON l.id = j.value JOIN queue q ON q.id = l.queue JOIN task t ON t.id = (
     SELECT r.id FROM task r WHERE r.queue = l.queue AND r.lane = l.id AND r.state = 'ready'
     ORDER BY r.available_ms - r.priority * 60000, r.id LIMIT 1)
-WHERE q.paused_ms IS NULL
 
 -- name: claimable
 -- What a claim must know of a ready task: the columns of `one` that belong to the task alone. Asked before the update:
