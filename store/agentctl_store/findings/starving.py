@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .port import Evidence
     from .thresholds import Thresholds
 
-_SEE = {
+#: what holds starts back → what to look at
+SEE = {
     "budget": "See what is spent: agentctl budget list",
     "breaker": "See why: agentctl breaker list; it closes by itself, or: agentctl breaker reset TARGET",
 }
@@ -89,7 +90,7 @@ def _told(
         if servers[0].desired == "running":
             why = f"the instances of {stopped}, who serves it, hit their start limit"
     elif (hold := _hold(queue, servers)) is not None:
-        why, remedy = f"held back: {quoted(hold.why)}", _SEE.get(hold.by, "See what holds it: agentctl limit list")
+        why, remedy = f"held back: {quoted(hold.why)}", SEE.get(hold.by, "See what holds it: agentctl limit list")
     elif elsewhere >= limits.starved_starts:
         why = f"there were {counted(elsewhere, 'start')} from other queues meanwhile"
         remedy = f"Give it an agent of its own in agentctl.toml, or: agentctl agent scale {named(servers[0].name)} N"
