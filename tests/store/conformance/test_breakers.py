@@ -150,6 +150,23 @@ def test_throttling_holds_all_agents_of_the_provider_and_burns_nothing(work: Sto
     assert claim(work) is not None and claim(work, "bob") is None
 
 
+def test_a_probe_whose_agent_got_another_provider_tells_the_one_it_probed(work: Store, clock: SetClock) -> None:
+    fail(work, "throttled", retry_after_ms=1_000)
+    clock.pass_ms(1_000)
+    probe = claim(work)
+    assert probe is not None and breaker(work).state == "half_open"
+    work.limits.assign("ann", "other", actor="t")
+    work.complete(*probe)
+    assert breaker(work).state == "closed" and claim(work, "bob") is not None
+
+
+def test_where_no_breaker_of_the_provider_hears_of_throttling_that_of_the_agent_does(work: Store) -> None:
+    work.limits.remove_breaker("provider", "acme", actor="t")
+    work.limits.set_breaker(Breaker("agent", "ann"), actor="t")
+    fail(work, "throttled", retry_after_ms=60_000)
+    assert claim(work) is None and claim(work, "bob") is not None
+
+
 def test_after_it_closed_the_others_come_back_one_after_the_other(work: Store, clock: SetClock) -> None:
     work.add([TaskRequest("work") for _ in range(20)])
     fail(work, "throttled", retry_after_ms=1_000)
