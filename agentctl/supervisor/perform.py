@@ -116,7 +116,7 @@ class Hands:
         if held.by in ("rate", "concurrency"):
             return [Limited("", until_ms)]  # as it should be: no news for anybody
         again = "" if held.until_ms is None else f"; again at {iso(held.until_ms)}"
-        return [Limited(held.why + again, until_ms)]
+        return [Limited(held.why + again, until_ms, held.by == "budget" and held.until_ms is None)]
 
     def open(self, slot: Slot) -> list[Fact]:
         """Open and launch a session without a task."""
