@@ -28,6 +28,7 @@ _LIST = (
     Column("instances", "number"),
     Column("health"),
     Column("queues", "list"),
+    Column("can", "list", wide=True),
     Column("since_at", "time", title="since"),
     Column("declared", "flag", wide=True),
     Column("provider", wide=True),
@@ -44,7 +45,15 @@ _INSTANCES = (
     Column("next_start_at", "time", title="next start"),
     Column("since_at", "time", title="since"),
 )
-_AGENT = (*_LIST[:4], Column("configured", "number"), *_LIST[4:], Column("slots", "rows", parts=_INSTANCES))
+_AGENT = (
+    *_LIST[:4],
+    Column("configured", "number"),
+    *(column for column in _LIST[4:] if column.name != "can"),
+    Column("can", "list"),
+    Column("fallback", "json"),
+    Column("checked", "flag"),
+    Column("slots", "rows", parts=_INSTANCES),
+)
 _NAMES = arg("The agents.", "AGENT...", complete="agents")
 _ALL = opt("--all", help="Every agent of the fleet.")
 _WAIT = opt(help="Wait this long until it is so; exit code 5 when it is not.", metavar="DURATION")
@@ -60,6 +69,9 @@ def _row(agent: Agent, instances: Sequence[Instance], held: dict[str, str], memb
         "agent": agent.name,
         "mode": agent.mode,
         "queues": agent.queues,
+        "can": agent.can,
+        "fallback": agent.fallback,
+        "checked": agent.checked,
         "instances": agent.instances if agent.scale is None else agent.scale,
         "configured": agent.instances,
         "desired": agent.desired,

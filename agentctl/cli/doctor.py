@@ -91,10 +91,13 @@ def _configuration(call: Call) -> Iterator[Finding]:
 
     root = os.path.dirname(path)
     for name, section in config.agent.items():
-        program, cwd = section.command[0], os.path.join(root, section.cwd)
-        local = os.path.join(cwd, program)
-        if not (shutil.which(program) or ("/" in program and os.access(local, os.X_OK))):
-            yield "fail", f"agent {name}: {program!r} is not found or not executable", "Install it, or mend its command"
+        cwd = os.path.join(root, section.cwd)
+        for key, words in (("command", section.command), ("verify", section.verify)):
+            program = words[0] if words else ""
+            found = not program or shutil.which(program)
+            if not (found or ("/" in program and os.access(os.path.join(cwd, program), os.X_OK))):
+                what = f"agent {name}: {program!r} is not found or not executable"
+                yield "fail", what, f"Install it, or mend its {key}"
         if not os.path.isdir(cwd):
             yield "fail", f"agent {name}: its folder {section.cwd!r} does not exist", "Make it, or mend cwd"
 

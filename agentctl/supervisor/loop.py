@@ -18,7 +18,7 @@ from agentctl.supervisor.fleet import BESIDE, instance_of, just_begun, same_row
 from agentctl.supervisor.narrate import Happening, OnEvent
 from agentctl.supervisor.slot import next_due_ms
 from agentctl.supervisor.snapshot import Snapshot
-from agentctl.supervisor.verifying import verify
+from agentctl.supervisor.verifying import end_stray, verify
 
 if TYPE_CHECKING:
     from agentctl.supervisor.perform import Hands
@@ -218,12 +218,14 @@ class Loop:
         found = verify(self.hands, slot)
         if not found and slot.run is not None:
             self.watch(self.hands.live[slot.run.session])
+            self._fill_ms = self._fill_ms or self._clock.now().boot_ms + FILL_MS
         return found
 
     def _record(self, key: Key, action: do.Record) -> list[seen.Fact]:
         live, run = self.hands.live.get(action.session), self.slots[key].run
         if live is None or run is None:
             return []
+        end_stray(live)
         recorded = self._recorder.record(key, run, action.end, live.folder, self.slots[key].want.lease_ms)
         if recorded is None:
             if not self.storeless:

@@ -67,11 +67,11 @@ class Hands:
         self._config_path = config_path
         self._root = os.path.dirname(config_path)
         self._clock = clock
-        self._pool = pool
+        self.pool = pool
         self._prober = prober
         self._wake = wake
         self._token = token
-        self._step = step
+        self.step = step
         self._bin = os.path.dirname(sys.executable)
         self._memory: tuple[int, int | None] = (-MEMORY_FRESH_MS, None)
         self._fence: tuple[int, sandbox.Fence] | None = None
@@ -84,7 +84,7 @@ class Hands:
         refusal = admission.memory(self._free_memory(now.boot_ms), self.config.fleet.min_free_memory_bytes)
         if refusal is not None:
             return [Held(refusal.reason, now.boot_ms + refusal.retry_ms)]
-        self._step("claim")
+        self.step("claim")
         try:
             won = self.store.claim(
                 self.config.queues_of(slot.agent),
@@ -97,7 +97,7 @@ class Hands:
             return [Held(f"the store takes no writes: {error.message}", now.boot_ms + STORE_RETRY_MS)]
         if not won or (one := won[0]).session is None:
             return self._limited(slot, now)
-        self._step("claimed")
+        self.step("claimed")
         nonce = session_nonce(one.session, one.task.correlation)
         opened = Opened(one.session, nonce, one.task.id, one.n, one.task.timeout_ms, one.task.queue)
         return [opened, *self._launch(slot, opened, one)]
@@ -127,12 +127,12 @@ class Hands:
             return [Held(refusal.reason, now.boot_ms + refusal.retry_ms)]
         self._starts_ms = (*self._starts_ms[-admission.BURST :], now.boot_ms)
         nonce = secrets.token_hex(16)
-        self._step("open")
+        self.step("open")
         try:
             session = self.store.open_session(slot.agent, slot.number, nonce)
         except StoreError as error:
             return [Held(f"the store takes no writes: {error.message}", now.boot_ms + STORE_RETRY_MS)]
-        self._step("opened")
+        self.step("opened")
         opened = Opened(session.id, nonce)
         return [opened, *self._launch(slot, opened, None)]
 
@@ -147,9 +147,9 @@ class Hands:
             parents = self.store.parents(won.task.id) if won else ()
             answers = self.store.questions.of_task(won.task.id) if won and won.n > 1 else ()
             session_dir.make(folder, won, parents, answers, sandboxed=boxed)
-            self._step("folder")
-            shim = launch(self._spec(slot, opened, folder, won), self._pool)
-            self._step("launched")
+            self.step("folder")
+            shim = launch(self._spec(slot, opened, folder, won), self.pool)
+            self.step("launched")
         except sandbox.SandboxError as error:
             failed = [Exited(SessionFacts(spawn_error=str(error), for_good=True))]
         except (OSError, LaunchError, AgentctlError) as error:
@@ -225,7 +225,7 @@ class Hands:
     def note_start(self, session: int, pid: int) -> bool:
         """Write that the session's process runs; a busy store does not matter, adoption does not need it."""
         try:
-            self._step("started")
+            self.step("started")
             self.store.session_started(session, pid=pid)
         except StoreError:
             return False
@@ -250,7 +250,7 @@ class Hands:
         live = self.live.get(action.session)
         if live is None or live.shim is None:
             return []
-        self._step("stop")
+        self.step("stop")
         try:
             recover.stop(live.place, action.grace_ms / 1000, action.reason, live.shim)
         except OSError:  # the reason cannot be written (disk full): the stop goes out all the same

@@ -205,6 +205,8 @@ def overspend(snapshot: Snapshot, now: Moment) -> list[Action]:
     assert isinstance(fact, Overspent) and run is not None
     if run.stop or run.end is not None or (run.task is not None and (run.task, run.n) != (fact.task, fact.n)):
         return []
+    if run.passed is not None:
+        return []  # it has spent what it could: to check what it left costs nothing more
     if run.task is None and not run.overspent_ms:
         # A worker is told by its heartbeats and may end its attempt itself: within its grace.
         return [Become(replace(slot, run=replace(run, overspent_ms=now.boot_ms)))]

@@ -160,6 +160,7 @@ def test_a_success_is_checked_before_it_is_recorded_and_keeps_its_task_meanwhile
     found = kinds(after(seen_lately, seen.Ticked(), 90_000)[1])
     assert found == {do.Extend, do.Stop}, "it took too long, and its lease goes on"
     assert kinds(after(slot, seen.CancelAsked(7))[1]) == {do.Stop}
+    assert after(slot, replace(SAMPLES[seen.Overspent], task=7, n=1))[1] == [], "the work is done, whatever it cost"
     slot, found = after(slot, seen.Verified(SessionFacts(code=3)))
     assert kinds(found) == {do.Record} and slot.run.end.verify.code == 3
     assert after(slot, seen.Verified(SessionFacts(code=0)))[1] == [], "one answer counts"

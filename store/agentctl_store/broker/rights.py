@@ -69,12 +69,10 @@ def _claim(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> No
         raise Refused(f"{who.instance} may not claim as {arguments['agent']}", "An agent claims only as itself")
     if arguments.get("open_session") is not None:
         raise Refused(f"{who.instance} may not open sessions", "Only the supervisor does")
-    able = driver.can_of(who.agent)
-    more = set(arguments["can"] or ()).difference(able)
+    more = set(arguments["can"]).difference(driver.can_of(who.agent)) if arguments["can"] else ()
     if more:
         raise Refused(f"{who.instance} was not declared with {sorted(more)[0]}", "Name it in the agent's `can`")
     arguments["slot"], arguments["session"] = who.slot, who.session
-    arguments["can"] = able if arguments["can"] is None else arguments["can"]
 
 
 def _own_attempt(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> bool:

@@ -180,8 +180,15 @@ def placed(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | Non
 
 
 def _shown(names: tuple[str, ...]) -> str:
-    shown = names if len(names) <= 12 else (*names[:6], "…", *names[-5:])
-    return " → ".join(shown)
+    """Return a chain for people: an agent that went on with its own work is named once, with how often."""
+    told: list[tuple[str, int]] = []
+    for name in names:
+        if told and told[-1][0] == name:
+            told[-1] = name, told[-1][1] + 1
+        else:
+            told.append((name, 1))
+    shown = [name if times == 1 else f"{name} ({times}×)" for name, times in told]
+    return " → ".join(shown if len(shown) <= 12 else [*shown[:6], "…", *shown[-5:]])
 
 
 class Unrouted:
