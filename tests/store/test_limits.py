@@ -83,7 +83,8 @@ def test_a_new_day_begins_with_nothing_and_an_earlier_one_gives_nothing_back() -
     begun, ends = day_of(NOON_MS, "UTC")
     assert day_now(begun, ends, 7, NOON_MS, "UTC") == (begun, ends, 7)
     assert day_now(begun, ends, 7, ends, "UTC") == (ends, ends + DAY_MS, 0)
-    assert day_now(begun, ends, 7, begun - 1, "UTC") == (begun - DAY_MS, begun, 7)
+    assert day_now(begun, ends, 7, begun - DAY_MS, "UTC") == (begun - DAY_MS, begun, 7)
+    assert day_now(begun, ends, 7, begun - 1, "UTC") == (begun, ends, 7), "its writer waited over midnight"
 
 
 def test_a_budget_is_told_in_its_own_unit() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Rows = Callable[..., list[Any]]
     Running = list[Any]  #: (agent, queue, attempts, tokens, millionths of a dollar, ms) of what runs now
 
+MOST_SPENT = 1 << 62  #: of one budget: agents report what they like, and the store holds 64 bits
 SQL = sqltext.load("limits")
 _COUNTED, _SPENT = KINDS["limit.counted"], KINDS["budget.spent"]
 _PROBED, _SPACED = KINDS["breaker.probed"], KINDS["breaker.spaced"]
@@ -221,7 +222,7 @@ class Limits:
         told = []
         for budget, amount in spent:
             begun, ends, before = self.account(budget, tx.now.wall_ms)
-            key, row = _key(budget), (begun, ends, before + amount)
+            key, row = _key(budget), (begun, ends, min(before + amount, MOST_SPENT))
             self._accounts[key] = row
             tx.execute(SQL["set_spent"], (*row, *key))
             told.append([*key, *row])
