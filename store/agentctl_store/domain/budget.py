@@ -83,7 +83,8 @@ def day_now(from_ms: int, until_ms: int, spent: int, now_ms: int, zone: str) -> 
 def shown(measure: Measure, amount: int) -> str:
     """Write an amount for a person, without its unit."""
     if measure == "usd":
-        return f"{amount / 1_000_000:.2f}"
+        whole, cents = f"{amount / 1_000_000:.6f}".split(".")
+        return f"{whole}.{cents[:2]}{cents[2:].rstrip('0')}"
     if measure == "wall_time":
         return f"{amount // 3_600_000}:{amount // 60_000 % 60:02}:{amount // 1000 % 60:02}"
     return f"{amount:,}"

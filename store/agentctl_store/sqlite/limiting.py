@@ -241,9 +241,11 @@ def check_depth(tx: Transaction, limits: Limits, queues: list[str]) -> None:
         if most is None:
             continue
         depth: int = tx.execute(SQL["depth"], (tx.number("queue", queue), most + 1)).fetchone()[0]
-        if depth + queues.count(queue) > most:
+        more = queues.count(queue)
+        if depth + more > most:
+            room = "is full" if depth >= most else f"has room for {most - depth:,} more, not for {more:,}"
             raise QueueFull(
-                f"queue {queue} is full: {depth:,} of {most:,} tasks wait in it",
+                f"queue {queue} {room}: {min(depth, most):,} of {most:,} tasks wait in it",
                 "Add it again when some of them are done, or allow more: "
                 f"agentctl queue limit {queue} --max-depth {2 * most or 1}",
             )
