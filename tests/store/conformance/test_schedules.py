@@ -200,10 +200,19 @@ def test_a_run_that_its_queue_has_no_room_for_is_skipped_and_the_others_go_on(st
     assert store.sweep().kept == 3
     assert why(store) == ["refused"] and len(runs(store)) == 2
     refused = store.schedules.one("b")
-    assert (refused.skipped, refused.fired) == (1, 0) and refused.planned_ms == clock.wall_ms + 10 * MINUTE
+    assert (refused.skipped, refused.fired, refused.planned_ms) == (1, 0, clock.wall_ms)
+    assert store.sweep().next_due_ms == refused.due_ms == clock.wall_ms + 30_000
+    done(store)
+    clock.pass_ms(30_000)
+    store.sweep()
+    tried = store.schedules.one("b")
+    assert (tried.fired, tried.planned_ms) == (
+        1,
+        (refused.planned_ms or 0) + 10 * MINUTE,
+    )  # and in its beat again
     assert verify(store.directory).intact
     with pytest.raises(AgentctlError, match="work"):
-        store.schedules.run("b", actor="t")
+        store.schedules.run("a", actor="t")
 
 
 # --- overlap ----------------------------------------------------------------------------------------------------------
