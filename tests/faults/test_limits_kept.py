@@ -80,3 +80,13 @@ def test_a_mark_is_known_again_though_a_longer_one_was_there(tmp_path: Path) -> 
             assert store.driver.conn._lock.unmoved()  # type: ignore[attr-defined]
         finally:
             store.driver.conn.unlock()  # type: ignore[attr-defined]
+
+
+def test_a_lane_that_came_since_a_claim_found_nothing_is_looked_at(tmp_path: Path) -> None:
+    directory = filled(tmp_path, 0)
+    with open_store(str(directory)) as one, open_store(str(directory)) as two:
+        assert won(two) == 0
+        one.add([TaskRequest("q", needs=("gpu",))])
+        two.pause_queue("other", reason="", actor="t")
+        assert len(two.claim(["q"], agent="ann", can=["gpu"])) == 1
+    assert_whole(directory)

@@ -299,3 +299,13 @@ def test_what_nobody_can_have_used_is_refused(store: Store, usage: Usage) -> Non
         with pytest.raises(BadInput):
             verb(*held, usage=usage)
     assert store.task(held[0]).state == "active"
+
+
+def test_what_is_reported_beyond_all_measure_spends_a_budget_and_breaks_nothing(store: Store) -> None:
+    budget(store, "fleet", "", "tokens", "total", 10**12)
+    many(store, 3)
+    for number in range(2):
+        task, n = one(store)
+        assert (store.heartbeat(task, n, usage=Usage(10**12 - 1, number, 10**12)).stop is None) == (number == 0)
+        store.complete(task, n, usage=Usage(10**12 - 1, number * 10**12, 10**12))
+    assert won(store) == 0
