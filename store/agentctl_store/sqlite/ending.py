@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from ..domain.machine import State
     from ..domain.retry import Failure
     from ..domain.task import Outcome, Usage
-    from . import fallback
+    from . import clocks, fallback
     from .holding import Used
     from .transaction import Transaction
 
     Body = tuple[int | None, bytes]  #: its number and digest
 else:
-    later(globals(), __package__, "fallback")
+    later(globals(), __package__, "clocks", "fallback")
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
@@ -353,6 +353,7 @@ def _end_attempt(
     jitter: float = 0.5,
 ) -> tuple[Used, bool]:
     """Close an attempt's row; return what it used in all, heartbeats included, and whether others wait for its task."""
+    clocks.clocks(tx, tx.conn)  # what follows is reckoned with the clock as it is: it must not be moved along once more
     *said, awaited = tx.execute(sql["used"], (task, n)).fetchone()
     used: Used = tuple(said) if usage is None else more_of(said, used_columns(usage))
     kind, message = (None, None) if failure is None else (failure.kind, failure.message)

@@ -216,3 +216,24 @@ def test_it_stands_as_it_stood_after_a_reboot_and_moves_with_a_clock_that_is_set
     assert claim(work) is None
     clock.reboot(away_ms=-3_600_000)
     assert claim(work) is not None and claim(work) is None, "a probe, though that time is an hour off"
+
+
+@pytest.mark.parametrize("span_ms", [3_600_000, -3_600_000])
+def test_what_an_end_begins_after_the_clock_was_set_lasts_as_long_as_it_should(
+    work: Store, clock: SetClock, span_ms: int
+) -> None:
+    held = claim(work)
+    assert held is not None
+    clock.set_wall_by(span_ms)
+    work.fail(*held, Failure("throttled", "429", retry_after_ms=60_000))
+    assert claim(work, "bob") is None
+    assert breaker(work).until_ms == clock.wall_ms + 60_000
+    run_at_ms = work.task(held[0]).available_ms
+    assert clock.wall_ms + 60_000 <= run_at_ms <= clock.wall_ms + 400_000
+    clock.pass_ms(60_000)
+    probe = claim(work, "bob")
+    assert probe is not None
+    clock.set_wall_by(span_ms)
+    work.complete(*probe)
+    clock.pass_ms(2_000)
+    assert claim(work, "bob") is not None
