@@ -12,6 +12,7 @@ from faults.store_kit import assert_whole, until
 
 from agentctl_store.domain.task import Usage
 from agentctl_store.read import open_reader
+from agentctl_store.store import TaskRequest
 
 SPENDER = """
 [agent.spender]
@@ -213,6 +214,18 @@ def test_starts_of_a_fleet_keep_to_the_rate_and_go_on_by_themselves(tmp_path: Pa
         assert times[-1] - times[0] < 4_000, "each start comes when it is due, not at the next look"
         one.end()
     assert len(lines(tmp_path / "started")) == 15
+    assert_whole(Path(one.folder))
+
+
+def test_a_paced_queue_goes_on_though_what_waits_in_another_is_not_for_its_agent(tmp_path: Path) -> None:
+    paced = PACED.replace('queues = ["work"]', 'queues = ["other", "work"]').replace("10/s", "2/s")
+    with fleet(tmp_path, paced) as one:
+        one.store.add([TaskRequest("other", needs=("gpu",))])
+        tasks = [one.add("work") for _ in range(4)]
+        one.up()
+        for task in tasks:
+            one.state(task, "done")
+        one.end()
     assert_whole(Path(one.folder))
 
 

@@ -137,11 +137,10 @@ class SqliteLimits:
         running = limits.running(rows, now_ms)
         held = limits.hold(agent, now_ms, running)
         if held is None:
-            shut = [limits.hold_queue(queue, now_ms, running) for queue in waits]
-            if None in shut:
-                return None
-            held = min((one for one in shut if one), key=lambda one: one.until_ms or 1 << 62)
-        return replace(held, agent=agent)
+            # What waits in the others is not for this agent: it has just tried to claim.
+            shut = [one for queue in waits if (one := limits.hold_queue(queue, now_ms, running)) is not None]
+            held = min(shut, key=lambda one: one.until_ms or 1 << 62, default=None)
+        return None if held is None else replace(held, agent=agent)
 
 
 def _rows(tx: Transaction, table: str) -> Known:
