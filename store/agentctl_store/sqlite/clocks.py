@@ -27,7 +27,7 @@ def clocks(tx: Transaction, conn: Connection) -> int:
     """
     now = tx.now
     slept, offset = now.boot_ms - now.awake_ms, now.wall_ms - now.boot_ms
-    seen = conn.clock_seen
+    seen = conn.clock_noticed()
     if seen is not None and slept - seen[0] <= SLEPT_MS and abs(offset - seen[1]) <= JUMP_MS:
         return 0
     rows = tx.execute("SELECT key, value FROM meta WHERE key IN ('boot_id', 'slept_ms', 'wall_offset_ms')")

@@ -218,9 +218,15 @@ class Connection:
             # A writer killed between its commit and its mark may have started something that counts.
             unmoved = self.execute(HEAD).fetchone() == self.tail
         if not unmoved:
-            self.limits = self.plain = None
+            self.limits = self.plain = self.clock_seen = None
         self._unmoved = unmoved
         return unmoved
+
+    def clock_noticed(self) -> tuple[int, int] | None:
+        """Return the clocks as this connection saw them last; None when others may have noticed another since."""
+        if self._unmoved is None:
+            self._compare()
+        return self.clock_seen
 
     def is_plain(self) -> bool:
         """Whether no claim need look for lanes, schedules and questions. In a transaction, turn in hand."""
