@@ -301,3 +301,15 @@ def test_a_worker_ended_for_one_tasks_budget_gives_its_others_back(tmp_path: Pat
         assert one.state(other, "ready").attempts == 1
         one.end()
     assert_whole(Path(one.folder))
+
+
+def test_a_breaker_the_store_would_refuse_is_reported_with_its_place_and_the_old_configuration_stays(
+    tmp_path: Path,
+) -> None:
+    good = '[agent.idle]\ncommand = "true"\n[breaker.agent.idle]\nwindow = "1m"\n'
+    with fleet(tmp_path, good) as one:
+        one.up()
+        one.configure(good.replace("1m", "60d"))
+        one.says(r"is refused, the old one stays. \S+agentctl.toml:\d+: breaker.agent.idle is refused: the window in ms")
+        one.state(one.add("idle"), "done")
+        one.end()
