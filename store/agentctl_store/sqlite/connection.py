@@ -56,6 +56,7 @@ class Connection:
         self.served_ms = 0  #: boot time since which that was looked up
         self.tail: tuple[int, bytes] | None = None  #: the last event this connection wrote: number and hash
         self.clock_seen: tuple[int, int] | None = None  #: last seen (slept, wall offset); sqlite/clocks.py
+        self.gaps: list[tuple[int, int]] = []  #: those noticed in the open transaction; sqlite/clocks.py
         self.waiter: Waiter | None = None  #: this connection's own, once it has waited; sqlite/waiting.py
         self.group: Group | None = None  #: the one that is open; sqlite/transaction.py
         #: what limits the store (sqlite/limiting.py), False when nothing does; None: to be read. It is what this
@@ -244,7 +245,7 @@ class Connection:
             if self.execute(_LIMITED).fetchone()[0]:
                 from .limiting import Limits
 
-                self.limits = Limits(lambda sql, values=(): self.db.execute(sql, values).fetchall())
+                self.limits = Limits(lambda sql, values=(): self.db.execute(sql, values).fetchall(), self.gaps)
             else:
                 self.limits = False
         return self.limits
@@ -277,6 +278,7 @@ class Connection:
 
     def committed(self, head: tuple[int, bytes] | None, boot_ms: int) -> None:
         """Take note of a commit that wrote events up to `head`, turn in hand."""
+        self.gaps.clear()
         if head is not None:
             self.tail = head
             self._lock.mark(head[0], self._good_for)
@@ -310,6 +312,7 @@ class Connection:
         """
         self.ids.clear()
         self.served.clear()
+        self.gaps.clear()
         self.routing = self.clock_seen = self.limits = self.plain = None
 
     def rows(self, sql: str, values: Any = ()) -> list[Any]:

@@ -342,3 +342,30 @@ def test_one_claim_buries_no_more_spent_tasks_than_a_second_has_room_for(
         assert [(row.ready, row.dead) for row in reader.queues()] == [(2, 3)]
         assert won(store) == 0
         assert [(row.ready, row.dead) for row in reader.queues()] == [(0, 5)]
+
+
+@pytest.mark.parametrize("scope", ["fleet", "task"])
+def test_wall_time_is_no_time_that_the_machine_slept_or_its_clock_was_set_by(
+    store: Store, clock: SetClock, scope: str
+) -> None:
+    budget(store, scope, "", "wall_time", "task" if scope == "task" else "total", 60_000)
+    many(store)
+    held = one(store)
+    clock.pass_ms(10_000)
+    assert store.heartbeat(*held).stop is None
+    clock.sleep_ms(8 * 3_600_000)
+    assert store.heartbeat(*held).stop is None
+    clock.set_wall_by(3_600_000)
+    assert store.heartbeat(*held).stop is None
+    clock.pass_ms(20_000)
+    store.fail(*held, Failure("transient", "no"))
+    with open_reader(store.directory) as reader:
+        assert [row.spent for row in reader.budgets(clock.wall_ms)] == [0 if scope == "task" else 30_000]
+    clock.pass_ms(1_000)
+    (again,) = [one for one in store.claim(["work"], agent="ann", limit=10) if one.task.id == held[0]]
+    clock.sleep_ms(600_000)
+    store.heartbeat(again.task.id, again.n)
+    clock.pass_ms(29_999)
+    assert (store.heartbeat(again.task.id, again.n).stop is None) == (scope == "task")
+    clock.pass_ms(1)
+    assert store.heartbeat(again.task.id, again.n).stop is not None
