@@ -102,18 +102,16 @@ class World:
 
     def claims_nothing(self, store: Store, queues: list[str], agent: str) -> None:
         """Nothing was claimed: because nothing is there for it, or something holds it back."""
-        if store.limits.hold(queues, agent) is not None:
-            return
-        marks = ", ".join("?" * len(queues))
-        ready = self.rows(
-            "SELECT t.id, l.needs, l.barred FROM task t JOIN queue q ON q.id = t.queue "
-            "LEFT JOIN lane l ON l.id = t.lane "
-            f"WHERE t.state = 'ready' AND q.paused_ms IS NULL AND q.name IN ({marks})", *queues,
-        )  # fmt: skip
-        can = AGENTS[agent]
-        for task, needs, barred in ready:
-            able = set(loads(needs or "[]")) <= set(can) and agent not in loads(barred or "[]")
-            assert not able, f"{agent} could have had {task}"
+        for queue in queues:
+            if store.limits.hold([queue], agent) is None:
+                ready = self.rows(
+                    "SELECT t.id, l.needs, l.barred FROM task t JOIN queue q ON q.id = t.queue "
+                    "LEFT JOIN lane l ON l.id = t.lane WHERE t.state = 'ready' AND q.paused_ms IS NULL AND q.name = ?",
+                    queue,
+                )
+                for task, needs, barred in ready:
+                    able = set(loads(needs or "[]")) <= set(AGENTS[agent]) and agent not in loads(barred or "[]")
+                    assert not able, f"{agent} could have had {task}"
 
     def within_caps(self) -> None:
         active = self.rows(
