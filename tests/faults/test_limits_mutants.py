@@ -123,7 +123,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
         'kept = {name: before[name] for name in ("from_ms", "until_ms")}',
     ),
     "the file's limit goes before a person's": (setting, '.get("origin") != "operator"]', '.get("origin") != ""]'),
-    "a full queue takes one more": (limiting, "if depth + queues.count(queue) > most:", "if depth > most:"),
+    "a full queue takes one more": (limiting, "if depth + more > most:", "if depth > most:"),
     "it opens at once": (breaker, "ends < breaker.min_calls or", "False or"),
     "it never opens": (breaker, "if not bad or ends", "if True or ends"),
     "the window never slides": (breaker, "if bucket - BUCKETS < one[0] <= bucket", "if True"),
