@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from readme import README, masked, play
 from textual.binding import Binding
 
-from agentctl import config, main
+from agentctl import config, config_limits, main
 from agentctl.policy.outcome import EXIT_PERMANENT, EXIT_THROTTLED
 from agentctl.quantities import read_duration_ms, read_size_bytes
 from agentctl.supervisor import jsonlines, session_dir
@@ -36,6 +36,10 @@ TABLES: dict[str, type[BaseModel]] = {
     "[agent.NAME.limits]": config.LimitsSection,
     "[agent.NAME.probe.liveness]": config.ProbeSection,
     "[schedule.NAME]": config.ScheduleSection,
+    "[limits.queue.NAME]": config_limits.QueueBoundSection,
+    "[budget]": config_limits.BudgetTable,
+    "[budget.fleet.day]": config_limits.SpendSection,
+    "[breaker.agent.NAME]": config_limits.BreakerSection,
 }
 
 

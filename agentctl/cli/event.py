@@ -7,7 +7,6 @@ from agentctl_store.ids import write_id
 
 from . import output
 from .call import Call
-from .given import task_id
 from .table import Column, Form
 from .verb import opt, verb
 
@@ -39,7 +38,7 @@ _VERIFIED = (
     Column("head"),
     Column("faults", "list"),
 )
-_TASK = opt(help="Only of this task.", metavar="TASK", complete="tasks")
+_TASK = opt(help="Only of this task or message.", metavar="ID", complete="tasks")
 _KIND = opt("-k", help="Only of this kind, such as task.completed; repeatable.", metavar="KIND", complete="kinds")
 
 
@@ -54,6 +53,17 @@ def _row(event: Event) -> dict[str, Any]:
         "session": None if event.session is None else write_id(event.session),
         "data": event.data,
     }
+
+
+def _subject(call: Call, text: str) -> int:
+    """Return what events are about: a task or a message, by its id or the beginning of it. NotFound, BadName."""
+    from agentctl_store.ids import LENGTH, read_id
+
+    if len(text) == LENGTH:
+        return read_id(text)
+    from .letters import letter_of
+
+    return letter_of(call, text)[1]
 
 
 def _check(kind: tuple[str, ...]) -> None:
@@ -80,7 +90,7 @@ def list_events(
     _check(kind)
     if limit < 1 or (after is not None and after < 0):
         raise BadInput("--limit counts from 1, --after from 0", "Use whole numbers")
-    number = None if task is None else task_id(call.store, task)
+    number = None if task is None else _subject(call, task)
 
     def fetch() -> list[dict[str, Any]]:
         if after is None:
@@ -104,7 +114,7 @@ def follow(call: Call, *, task: str | None = None, kind: tuple[str, ...] = (), a
     _check(kind)
     call.stays = True
     store = call.store
-    number = None if task is None else task_id(store, task)
+    number = None if task is None else _subject(call, task)
     seen = store.changed(task=number)
     after = store.changed() if after is None else after
     form = Form(_COLUMNS, call.output, call.fields)

@@ -6,8 +6,9 @@ from agentctl_store.domain.message_machine import LETTERS
 from agentctl_store.errors import BadInput, Conflict, NotFound
 from agentctl_store.ids import LENGTH, read_id, write_id
 from agentctl_store.read.models import Filter
+from agentctl_store.text import one_line
 
-from .message_rows import message_row
+from .message_rows import TITLE, message_row
 from .msgs import pages
 
 TYPE_CHECKING = False
@@ -39,8 +40,6 @@ def message_letters(call: Call, narrowed: Filter, limit: int) -> Iterator[Messag
 
 def letter_row(message: Message) -> dict[str, Any]:
     """Return a dead message as a line of `dlq list`."""
-    from agentctl_store.text import one_line
-
     return {
         "kind": "message",
         "task": write_id(message.id),
@@ -51,7 +50,7 @@ def letter_row(message: Message) -> dict[str, Any]:
         "attempts": message.deliveries,
         "died_at": message.finished_ms,
         "error": message.error,
-        "title": one_line(f"{message.type} {message.payload}", 200),
+        "title": one_line(f"{message.type} {message.payload}", TITLE),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentctl_store.ids import write_attempt, write_id
+from agentctl_store.text import one_line
 
 from .table import Column
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from agentctl_store.domain.message import Delivery, Message, Sent
 
+TITLE = 200  #: characters of a payload in a list
 SENT = (
     Column("message"),
     Column("created", "flag"),
@@ -48,7 +50,7 @@ LIST = (
     Column("reply_to", wide=True),
     Column("correlation", wide=True),
     Column("error", wide=True),
-    Column("payload", "json"),
+    Column("title"),
 )
 MESSAGE = (
     Column("message"),
@@ -85,6 +87,11 @@ def sent_row(sent: Sent, number: int) -> dict[str, Any]:
         "reason": sent.reason,
         "error": sent.error,
     }
+
+
+def listed_row(message: Message) -> dict[str, Any]:
+    """Return a message as a line of a list: of its payload the beginning."""
+    return {**message_row(message), "title": one_line(message.payload, TITLE)}
 
 
 def message_row(message: Message) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from agentctl_store.ids import LENGTH, read_id
 from . import output
 from .call import Call, actor
 from .given import json_text
-from .message_rows import LIST, MESSAGE, message_row
+from .message_rows import LIST, MESSAGE, listed_row, message_row
 from .table import Column
 from .verb import arg, opt, verb
 
@@ -66,7 +66,7 @@ def list_messages(
     }  # fmt: skip
 
     def fetch() -> list[dict[str, Any]]:
-        return [message_row(message) for message in pages(call, limit, narrowed)]
+        return [listed_row(message) for message in pages(call, limit, narrowed)]
 
     return call.show(LIST, fetch, empty="No messages.")
 
@@ -103,7 +103,7 @@ def show(call: Call, *, message: str) -> int:
 def thread(call: Call, *, message: str, limit: int = 1_000) -> int:
     """Show a conversation."""
     number = message_id(call, message)
-    rows = call.show(LIST, lambda: [message_row(one) for one in call.store.messages.thread(number, limit=limit)])
+    rows = call.show(LIST, lambda: [listed_row(one) for one in call.store.messages.thread(number, limit=limit)])
     begun = call.store.messages.message(number).conversation
     damped = call.store.events(task=begun, kinds=["message.damped"], limit=1, newest_first=True)
     if damped and call.output in ("table", "wide"):

@@ -32,6 +32,7 @@ _INFO = (
     Column("last_event_at", "time"),
     Column("pruned_to", "time"),
     Column("tasks", "rows", parts=_COUNTS),
+    Column("messages", "rows", parts=_COUNTS),
 )
 _CHECK = (Column("check"), Column("ok", "flag"), Column("found"), Column("remedy"))
 _BACKUP = (Column("path"), Column("bytes", "number"), Column("events", "number"), Column("head"))
@@ -65,6 +66,7 @@ def info(call: Call) -> int:
             "last_event_at": found.last_event_ms,
             "pruned_to": found.pruned_to_ms,
             "tasks": [{"state": state, "count": count} for state, count in found.tasks],
+            "messages": [{"state": state, "count": count} for state, count in found.messages],
         }
 
     return call.show_one(_INFO, fetch)

@@ -32,4 +32,6 @@ def changes(old: Config, new: Config) -> str:
     parts = [f"{word}: {', '.join(names)}" for word, names in named if names]
     if (old.limits, old.budget, old.breaker) != (new.limits, new.budget, new.breaker):
         parts.append("other limits")
+    if old.schedule != new.schedule:
+        parts.append("other schedules")
     return "; ".join(parts) or "no agent changed"

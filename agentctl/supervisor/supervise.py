@@ -280,7 +280,7 @@ class Supervisor:
                 self._cancels()
                 self._sweep_ms = now_ms
                 self._loop.work()
-            if now_ms >= self._sweep_ms or self._loop.clock_was_set():
+            if self._loop.clock_was_set() or now_ms >= self._sweep_ms:
                 self._sweep(now_ms)
             if self._trouble:
                 self._trouble = False
@@ -357,7 +357,8 @@ class Supervisor:
             return
         self._idle = True
         self._progress()
-        self._tell("supervisor", fleet.forgotten(self._store, self._config) or "idle: no task is left to do")
+        told = fleet.spent(slots) or fleet.forgotten(self._store, self._config) or "idle: no task is left to do"
+        self._tell("supervisor", told)
         self.end("drain")
 
     # --- what is wanted ---------------------------------------------------------------------------------------

@@ -73,10 +73,13 @@ if TYPE_CHECKING:
             """Return up to `limit` ids from `low` to `high`: prefix lookup."""
 
         def list(self, filter: MessageFilter, limit: int) -> Sequence[Message]:
-            """Return messages that match, the newest first, of the newest LOOK; dead letters by when they ended."""
+            """Return messages that match, the newest first, of the newest LOOK; dead letters by when they ended.
+
+            Of payloads there is the beginning: LISTED characters.
+            """
 
         def thread(self, conversation: int, party: str | None, limit: int) -> Sequence[Message]:
-            """Return a conversation, oldest first; with `party` only what that one sent or got."""
+            """Return a conversation, oldest first, payloads as in `list`; with `party` only what it sent or got."""
 
         def topics(self) -> Sequence[Topic]: ...
 

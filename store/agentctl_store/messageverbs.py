@@ -194,11 +194,11 @@ class MessageVerbs:
         return found[0] if found else self._driver.message(low).id
 
     def list(self, filter: MessageFilter, limit: int = 50) -> Sequence[Message]:
-        """Return the newest messages that match."""
+        """Return the newest messages that match, with the beginning of their payloads."""
         return self._driver.list(filter, min(limit, MAX_LISTED))
 
     def thread(self, message: int, *, party: str | None = None, limit: int = 1_000) -> Sequence[Message]:
-        """Return the conversation that `message` belongs to, oldest first. NotFound."""
+        """Return the conversation that `message` belongs to, oldest first, payloads as in `list`. NotFound."""
         return self._driver.thread(self._driver.message(message).conversation, party, min(limit, MAX_LISTED))
 
 

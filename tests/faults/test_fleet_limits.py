@@ -60,6 +60,16 @@ def test_a_spent_budget_ends_what_runs_keeps_what_it_has_got_to_and_starts_nothi
     assert_whole(Path(one.folder))
 
 
+def test_a_run_until_idle_does_not_wait_for_a_budget_that_never_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "spend.sh").write_text(SPEND)
+    agents = SPENDER.replace("fleet.day", "fleet.total").replace("usd = 0.5", "usd = 0.05")
+    with fleet(tmp_path, agents) as one:
+        first, second = one.add("work"), one.add("work")
+        assert one.finish() == 0, one.said()
+        assert (one.task(first).state, one.task(second).state) == ("dead", "ready")
+        one.says("idle, but tasks wait: budget of the fleet spent: ")
+
+
 WORKER = """
 [agent.worker]
 mode = "worker"
@@ -102,9 +112,10 @@ instances = 3
 provider = "acme"
 retry = { base = "10ms", cap = "10ms", max_attempts = 50 }
 [agent.other]
-command = "true"
+command = ["sh", "flaky.sh"]
 queues = ["elsewhere"]
 provider = "acme"
+retry = { base = "10ms", cap = "10ms", max_attempts = 50 }
 [breaker.provider.acme]
 min_calls = 4
 open = "400ms"
@@ -122,7 +133,6 @@ def test_a_breaker_opens_lets_one_probe_through_at_a_time_and_closes_by_its_succ
         one.shows("flaky/1", lambda row: row.reason.startswith("breaker of provider acme open"), "the slot says so")
         elsewhere = one.add("elsewhere")
         one.shows("other/1", lambda row: "provider acme" in row.reason, "so does another agent's of the provider")
-        assert one.task(elsewhere).state == "ready"
         until(lambda: len(one.store.events(kinds=["breaker.opened"], limit=9)) >= 3, "two probes have failed")
         kinds = [
             e.kind for e in one.store.events(kinds=["task.claimed", "breaker.opened", "breaker.probed"], limit=500)

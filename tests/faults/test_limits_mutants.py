@@ -111,7 +111,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
         limiting, "                if total >= budget.amount:\n                    return _spent(budget, total)",
         "                if False:\n                    return _spent(budget, total)",
     ),
-    "a day never ends": (budget, "if from_ms <= now_ms < until_ms:", "if from_ms <= now_ms:"),
+    "a day never ends": (budget, "<= now_ms < until_ms:", "<= now_ms:"),
     "a clock that was set back pays out again": (budget, "spent if begun < from_ms else 0", "0"),
     "every day is UTC's": (budget, 'if zone == "UTC":', "if True:"),
     "starts are not counted": (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.raw_kit import Raw, World, new_message, new_task, world
+from faults.raw_kit import Raw, World, claim_words, new_message, new_task, world
 
 from agentctl_store.domain.message import MessageFilter
 
@@ -95,7 +95,7 @@ def test_work_one_has_no_part_in_is_not_spoken_for(made: World) -> None:
         (added,) = value(operator.call("add", [task], "t"))
         refused(a.call("messages.send", new_message(creator=added.id), None), "may not send for task")
         refused(a.call("messages.send", new_message(correlation=task.correlation), None), "work it has no part in")
-        value(a.call("claim", ("q",), "a", 1, None, None, 60_000, 1, 0))
+        value(a.call("claim", *claim_words()))
         sent = value(a.call("messages.send", new_message(creator=added.id), None))
         assert value(a.call("messages.message", sent.id)).correlation == task.correlation
 

@@ -11,6 +11,8 @@ import pytest
 from store.findings_kit import HOUR_MS, MINUTE_MS, SECOND_MS, Fleet  # noqa: TID251
 
 from agentctl_store.domain.agent import AgentSpec, Instance
+from agentctl_store.domain.budget import Budget
+from agentctl_store.domain.limits import Bound
 from agentctl_store.domain.retry import Failure, RetryPolicy
 from agentctl_store.errors import BadDelegation, BadInput, Conflict
 from agentctl_store.findings import DETECTORS, storms
@@ -481,6 +483,30 @@ def test_tasks_that_only_those_could_take_who_delegated_them_are_told(fleet: Fle
     fleet.minutes(15)
     found = fleet.one("starved_queue")
     assert found.subject == "plan" and "delegated it: planner" in found.summary
+
+
+def test_a_queue_that_a_limit_holds_back_is_told_with_what_holds_it(fleet: Fleet) -> None:
+    fleet.declare(ann="work", bob="free")
+    fleet.add("work")
+    fleet.store.limits.set_bound(Bound("queue", "work", concurrency=0), actor="t")
+    fleet.minutes(14)
+    assert fleet.find("starved_queue") == []
+    fleet.minutes(1)
+    found = fleet.one("starved_queue")
+    assert found.subject == "work" and "held back: " in found.summary and "limit list" in found.remedy
+    fleet.store.limits.remove_bound("queue", "work", actor="t")
+    assert fleet.find("starved_queue") == [], "nobody was in a hurry"
+
+
+def test_a_budget_that_is_spent_is_told_though_nothing_runs_any_more(fleet: Fleet) -> None:
+    fleet.declare(ann="work", bob="work")
+    fleet.store.limits.set_budget(Budget("agent", "ann", "attempts", "total", 1), actor="t")
+    fleet.do("ann", "work")
+    fleet.add("work")
+    fleet.minutes(16)
+    assert fleet.find("starved_queue") == [], "bob may"
+    fleet.store.limits.set_budget(Budget("agent", "bob", "attempts", "total", 0), actor="t")
+    assert "budget list" in fleet.one("starved_queue").remedy
 
 
 def test_a_pause_is_forgotten_after_an_hour(fleet: Fleet) -> None:

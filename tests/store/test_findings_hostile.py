@@ -20,8 +20,8 @@ from agentctl.cli.verb import VERBS
 from agentctl.main import TABLE, split
 from agentctl_store.domain.agent import AgentSpec, Instance
 from agentctl_store.domain.event import KINDS
-from agentctl_store.domain.retry import Failure, RetryPolicy
-from agentctl_store.findings import find
+from agentctl_store.domain.retry import CLASSES, Failure, RetryPolicy
+from agentctl_store.findings import find, starving, storms
 from agentctl_store.findings.model import PATTERNS, Finding
 from agentctl_store.findings.thresholds import Thresholds
 from agentctl_store.read import open_evidence
@@ -152,9 +152,11 @@ def test_a_remedy_names_what_there_is(tmp_path: Path) -> None:
         evil_fleet(fleet)
         fleet.store.sweep()
         found = found_in(fleet.store)
+    remedies = [one.remedy for one in found] + list(starving.SEE.values())
+    remedies += [storms.remedy(kind, "ann", "work", kind == "crashed") for kind in CLASSES]
     named = 0
-    for one in found:
-        for command in commands(one.remedy):
+    for remedy in remedies:
+        for command in commands(remedy):
             path, rest = split(shlex.split(command)[1:])
             assert path, command
             for word in rest:
@@ -162,9 +164,9 @@ def test_a_remedy_names_what_there_is(tmp_path: Path) -> None:
                     assert word in VERBS[path].options, command
             named += 1
         sections = {"retry": config.RetrySection, "restart": config.RestartSection, "": config.AgentSection}
-        for keys, section in re.findall(r"((?:`\w+`[^`\[]*)+)\[agent\.[a-z]+\.?(\w*)\]", one.remedy):
+        for keys, section in re.findall(r"((?:`\w+`[^`\[]*)+)\[agent\.(?:[a-z]+|NAME)\.?(\w*)\]", remedy):
             known = {field.alias or name for name, field in sections[section].model_fields.items()}
-            assert set(re.findall(r"`(\w+)`", keys)) <= known, one.remedy
+            assert set(re.findall(r"`(\w+)`", keys)) <= known, remedy
     assert named >= 6
 
 

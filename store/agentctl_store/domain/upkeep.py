@@ -7,6 +7,7 @@ from ..record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .machine import State
+    from .message_machine import MessageState
 
 
 @record
@@ -26,6 +27,7 @@ class StoreInfo:
     first_event_ms: int | None
     last_event_ms: int | None
     pruned_to_ms: int | None  #: the history begins after this
+    messages: tuple[tuple[MessageState, int], ...] = ()
 
 
 @record

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
+    from ..domain.limits import Hold
     from ..domain.machine import State
 
     Pattern = Literal[
@@ -72,6 +73,7 @@ class AgentFacts:
     capacity: int  #: instances there should be
     busy: int  #: attempts it holds
     queues: tuple[str, ...]
+    hold: Hold | None = None  #: why it starts nothing though work waits: a limit, a budget, a breaker
 
 
 @record
@@ -96,6 +98,7 @@ class QueueFacts:
     paused_ms: int | None = None
     paused_by: str = ""
     stuck: Stuck | None = None
+    hold: Hold | None = None  #: as of an agent
 
 
 @record

@@ -7,10 +7,16 @@ from .telling import counted, named, quoted, span, task_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..domain.limits import Hold
     from .model import AgentFacts, QueueFacts, Severity, Stuck
     from .port import Evidence
     from .thresholds import Thresholds
 
+#: what holds starts back → what to look at
+SEE = {
+    "budget": "See what is spent: agentctl budget list",
+    "breaker": "See why: agentctl breaker list; it closes by itself, or: agentctl breaker reset TARGET",
+}
 LONG = 4  #: times `starved_wait`: critical
 
 
@@ -47,6 +53,14 @@ def _stuck(name: str, stuck: Stuck, now: int) -> Finding:
     )
 
 
+def _hold(queue: QueueFacts, servers: list[AgentFacts]) -> Hold | None:
+    """Return what keeps a queue from being started from: its own limit, or one that each of its agents has."""
+    if queue.hold is not None:
+        return queue.hold
+    able = [agent.hold for agent in servers if agent.running]
+    return able[0] if able and None not in able else None
+
+
 def _told(
     queue: QueueFacts, agents: tuple[AgentFacts, ...], recent: dict[str, int], now: int, limits: Thresholds
 ) -> Finding | None:
@@ -75,6 +89,8 @@ def _told(
         why, remedy = f"{stopped}, who serves it, is {servers[0].desired}", f"agentctl agent {verb} {stopped}"
         if servers[0].desired == "running":
             why = f"the instances of {stopped}, who serves it, hit their start limit"
+    elif (hold := _hold(queue, servers)) is not None:
+        why, remedy = f"held back: {quoted(hold.why)}", SEE.get(hold.by, "See what holds it: agentctl limit list")
     elif elsewhere >= limits.starved_starts:
         why = f"there were {counted(elsewhere, 'start')} from other queues meanwhile"
         remedy = f"Give it an agent of its own in agentctl.toml, or: agentctl agent scale {named(servers[0].name)} N"

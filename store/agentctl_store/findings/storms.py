@@ -94,7 +94,7 @@ def _told(evidence: Evidence, storm: list[Burst], limits: Thresholds) -> Finding
         "critical" if in_step or peak >= FIERCE * limits.storm_retries else "warning",
         agent,
         summary,
-        _remedy(kind, agent, named(queues.most_common(1)[0][0]), in_step),
+        remedy(kind, agent, named(queues.most_common(1)[0][0]), in_step),
         retries,
         rows[0].at_ms,
         ends[0].at_ms,
@@ -115,11 +115,12 @@ def lockstep(rows: tuple[Retried, ...]) -> float:
     return most / len(rows) if rows else 0.0
 
 
-def _remedy(kind: str, agent: str, queue: str, in_step: bool) -> str:
+def remedy(kind: str, agent: str, queue: str, in_step: bool) -> str:
+    """Return what helps against a storm of errors of one class."""
     if in_step:
         return f"Spread them: raise `base` in [agent.{agent}.retry] of agentctl.toml"
     if kind == "throttled":
-        return f"Ask the provider less: agentctl agent scale {agent} N with a smaller N"
+        return f"Ask the provider less: agentctl limit set agent:{agent} --rate 30/min, or at a rate it allows"
     if kind == "timeout":
         return f"Raise `timeout` in [agent.{agent}] of agentctl.toml, or make the tasks smaller"
     if kind == "lost":

@@ -7,7 +7,7 @@ from ..errors import AgentctlError
 from ..findings import model as rows
 from ..findings.telling import agent_of
 from ..jsontext import dumps, loads
-from . import sqltext
+from . import limitreads, sqltext
 from .past import seq_at
 from .readfile import ReadFile
 from .rebuild import load_sql as load_history_sql
@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
+
+    from ..domain.limits import Hold
 
     Lane = tuple[int, int, int, int]  #: since when its next task is ready, that task, how many there are, its number
 
@@ -72,8 +74,12 @@ class SqliteEvidence:
             with self._file.snapshot():
                 busy = dict(self._file.rows(self._sql["busy"]))
                 found = self._file.rows(self._sql["agents"], (MOST_AGENTS,))
-            self._agents = tuple(_agent(row, busy.get(row[0], 0)) for row in found)
+            held = {hold.agent: hold for hold in self._holds() if hold.agent is not None}
+            self._agents = tuple(_agent(row, busy.get(row[0], 0), held.get(row[0])) for row in found)
         return self._agents
+
+    def _holds(self) -> tuple[Hold, ...]:
+        return limitreads.holds_of(self._file, self.window.until_ms)
 
     def queues(self) -> tuple[rows.QueueFacts, ...]:
         with self._file.snapshot():
@@ -85,6 +91,7 @@ class SqliteEvidence:
             next_ones = [lane[3] for lanes in ready.values() for lane in lanes]
             since = {task: at for part in _parts(next_ones) for task, at in self._by_id("available", part)}
             routes = Routes(self._file, self._sql)
+        held = {hold.queue: hold for hold in self._holds() if hold.queue is not None}
         facts = []
         for number, name, paused_ms, paused_by in found:
             lanes = [(since.get(task, 0), task, count, lane) for lane, count, _, task in ready.get(number, ())]
@@ -94,7 +101,7 @@ class SqliteEvidence:
             facts.append(
                 rows.QueueFacts(
                     name, sum(one[2] for one in open_ones), active.get(number, 0), oldest_ms, oldest, paused_ms,
-                    paused_by or "", _told_stuck(stuck, routes, name),
+                    paused_by or "", _told_stuck(stuck, routes, name), held.get(name),
                 )
             )  # fmt: skip
         return tuple(facts)
@@ -262,14 +269,14 @@ def _id_at(wall_ms: int) -> int:
     return min(max(wall_ms, 0), (1 << 43) - 1) << 20
 
 
-def _agent(row: Any, busy: int) -> rows.AgentFacts:
+def _agent(row: Any, busy: int, hold: Hold | None) -> rows.AgentFacts:
     name, declared, desired, capacity, queues, instances, latched = row
     try:
         served = tuple(str(queue) for queue in loads(queues, "queues"))
     except (AgentctlError, TypeError):
         served = ()
     running = desired == "running" and not (instances and latched == instances)
-    return rows.AgentFacts(name, bool(declared), running, desired, capacity, busy, served)
+    return rows.AgentFacts(name, bool(declared), running, desired, capacity, busy, served, hold)
 
 
 def _stuck(lanes: list[Lane], routes: Routes, queue: str) -> list[Lane]:

@@ -28,6 +28,8 @@ LOOK = 50_000  #: newest messages that a list looks through
 COLUMNS = """m.id, m.source, m.target, m.topic, m.type, m.state, coalesce(b.text, ''), lower(hex(m.correlation)),
     coalesce(m.conversation, m.id), m.reply_to, m.priority, m.expires_ms, m.key, m.max_deliveries, m.deliveries,
     m.burnt, m.reader, m.delivered_ms, m.finished_ms, m.reason, m.error, m.due_boot_ms"""
+LISTED = 500  #: characters of a payload in a list
+_LISTED = COLUMNS.replace("coalesce(b.text, '')", f"substr(coalesce(b.text, ''), 1, {LISTED})")
 
 
 class Messages:
@@ -36,7 +38,9 @@ class Messages:
     def __init__(self, driver: SqliteDriver) -> None:
         self.conn = driver.conn
         blocks = sqltext.load("message", message_machine)
-        self.sql = {name: block.replace("@message", COLUMNS) for name, block in blocks.items()}
+        self.sql = {
+            name: block.replace("@message", COLUMNS).replace("@listed", _LISTED) for name, block in blocks.items()
+        }
         self._limited: dict[tuple[str, int], str] = {}
         self.arrived: set[str] = set()  #: who got mail; the broker, which lets readers wait, empties it
         self._key = b""

@@ -63,17 +63,17 @@ def keep_appointments(tx: Transaction, conn: Connection, jitter: float, limit: i
     """
     now_ms = tx.now.wall_ms
     due, reckoned, deadline = tx.execute(conn.sql["appointments"]).fetchone()
-    fired = ended = 0
+    moved = fired = ended = 0
     if due is not None and (due <= now_ms or reckoned > now_ms + JUMP_MS):
         from .schedules import fire, move
 
-        move(tx, conn, jitter, limit)
+        moved = move(tx, conn, jitter, limit)
         fired = fire(tx, conn, jitter, limit)
     if deadline is not None and deadline <= now_ms:
         from .questions import end_due
 
         ended = end_due(tx, conn, limit)
-    if fired or ended:
+    if moved or fired or ended:
         due, _, deadline = tx.execute(conn.sql["appointments"]).fetchone()
     return max(fired, ended), min((one for one in (due, deadline) if one is not None), default=None)
 

@@ -65,6 +65,7 @@ def info(directory: str) -> StoreInfo:
                 first_event_ms=ends[0],
                 last_event_ms=ends[1],
                 pruned_to_ms=pruned[0][0] if pruned else None,
+                messages=tuple(file.rows("SELECT state, count(*) FROM message GROUP BY state ORDER BY state")),
             )
     finally:
         file.close()

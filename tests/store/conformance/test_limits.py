@@ -274,3 +274,13 @@ def test_a_configuration_replaces_what_it_set_and_leaves_what_a_person_set(store
     before = store.changed()
     store.limits.configure([Bound("queue", "work", concurrency=1, **from_file)], [], [], [], actor="t")  # type: ignore[arg-type]
     assert store.changed() == before, "the same once more changes nothing"
+
+
+def test_what_is_reported_beyond_all_measure_spends_a_budget_and_breaks_nothing(store: Store) -> None:
+    budget(store, "fleet", "", "tokens", "total", 10**15)
+    many(store, 3)
+    for number in range(2):
+        task, n = one(store)
+        assert (store.heartbeat(task, n, usage=Usage(10**15 - 1, number, 10**15)).stop is None) == (number == 0)
+        store.complete(task, n, usage=Usage(10**15 - 1, number * 10**15, 10**15))
+    assert won(store) == 0

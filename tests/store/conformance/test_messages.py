@@ -440,6 +440,10 @@ def test_lists_are_narrowed_and_go_on_from_page_to_page(store: Store, clock: Set
     assert store.messages.find_message(write_id(ids[0])[:13]) == ids[0]
     with pytest.raises(NotFound):
         store.messages.find_message("0000000000000")
+    large = send(store, payload=f'"{"x" * 5_000}"').id
+    assert [len(message.payload) for message in listed(MessageFilter(), 1)] == [500]
+    assert [len(message.payload) for message in store.messages.thread(large)] == [500]
+    assert len(stands(store, large).payload) == 5_002
 
 
 def test_a_reader_that_waits_is_answered_when_its_time_is_up(store: Store) -> None:

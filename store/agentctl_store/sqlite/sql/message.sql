@@ -97,11 +97,11 @@ SELECT @message FROM message m LEFT JOIN body b ON b.id = m.payload WHERE m.id =
 SELECT id FROM message WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?
 
 -- name: thread
-SELECT @message FROM message m LEFT JOIN body b ON b.id = m.payload
+SELECT @listed FROM message m LEFT JOIN body b ON b.id = m.payload
 WHERE (m.id = ?1 OR m.conversation = ?1) AND (?2 IS NULL OR m.source = ?2 OR m.target = ?2) ORDER BY m.id LIMIT ?3
 
 -- name: some
-SELECT @message FROM message m LEFT JOIN body b ON b.id = m.payload WHERE @where ORDER BY @order LIMIT ?
+SELECT @listed FROM message m LEFT JOIN body b ON b.id = m.payload WHERE @where ORDER BY @order LIMIT ?
 
 -- name: subscribers
 SELECT agent FROM subscription WHERE topic = ? ORDER BY agent LIMIT 10001

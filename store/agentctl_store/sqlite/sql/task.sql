@@ -64,14 +64,19 @@ ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1
 SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000,
     (SELECT min(s.available_ms) FROM task s WHERE s.queue = q.id AND s.state = 'scheduled') <= ?1,
     (SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active') <= ?2,
-    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1
-        OR (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL) <= ?1
-        OR (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL) <= ?1,
-    0, (SELECT max(id) FROM lane)
+    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1 @others_due,
+    0, @newest_lane
 FROM queue q LEFT JOIN task t ON t.id = (
     SELECT r.id FROM task r WHERE r.queue = q.id AND r.lane = 0 AND r.state = 'ready'
     ORDER BY r.available_ms - r.priority * 60000, r.id LIMIT 1)
 WHERE q.paused_ms IS NULL AND q.name IN (@names)
+
+-- name: others_due
+OR (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL) <= ?1
+OR (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL) <= ?1
+
+-- name: newest_lane
+(SELECT max(id) FROM lane)
 
 -- name: survey_lanes
 -- The best ready task of each of these lanes, of queues that are not paused, as `survey` tells it.
