@@ -20,6 +20,8 @@ from agentctl_store.domain.schedule import MAX_SCHEDULES, ScheduleSpec
 from agentctl_store.errors import BadConfig, BadInput, BadName, NotFound
 from agentctl_store.ids import check_name
 
+from .config_findings import FindingsSection
+from .config_limits import BreakerTable, BudgetTable, LimitsTable, Provider, name_problems
 from .config_problems import BadConfigs, explain, syntax_problem
 from .config_schedules import ScheduleSection
 from .config_values import (
@@ -149,6 +151,7 @@ class AgentSection(Section):
     command: Command
     mode: Literal["task", "worker", "service"] = "task"
     queues: Queues | None = None
+    provider: Provider | None = Field(None, description="whose account it spends; its limits and breaker are shared")
     instances: int = Field(1, ge=0, le=MAX_INSTANCES)
     cwd: Annotated[str, AfterValidator(folder)] = "."
     env: dict[str, str] = Field({})
@@ -180,8 +183,12 @@ class Config(Section):
 
     fleet: FleetSection = FleetSection.model_validate({})
     retry: RetrySection = RetrySection.model_validate({})
+    findings: FindingsSection = FindingsSection.model_validate({})
     messages: MessagesSection = MessagesSection.model_validate({})
     agent: dict[str, AgentSection] = Field({}, max_length=MAX_AGENTS)
+    limits: LimitsTable = LimitsTable.model_validate({})
+    budget: BudgetTable = BudgetTable.model_validate({})
+    breaker: BreakerTable = BreakerTable.model_validate({})
     schedule: dict[str, ScheduleSection] = Field({}, max_length=MAX_SCHEDULES)
 
     def queues_of(self, agent: str) -> tuple[str, ...]:
@@ -192,6 +199,10 @@ class Config(Section):
     def lease_ms_of(self, agent: str) -> int:
         """Return for how long a claim of this agent owns its task between two heartbeats."""
         return self.agent[agent].lease_ms or self.fleet.lease_ms
+
+    def members(self) -> list[tuple[str, str]]:
+        """Return the agents that have a provider, each with it."""
+        return [(name, section.provider) for name, section in self.agent.items() if section.provider is not None]
 
     def schedules(self) -> list[ScheduleSpec]:
         """Return the schedules as the store must know them."""
@@ -296,7 +307,7 @@ def _check_names(document: dict[str, Any], text: str, file: str) -> list[BadConf
                 message = "holds a NUL character, which no environment variable can. Leave it out"
                 errors.append({"type": "name", "loc": ("agent", name, "env", key), "msg": message})
     errors += workflow_errors(agents if isinstance(agents, dict) else {})
-    return explain(errors, Config, text, file)
+    return explain([*errors, *name_problems(document)], Config, text, file)
 
 
 def json_schema() -> dict[str, Any]:

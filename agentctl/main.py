@@ -32,7 +32,10 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("dlq list", "dlq show", "dlq requeue", "dlq discard", "dlq export"), "dlq"),
     **dict.fromkeys(("agent list", "agent show", "agent start", "agent stop", "agent drain"), "agent"),
     **dict.fromkeys(("agent pause", "agent resume", "agent restart", "agent scale"), "agent"),
-    **dict.fromkeys(("queue list", "queue pause", "queue resume"), "queue"),
+    **dict.fromkeys(("queue list", "queue pause", "queue resume", "queue limit"), "queue"),
+    **dict.fromkeys(("limit list", "limit set", "limit remove"), "limit"),
+    **dict.fromkeys(("budget list", "budget set", "budget remove"), "budget"),
+    **dict.fromkeys(("breaker list", "breaker reset", "breaker set", "breaker remove"), "breaker"),
     **dict.fromkeys(("schedule add", "schedule list", "schedule show", "schedule pause"), "schedule"),
     **dict.fromkeys(("schedule resume", "schedule remove", "schedule run"), "schedule"),
     **dict.fromkeys(("msg send", "msg read", "msg ack", "msg refuse", "msg reply", "msg publish"), "msg"),
@@ -42,6 +45,7 @@ TABLE: dict[str, str] = {
     **dict.fromkeys(("store info", "store check", "store backup"), "store"),
     **dict.fromkeys(("store restore", "store prune", "store migrate"), "store"),
     **dict.fromkeys(("config check", "config show", "config schema"), "config"),
+    "findings": "findings",
     "completion": "completion",
 }
 NOUNS = frozenset(path.partition(" ")[0] for path in TABLE if " " in path)

@@ -8,6 +8,7 @@ _SIZE_UNITS |= {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)} | {p: 1000**
 _DURATION = r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+"
 _DURATION_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
 _SIZE = r"(\d+(?:\.\d+)?)\s*([a-z]*)"
+_SPANS = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hour": "h", "day": "d"}
 MAX_DURATION_MS = 366 * 86_400_000
 MAX_SIZE_BYTES = 1 << 50
 
@@ -46,6 +47,47 @@ def read_size_bytes(value: object) -> int:
     if not 0 <= total <= MAX_SIZE_BYTES:
         raise ValueError(f"{value!r} is out of range; a size is from 0 to 1024 TiB")
     return int(total)
+
+
+def read_rate(value: object) -> tuple[int, int]:
+    """Return the starts and the milliseconds of "30/min", "5/s" or "100/2h". Raises ValueError."""
+    from agentctl_store.domain.limits import MAX_PERIOD_MS, MAX_STARTS
+
+    count, slash, span = (value if isinstance(value, str) else "").replace(" ", "").lower().partition("/")
+    span = _SPANS.get(span, span)
+    try:
+        period_ms = read_duration_ms(span if span[:1].isdigit() else f"1{span}")
+    except ValueError:
+        period_ms = 0
+    if not slash or not count.isascii() or not count.isdigit() or not period_ms:
+        raise ValueError(
+            f'{str(value)[:40]!r} is not a rate; write so many starts in so long, like "30/min" or "5/10s"'
+        )
+    if not 1 <= int(count[:9]) <= MAX_STARTS or len(count) > 9 or period_ms > MAX_PERIOD_MS:
+        raise ValueError(f"{value!r} is out of range; a rate is 1 to {MAX_STARTS:,} starts in at most 31d")
+    return int(count), period_ms
+
+
+def write_rate(rate: tuple[int, int] | None) -> str | None:
+    """Return the text that `read_rate` reads as this: "30/min", "5/10s"."""
+    if rate is None:
+        return None
+    span = write_duration(rate[1])
+    short = {"1m": "min", "1s": "s", "60m": "h", "1h": "h", "1d": "day"}
+    return f"{rate[0]}/{short.get(span, span)}"
+
+
+def read_count(value: object) -> int:
+    """Return the number of 200, "200k" or "1.5M". Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError('is not a count; write a number, or a text like "200k" or "2M"')
+    text = str(value).replace("_", "").replace(",", "").strip().lower()
+    factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:], 1)
+    digits = text if factor == 1 else text[:-1]
+    whole, _, part = digits.partition(".")
+    if not (whole + part).isascii() or not whole.isdigit() or (part and not part.isdigit()) or len(digits) > 16:
+        raise ValueError(f'{str(value)[:40]!r} is not a count; write a number, or a text like "200k" or "2M"')
+    return round(float(digits) * factor) if part else int(digits) * factor
 
 
 def write_duration(duration_ms: int) -> str:

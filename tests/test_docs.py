@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from readme import README, masked, play
 from textual.binding import Binding
 
-from agentctl import config, main
+from agentctl import config, config_limits, main
 from agentctl.policy.outcome import EXIT_PERMANENT, EXIT_THROTTLED
 from agentctl.quantities import read_duration_ms, read_size_bytes
 from agentctl.supervisor import jsonlines, session_dir
@@ -29,12 +29,17 @@ LINES = TEXT.split("\n")
 TABLES: dict[str, type[BaseModel]] = {
     "[fleet]": config.FleetSection,
     "[retry]": config.RetrySection,
+    "[findings]": config.FindingsSection,
     "[messages]": config.MessagesSection,
     "[agent.NAME]": config.AgentSection,
     "[agent.NAME.restart]": config.RestartSection,
     "[agent.NAME.limits]": config.LimitsSection,
     "[agent.NAME.probe.liveness]": config.ProbeSection,
     "[schedule.NAME]": config.ScheduleSection,
+    "[limits.queue.NAME]": config_limits.QueueBoundSection,
+    "[budget]": config_limits.BudgetTable,
+    "[budget.fleet.day]": config_limits.SpendSection,
+    "[breaker.agent.NAME]": config_limits.BreakerSection,
 }
 
 
@@ -141,7 +146,7 @@ def test_every_key_of_the_dashboard_is_listed():
 
 
 def test_it_is_short_and_its_pictures_and_links_exist():
-    assert len(LINES) < 720
+    assert len(LINES) < 960
     prose = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL).split("\n")
     assert max(len(line) for line in prose if not line.startswith("|")) <= 125
     for target in re.findall(r"\]\(([^)]+)\)", TEXT):

@@ -9,6 +9,7 @@ from agentctl_store.ids import check_name, write_id
 
 from .acts import each, need_supervisor, supervised
 from .call import Call, actor
+from .limits import why_held
 from .table import Column
 from .times import read_span
 from .verb import arg, opt, verb
@@ -27,8 +28,11 @@ _LIST = (
     Column("instances", "number"),
     Column("health"),
     Column("queues", "list"),
+    Column("can", "list", wide=True),
     Column("since_at", "time", title="since"),
     Column("declared", "flag", wide=True),
+    Column("provider", wide=True),
+    Column("held", title="held back by"),
 )
 _INSTANCES = (
     Column("instance"),
@@ -41,14 +45,22 @@ _INSTANCES = (
     Column("next_start_at", "time", title="next start"),
     Column("since_at", "time", title="since"),
 )
-_AGENT = (*_LIST[:4], Column("configured", "number"), *_LIST[4:], Column("slots", "rows", parts=_INSTANCES))
+_AGENT = (
+    *_LIST[:4],
+    Column("configured", "number"),
+    *(column for column in _LIST[4:] if column.name != "can"),
+    Column("can", "list"),
+    Column("fallback", "json"),
+    Column("checked", "flag"),
+    Column("slots", "rows", parts=_INSTANCES),
+)
 _NAMES = arg("The agents.", "AGENT...", complete="agents")
 _ALL = opt("--all", help="Every agent of the fleet.")
 _WAIT = opt(help="Wait this long until it is so; exit code 5 when it is not.", metavar="DURATION")
 _RUNS = ("idle", "busy")
 
 
-def _row(agent: Agent, instances: Sequence[Instance]) -> dict[str, Any]:
+def _row(agent: Agent, instances: Sequence[Instance], held: dict[str, str], members: dict[str, str]) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for instance in instances:
         if instance.agent == agent.name:
@@ -57,13 +69,24 @@ def _row(agent: Agent, instances: Sequence[Instance]) -> dict[str, Any]:
         "agent": agent.name,
         "mode": agent.mode,
         "queues": agent.queues,
+        "can": agent.can,
+        "fallback": agent.fallback,
+        "checked": agent.checked,
         "instances": agent.instances if agent.scale is None else agent.scale,
         "configured": agent.instances,
         "desired": agent.desired,
         "health": ", ".join(f"{count} {health}" for health, count in sorted(counts.items())),
         "since_at": agent.since_ms,
         "declared": agent.declared,
+        "provider": members.get(agent.name),
+        "held": held.get(agent.name, ""),
     }
+
+
+def _limits(call: Call) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what holds agents back, and their providers."""
+    now_ms = time.time_ns() // 1_000_000
+    return why_held(call.reader.holds(now_ms), now_ms).agents, call.reader.members()
 
 
 @verb("agent list", summary="List the agents of the fleet.", reads=True)
@@ -72,7 +95,8 @@ def list_agents(call: Call) -> int:
 
     def fetch() -> list[dict[str, Any]]:
         instances = call.store.instances()
-        return [_row(agent, instances) for agent in call.store.agents()]
+        limits = _limits(call)
+        return [_row(agent, instances, *limits) for agent in call.store.agents()]
 
     return call.show(_LIST, fetch, empty="No agents yet: `agentctl run` makes those of agentctl.toml known.")
 
@@ -93,7 +117,7 @@ def show(call: Call, *, agent: str) -> int:
         if found is None:
             raise NotFound(f"there is no agent {agent}", "List the agents with: agentctl agent list")
         slots = [_instance(one) for one in instances if one.agent == agent]
-        return {**_row(found, instances), "slots": slots}
+        return {**_row(found, instances, *_limits(call)), "slots": slots}
 
     return call.show_one(_AGENT, fetch)
 

@@ -20,6 +20,8 @@ _CLASSES = ("transient", "permanent", "throttled", "timeout", "crashed", "policy
 @verb(
     "task heartbeat",
     summary="Extend an attempt's lease; prints `cancel` when a cancel was asked.",
+    details="When a budget is spent that the attempt counts for, it prints `stop` and which, and exits with 4: end the "
+    "work, then `task fail --class policy`, with --partial for what you have got to.",
     attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
     lease=opt(help="From now, for how long.", metavar="DURATION"),
     progress=opt(help="What is being done, for people who look.", metavar="TEXT"),
@@ -44,7 +46,9 @@ def heartbeat(
     answer = call.store.heartbeat(task, n, lease_ms=lease_ms, progress=progress, usage=usage)
     if answer.cancel_asked:
         output.write("cancel\n")
-    return 0
+    if answer.stop is not None:
+        output.say(f"stop {answer.stop}")
+    return 0 if answer.stop is None else 4
 
 
 def _span(text: str, what: str) -> int:
@@ -121,6 +125,7 @@ def complete(
     message=opt("-m", help="What went wrong.", metavar="TEXT"),
     retry_after=opt(help="Not again before, as the provider asked.", metavar="DURATION"),
     exit_code=opt(help="The exit code of the process that failed.", metavar="N"),
+    partial=opt(help="What it had got to, as JSON, kept with the attempt; @FILE, - stdin.", metavar="JSON"),
 )
 def fail(
     call: Call,
@@ -130,13 +135,19 @@ def fail(
     message: str = "",
     retry_after: str | None = None,
     exit_code: int | None = None,
+    partial: str | None = None,
 ) -> int:
     """End a claimed task badly."""
     from agentctl_store.domain.retry import Failure
 
     task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
     after_ms = None if retry_after is None else _span(retry_after, "--retry-after")
-    failure = Failure(kind, message, exit_code, after_ms)  # type: ignore[arg-type] # one of _CLASSES
+    got = None
+    if partial is not None:
+        from .given import json_text
+
+        got = json_text(partial, "partial result")
+    failure = Failure(kind, message, exit_code, after_ms, got)  # type: ignore[arg-type] # one of _CLASSES
     return print_ended(call, task, call.store.fail(task, n, failure))
 
 

@@ -83,21 +83,23 @@ class Call:
             folder = above
         return os.path.join(folder, STORE_FOLDER), True
 
-    def show(self, columns: Sequence[Column], fetch: Callable[[], Rows], *, empty: str = "") -> int:
+    def show(self, columns: Sequence[Column], fetch: Callable[[], Rows], *, empty: str = "", tall: bool = False) -> int:
         """Print what `fetch` returns as rows in the asked form, again and again with --watch.
 
-        `empty` is told on stderr when a person asked and there is nothing.
+        `empty` is told on stderr when a person asked and there is nothing. People see each of `tall` rows as a record.
         """
-        return self._show(columns, fetch, one=False, empty=empty)
+        return self._show(columns, fetch, one=False, empty=empty, tall=tall)
 
     def show_one(self, columns: Sequence[Column], fetch: Callable[[], Mapping[str, Any]]) -> int:
         """Print one record: an entry per line for people, one object for machines."""
         return self._show(columns, lambda: [fetch()], one=True, empty="")
 
-    def _show(self, columns: Sequence[Column], fetch: Callable[[], Rows], *, one: bool, empty: str) -> int:
+    def _show(
+        self, columns: Sequence[Column], fetch: Callable[[], Rows], *, one: bool, empty: str, tall: bool = False
+    ) -> int:
         from .table import Form
 
-        form = Form(columns, self.output, self.fields, one=one)
+        form = Form(columns, self.output, self.fields, one=one, tall=tall)
         if self.watch:
             from .watching import watch
 

@@ -71,6 +71,21 @@ def _logs(reader: Reader) -> Iterator[Pair]:
         yield row.instance, f"{row.health}, {row.phase}"
 
 
+def _targets(reader: Reader) -> Iterator[Pair]:
+    yield "fleet", "all agents together"
+    for agent, about in _agents(reader):
+        yield f"agent:{agent}", about
+    for provider in sorted(set(reader.members().values())):
+        yield f"provider:{provider}", "provider"
+    for queue, about in _queues(reader):
+        yield f"queue:{queue}", about
+
+
+def _breakers(reader: Reader) -> Iterator[Pair]:
+    for one in reader.breakers():
+        yield f"{one.scope}:{one.name}", one.state
+
+
 def _schedules(reader: Reader) -> Iterator[Pair]:
     for name in reader.schedule_names():
         yield name, ""
@@ -82,5 +97,6 @@ def _questions(reader: Reader) -> Iterator[Pair]:
 
 _SOURCES = {
     "queues": _queues, "agents": _agents, "tasks": _tasks, "letters": _letters, "logs": _logs, "schedules": _schedules,
+    "targets": _targets, "breakers": _breakers,
     "questions": _questions,
 }  # fmt: skip

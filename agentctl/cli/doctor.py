@@ -91,10 +91,13 @@ def _configuration(call: Call) -> Iterator[Finding]:
 
     root = os.path.dirname(path)
     for name, section in config.agent.items():
-        program, cwd = section.command[0], os.path.join(root, section.cwd)
-        local = os.path.join(cwd, program)
-        if not (shutil.which(program) or ("/" in program and os.access(local, os.X_OK))):
-            yield "fail", f"agent {name}: {program!r} is not found or not executable", "Install it, or mend its command"
+        cwd = os.path.join(root, section.cwd)
+        for key, words in (("command", section.command), ("verify", section.verify)):
+            program = words[0] if words else ""
+            found = not program or shutil.which(program)
+            if not (found or ("/" in program and os.access(os.path.join(cwd, program), os.X_OK))):
+                what = f"agent {name}: {program!r} is not found or not executable"
+                yield "fail", what, f"Install it, or mend its {key}"
         if not os.path.isdir(cwd):
             yield "fail", f"agent {name}: its folder {section.cwd!r} does not exist", "Make it, or mend cwd"
 
@@ -207,6 +210,23 @@ def _fleet(call: Call) -> Iterator[Finding]:
         yield "warn", counted(dead, "dead letter"), "agentctl dlq list"
 
 
+def _findings(call: Call) -> Iterator[Finding]:
+    from .findings import SINCE, look, since_of, thresholds
+
+    try:
+        directory, _ = call.place()
+    except NotFound:
+        return
+    if not os.path.isdir(directory):
+        return
+    found, _ = look(call, since_of(SINCE), thresholds(call))
+    if found:
+        kinds = ", ".join(dict.fromkeys(one.kind for one in found))
+        yield "warn", f"{counted(len(found), 'finding')} within {SINCE}: {kinds}", "agentctl findings"
+    else:
+        yield "ok", f"nothing found within {SINCE}", ""
+
+
 CHECKS: tuple[tuple[str, Callable[[Call], Iterator[Finding]]], ...] = (
     ("python", _python),
     ("sqlite", _library),
@@ -217,4 +237,5 @@ CHECKS: tuple[tuple[str, Callable[[Call], Iterator[Finding]]], ...] = (
     ("limits", _limits),
     ("supervisor", _supervisor),
     ("fleet", _fleet),
+    ("findings", _findings),
 )

@@ -10,7 +10,7 @@ from . import output
 from .call import FLEET_FILE, STORE_FOLDER, Call
 from .verb import arg, opt, verb
 
-EXAMPLES = ("minimal", "review")
+EXAMPLES = ("minimal", "newsroom", "review")
 
 
 @verb(

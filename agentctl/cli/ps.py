@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from agentctl_store.read.models import INSTANCE_SORTS, Filter
 
 from .call import Call
 from .diagnostics import counted
+from .limits import why_held
 from .table import Column
 from .tasks import sorts, windows
 from .verb import opt, verb
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agentctl_store.domain.agent import Health
+    from agentctl_store.read.models import InstanceRow
 
 HEALTHS = ("healthy", "degraded", "unhealthy", "starting", "stopped", "paused", "draining")
 _GLYPHS = {"healthy": "●", "degraded": "◐", "unhealthy": "✖", "starting": "◌", "draining": "◑", "paused": "‖"}
@@ -41,6 +45,11 @@ _COLUMNS = (
 )
 
 
+def _idles(row: InstanceRow) -> bool:
+    """Whether an instance could start something: an idle one, or a worker that holds no task."""
+    return row.task is None and row.phase in ("idle", "busy") and row.mode != "service"
+
+
 @verb(
     "ps",
     summary="List the fleet's instances, their health and what they do.",
@@ -56,6 +65,8 @@ def ps(call: Call, *, agent: str | None = None, health: str | None = None, sort:
 
     def fetch() -> list[dict[str, Any]]:
         found = windows(lambda offset, size: call.reader.instances(offset, size, sort, narrowed), 100_000)
+        now_ms = time.time_ns() // 1_000_000
+        held = why_held(call.reader.holds(now_ms), now_ms).agents
         glyphs = call.output == "table" and call.fields is None
         return [
             {
@@ -77,7 +88,7 @@ def ps(call: Call, *, agent: str | None = None, health: str | None = None, sort:
                 "next_start_at": row.next_start_ms,
                 "latched": row.latched,
                 "progress": row.progress,
-                "now": row.reason or row.progress or row.title,
+                "now": row.reason or row.progress or row.title or (held.get(row.agent, "") if _idles(row) else ""),
             }
             for row in found
         ]

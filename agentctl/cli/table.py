@@ -26,7 +26,7 @@ class Column:
 
     Kinds: text · branch (a text of ours, shown as it is) · number · flag · time (wall ms; ISO-8601 for machines,
     relative for people) · span (a duration in ms, whose name ends in `_ms`) · json (JSON text; a value for machines) ·
-    list (of texts) · rows (of the columns `parts`).
+    list (of texts or numbers) · rows (of the columns `parts`).
     """
 
     __slots__ = ("kind", "name", "parts", "title", "wide")
@@ -72,17 +72,22 @@ class Column:
         if self.kind == "number":
             return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
         if self.kind == "list":
-            return one_line(", ".join(value), limit)
+            return one_line(", ".join(map(str, value)), limit)
         if self.kind == "rows":
             return str(len(value))
         return one_line(str(value), limit)
 
 
 class Form:
-    """How rows are printed. Raises BadInput for a field no column has."""
+    """How rows are printed. Raises BadInput for a field no column has.
 
-    def __init__(self, columns: Sequence[Column], form: str, fields: str | None, *, one: bool = False) -> None:
-        self.columns, self.form, self.one = list(columns), form, one
+    `one` record is an entry per line for people and one object for machines; of `tall` ones people see each so.
+    """
+
+    def __init__(
+        self, columns: Sequence[Column], form: str, fields: str | None, *, one: bool = False, tall: bool = False
+    ) -> None:
+        self.columns, self.form, self.one, self.tall = list(columns), form, one, tall
         if fields is not None:
             self.columns = _chosen(self.columns, fields)
             self.form = form if form in ("jsonl", "csv") else "json"
@@ -99,7 +104,7 @@ class Form:
             return "".join(output.escaped(dumps(self._object(row))) + "\n" for row in rows)
         if self.form == "csv":
             return self._csv(rows)
-        return self._entries(rows) if self.one else self._aligned(rows)
+        return self._entries(rows) if self.one or self.tall else self._aligned(rows)
 
     def _object(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {column.name: column.machine(row[column.name]) for column in self.columns}
@@ -119,6 +124,8 @@ class Form:
         width = max(len(column.title) for column in self.columns)
         lines: list[str] = []
         for row in rows:
+            if lines:
+                lines.append("\n")
             for column in self.columns:
                 value = row[column.name]
                 if self.form == "table" and (value in (None, "", (), []) or value is False):
@@ -178,8 +185,8 @@ def _csv_text(column: Column, value: Any) -> str:
     if value is True or value is False:
         return "true" if value else "false"
     if column.kind == "list":
-        return " ".join(value)
-    return dumps(value) if column.kind == "rows" else str(value)
+        return " ".join(map(str, value))
+    return dumps(value) if isinstance(value, list | dict) else str(value)
 
 
 def _csv_cell(text: str) -> str:

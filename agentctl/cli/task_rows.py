@@ -74,6 +74,7 @@ def task_row(store: Store, number: int) -> dict[str, Any]:
         "error": task.error,
         "payload": task.payload,
         "result": task.result,
+        "partial": attempts[-1].partial if attempts else None,
         "priority": task.priority,
         "needs": list(task.needs),
         "agent": task.agent,

@@ -59,6 +59,7 @@ TASK = (
     Column("error"),
     Column("payload", "json"),
     Column("result", "json"),
+    Column("partial", "json"),
     Column("priority", "number"),
     Column("needs", "list"),
     Column("agent"),

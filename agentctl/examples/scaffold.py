@@ -13,6 +13,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 #: name → what it shows, in a line
 EXAMPLES: dict[str, str] = {
     "minimal": "one shell script that answers tasks",
+    "newsroom": "agents that talk to each other, over a provider that limits and fails them",
     "review": "a planner, reviewers, a shell script and an aggregator review Python files",
 }
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agentctl_store.domain.retry import ErrorClass
 
 EXIT_THROTTLED = 75  #: EX_TEMPFAIL
+BUDGET = "budget"  #: how a stop's reason begins when a budget is spent; which one follows
 EXIT_PERMANENT = (65, 78)  #: EX_DATAERR, EX_CONFIG
 MAX_ERROR_CHARACTERS = 2_000
 
@@ -27,6 +28,7 @@ StopReason = Literal[
     "restart",
     "reload",
     "lost",
+    "budget",
     "verify",
 ]
 #: why a session was stopped → how its task ends
@@ -37,6 +39,7 @@ STOPPED_TASK: dict[str, Literal["release", "cancel"] | ErrorClass] = {
     "watchdog": "crashed",
     "liveness": "crashed",
     "cancel": "cancel",
+    BUDGET: "policy",
     "drain": "release",
     "stop": "release",
     "restart": "release",
@@ -107,12 +110,13 @@ def judge_exit(facts: SessionFacts) -> Outcome:
     if facts.orphaned:
         return Released("stopped because nobody supervised it any more")
     if facts.stop_reason:
-        verdict = STOPPED_TASK.get(facts.stop_reason, "release")
+        reason, _, which = facts.stop_reason.partition(": ")
+        verdict = STOPPED_TASK.get(reason, "release")
         if verdict == "cancel":
             return Cancelled()
         if verdict == "release":
             return Released(f"stopped ({facts.stop_reason}) after {show_duration(facts.ran_ms)}")
-        said = f"stopped for {facts.stop_reason} after {show_duration(facts.ran_ms)}"
+        said = f"{which or f'stopped for {reason}'} after {show_duration(facts.ran_ms)}"
         return Failed(Failure(verdict, _text(facts, said), facts.code))
     if facts.signal is not None:
         return Failed(Failure("crashed", _text(facts, f"killed by signal {facts.signal}"), 128 + facts.signal))

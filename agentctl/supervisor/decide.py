@@ -26,6 +26,7 @@ _TABLE = """
              stopped  idle    starting  busy     draining    stopping  backoff     failed
 WorkSeen     -        claim   -         -        -           -         -           -
 Held         -        hold    -         -        -           -         hold        -
+Limited      -        limit   -         -        -           -         -           -
 Opened       open     open    !         !        !           !         open        open
 Started      -        -       start     noted    noted       noted     -           -
 Said         -        -       said      said     said        said      -           -
@@ -36,6 +37,7 @@ Probed       probed   probed  probed    probed   probed      probed    probed   
 Wanted       rouse    settle  rule      rule     hasten      press     reconsider  unlatch
 CancelAsked  -        -       cancel    cancel   cancel      -         -           -
 Outlived     -        -       outlive   outlive  outlive     -         -           -
+Overspent    -        -       overspend overspend overspend  -         -           -
 Slept        -        -       slept     slept    slept       slept     -           -
 Delayed      -        -       keep      keep     keep        keep      -           -
 Ticked       -        wait    watch     watch    watch       insist    retry       -

@@ -24,6 +24,19 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Limited:
+    """A limit keeps the slot from work that waits: `why` for people, empty where that is how it should be.
+
+    It is tried again at `until_ms` (boot clock), and whenever work is seen; 0: nothing keeps it any more. `for_good`:
+    no time that passes ends it, only a person does.
+    """
+
+    why: str
+    until_ms: int
+    for_good: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """A session was opened in the store, for a task or for none, and its process is being launched."""
 
@@ -120,6 +133,15 @@ class Outlived:
 
 
 @dataclass(frozen=True, slots=True)
+class Overspent:
+    """A budget that the running attempt counts for is spent."""
+
+    task: int
+    n: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Slept:
     """The machine slept for so long: the agents did too, so no deadline of theirs ran meanwhile."""
 
@@ -139,6 +161,7 @@ class Ticked:
 Fact = (
     WorkSeen
     | Held
+    | Limited
     | Opened
     | Started
     | Said
@@ -149,11 +172,12 @@ Fact = (
     | Wanted
     | CancelAsked
     | Outlived
+    | Overspent
     | Slept
     | Delayed
     | Ticked
 )
 FACTS: tuple[type[Fact], ...] = (
-    WorkSeen, Held, Opened, Started, Said, Exited, Verified, Recorded, Probed, Wanted, CancelAsked, Outlived, Slept,
-    Delayed, Ticked,
+    WorkSeen, Held, Limited, Opened, Started, Said, Exited, Verified, Recorded, Probed, Wanted, CancelAsked, Outlived,
+    Overspent, Slept, Delayed, Ticked,
 )  # fmt: skip

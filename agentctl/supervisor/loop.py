@@ -18,7 +18,7 @@ from agentctl.supervisor.fleet import BESIDE, instance_of, just_begun, same_row
 from agentctl.supervisor.narrate import Happening, OnEvent
 from agentctl.supervisor.slot import next_due_ms
 from agentctl.supervisor.snapshot import Snapshot
-from agentctl.supervisor.verifying import verify
+from agentctl.supervisor.verifying import end_stray, verify
 
 if TYPE_CHECKING:
     from agentctl.supervisor.perform import Hands
@@ -54,6 +54,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._due: dict[Key, int] = {}
         self._dry: set[str] = set()  #: agents whose queues were found empty
+        self._limited: dict[str, seen.Limited] = {}  #: what keeps these agents from work, as of the last look
         self._dirty: set[Key] = set()
         self._starts: dict[int, int] = {}  #: pids of sessions whose start is to be written at the next flush
         self._flush_ms = 0
@@ -193,10 +194,16 @@ class Loop:
     def _claim(self, key: Key, slot: Slot) -> list[seen.Fact]:
         if slot.agent in self._dry:
             return []
+        known = self._limited.get(slot.agent)  # what kept another slot of this agent a moment ago keeps this one too
+        if known is not None and known.until_ms > self._clock.now().boot_ms:
+            return [known]
         self.catch_up()
         found = self.hands.claim(slot)
         if not found:
             self._dry.add(slot.agent)
+            return [seen.Limited("", 0)] if slot.limited_until_ms or slot.limited else []
+        if isinstance(found[0], seen.Limited):
+            self._limited[slot.agent] = found[0]
         return self._opened(found)
 
     def _opened(self, found: list[seen.Fact]) -> list[seen.Fact]:
@@ -211,12 +218,14 @@ class Loop:
         found = verify(self.hands, slot)
         if not found and slot.run is not None:
             self.watch(self.hands.live[slot.run.session])
+            self._fill_ms = self._fill_ms or self._clock.now().boot_ms + FILL_MS
         return found
 
     def _record(self, key: Key, action: do.Record) -> list[seen.Fact]:
         live, run = self.hands.live.get(action.session), self.slots[key].run
         if live is None or run is None:
             return []
+        end_stray(live)
         recorded = self._recorder.record(key, run, action.end, live.folder, self.slots[key].want.lease_ms)
         if recorded is None:
             if not self.storeless:
@@ -255,9 +264,17 @@ class Loop:
             for fact in live.news(self._clock.now()):
                 self.tell(live.key, fact)
 
+    def overspent(self, found: list[tuple[int, seen.Overspent]]) -> None:
+        """Tell the slots whose running attempts a spent budget is to end."""
+        for session, fact in found:
+            live = self.hands.live.get(session)
+            if live is not None and not live.over:
+                self.tell(live.key, fact)
+
     def work(self, agents: set[str] | None = None) -> None:
         """Work may be there for these agents (None: all): idle slots try to claim, until one finds nothing."""
         self._dry -= self._dry if agents is None else agents
+        self._limited.clear()
         for key, slot in list(self.slots.items()):
             if slot.phase == "idle" and slot.agent not in self._dry and (agents is None or slot.agent in agents):
                 self.tell(key, seen.WorkSeen())

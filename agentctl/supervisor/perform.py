@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from agentctl.policy import admission
 from agentctl.policy.outcome import SessionFacts
 from agentctl.supervisor import observe, recover, sandbox, session_dir
 from agentctl.supervisor.actions import Extend, Probe, Stop
-from agentctl.supervisor.facts import CancelAsked, Exited, Fact, Held, Opened, Outlived
+from agentctl.supervisor.facts import CancelAsked, Exited, Fact, Held, Limited, Opened, Outlived, Overspent
 from agentctl.supervisor.probes import Job
 from agentctl.supervisor.process import LaunchError, LaunchSpec, launch
 from agentctl.supervisor.session_files import FactsReader
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from agentctl.supervisor.probes import Prober
     from agentctl.supervisor.process import Shim, WarmPool
     from agentctl.supervisor.slot import Run, Slot
-    from agentctl_store.clock import Clock
+    from agentctl_store.clock import Clock, Moment
     from agentctl_store.domain.agent import Instance
     from agentctl_store.domain.task import Claim as Won
     from agentctl_store.domain.task import Usage
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 MEMORY_FRESH_MS = 250  #: free memory is read at most this often
 FENCE_FRESH_MS = 1_000  #: the machine's mounts are read at most this often, for sandboxes
 STORE_RETRY_MS = 1_000
+LIMIT_LOOK_MS = 5_000  #: a limit that keeps a slot from work is looked at again by then: clocks are set, too
 PREPARE_RETRY_MS = 2_000  #: after the supervisor itself could not start a session (disk full, no processes)
 
 
@@ -65,11 +67,11 @@ class Hands:
         self._config_path = config_path
         self._root = os.path.dirname(config_path)
         self._clock = clock
-        self._pool = pool
+        self.pool = pool
         self._prober = prober
         self._wake = wake
         self._token = token
-        self._step = step
+        self.step = step
         self._bin = os.path.dirname(sys.executable)
         self._memory: tuple[int, int | None] = (-MEMORY_FRESH_MS, None)
         self._fence: tuple[int, sandbox.Fence] | None = None
@@ -82,7 +84,7 @@ class Hands:
         refusal = admission.memory(self._free_memory(now.boot_ms), self.config.fleet.min_free_memory_bytes)
         if refusal is not None:
             return [Held(refusal.reason, now.boot_ms + refusal.retry_ms)]
-        self._step("claim")
+        self.step("claim")
         try:
             won = self.store.claim(
                 self.config.queues_of(slot.agent),
@@ -94,11 +96,27 @@ class Hands:
         except StoreError as error:
             return [Held(f"the store takes no writes: {error.message}", now.boot_ms + STORE_RETRY_MS)]
         if not won or (one := won[0]).session is None:
-            return []
-        self._step("claimed")
+            return self._limited(slot, now)
+        self.step("claimed")
         nonce = session_nonce(one.session, one.task.correlation)
         opened = Opened(one.session, nonce, one.task.id, one.n, one.task.timeout_ms, one.task.queue)
         return [opened, *self._launch(slot, opened, one)]
+
+    def _limited(self, slot: Slot, now: Moment) -> list[Fact]:
+        """Say what kept a claim from work that waits; nothing when there was none."""
+        try:
+            held = self.store.limits.hold(self.config.queues_of(slot.agent), slot.agent, now_ms=now.wall_ms)
+        except StoreError:
+            return []
+        if held is None:
+            return []
+        until_ms = now.boot_ms + LIMIT_LOOK_MS
+        if held.until_ms is not None:
+            until_ms = min(until_ms, now.boot_ms + max(held.until_ms - now.wall_ms, 1))
+        if held.by in ("rate", "concurrency"):
+            return [Limited("", until_ms)]  # as it should be: no news for anybody
+        again = "" if held.until_ms is None else f"; again at {iso(held.until_ms)}"
+        return [Limited(held.why + again, until_ms, held.by == "budget" and held.until_ms is None)]
 
     def open(self, slot: Slot) -> list[Fact]:
         """Open and launch a session without a task."""
@@ -109,12 +127,12 @@ class Hands:
             return [Held(refusal.reason, now.boot_ms + refusal.retry_ms)]
         self._starts_ms = (*self._starts_ms[-admission.BURST :], now.boot_ms)
         nonce = secrets.token_hex(16)
-        self._step("open")
+        self.step("open")
         try:
             session = self.store.open_session(slot.agent, slot.number, nonce)
         except StoreError as error:
             return [Held(f"the store takes no writes: {error.message}", now.boot_ms + STORE_RETRY_MS)]
-        self._step("opened")
+        self.step("opened")
         opened = Opened(session.id, nonce)
         return [opened, *self._launch(slot, opened, None)]
 
@@ -129,9 +147,9 @@ class Hands:
             parents = self.store.parents(won.task.id) if won else ()
             answers = self.store.questions.of_task(won.task.id) if won and won.n > 1 else ()
             session_dir.make(folder, won, parents, answers, sandboxed=boxed)
-            self._step("folder")
-            shim = launch(self._spec(slot, opened, folder, won), self._pool)
-            self._step("launched")
+            self.step("folder")
+            shim = launch(self._spec(slot, opened, folder, won), self.pool)
+            self.step("launched")
         except sandbox.SandboxError as error:
             failed = [Exited(SessionFacts(spawn_error=str(error), for_good=True))]
         except (OSError, LaunchError, AgentctlError) as error:
@@ -207,7 +225,7 @@ class Hands:
     def note_start(self, session: int, pid: int) -> bool:
         """Write that the session's process runs; a busy store does not matter, adoption does not need it."""
         try:
-            self._step("started")
+            self.step("started")
             self.store.session_started(session, pid=pid)
         except StoreError:
             return False
@@ -223,14 +241,16 @@ class Hands:
             return [Outlived(action.task, action.n)]
         except StoreError:
             return []  # tried twice more before the lease is over
-        return [CancelAsked(action.task)] if lease.cancel_asked else []
+        if lease.cancel_asked:
+            return [CancelAsked(action.task)]
+        return [] if lease.stop is None else [Overspent(action.task, action.n, lease.stop)]
 
     def stop(self, action: Stop) -> list[Fact]:
         """Ask a session to end. One whose shim is gone already ends by that."""
         live = self.live.get(action.session)
         if live is None or live.shim is None:
             return []
-        self._step("stop")
+        self.step("stop")
         try:
             recover.stop(live.place, action.grace_ms / 1000, action.reason, live.shim)
         except OSError:  # the reason cannot be written (disk full): the stop goes out all the same
@@ -271,6 +291,11 @@ class Hands:
             self.store.drop_instances([key])
         except StoreError:
             pass
+
+
+def iso(wall_ms: int) -> str:
+    """Write a moment for people, to the second, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall_ms / 1000))
 
 
 def usage_of(run: Run) -> Usage | None:

@@ -12,11 +12,12 @@ from agentctl.quantities import show_duration
 from agentctl.supervisor import session_dir
 from agentctl.supervisor.facts import Recorded
 from agentctl.supervisor.perform import usage_of
-from agentctl.supervisor.rules_ends import ORDERED
+from agentctl.supervisor.rules_ends import ORDERED, for_budget
 from agentctl_store.domain.agent import SessionEnd
 from agentctl_store.domain.retry import Failure
 from agentctl_store.errors import BadInput, Conflict, NotFound, StoreBusy, StoreError
 from agentctl_store.ids import write_attempt, write_id
+from agentctl_store.record import replace as replaced
 from agentctl_store.text import one_line
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Recorder:
             else:
                 if result is None and end.needs_result:
                     outcome = Failed(Failure("verify", NO_RESULT, end.code))
+        elif isinstance(outcome, Failed) and outcome.failure.kind == "policy":
+            outcome = Failed(replaced(outcome.failure, partial=_partial(folder)))
         closing = session_end(run.session, end)
         try:
             try:
@@ -178,6 +181,9 @@ class Recorder:
                 if ordered:
                     self._store.release(task, n, reason=f"its worker was stopped ({end.stop_reason or 'orphaned'})")
                     told.append(f"{write_id(task)} goes back")
+                elif for_budget(end.stop_reason):
+                    after = self._store.fail(task, n, Failure("policy", end.stop_reason.partition(": ")[2]))
+                    told.append(f"{write_id(task)} {_followed(after, self._clock.now().wall_ms)}")
                 else:
                     failure = Failure("crashed", f"its worker ended: {describe_end(end)}\n{end.stderr_tail[-2000:]}")
                     after = self._store.fail(task, n, failure)
@@ -186,6 +192,14 @@ class Recorder:
                 continue
         self._store.end_session(session_end(run.session, end))
         return "; ".join(told)
+
+
+def _partial(folder: str) -> str | None:
+    """Return what a session that was ended had got to: what would have been its result."""
+    try:
+        return session_dir.result(folder)
+    except session_dir.BadResult:
+        return None
 
 
 def session_end(session: int, end: SessionFacts) -> SessionEnd:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentctl.policy import restart
-from agentctl.policy.outcome import Done, SessionFacts, describe_end, judge_exit
+from agentctl.policy.outcome import BUDGET, Done, SessionFacts, describe_end, judge_exit
 from agentctl.quantities import show_duration
 from agentctl.supervisor.actions import Action, Become, Record, Tell, Verify
 from agentctl.supervisor.facts import Exited, Recorded, Verified
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["after", "checked", "end"]
 
 ORDERED = ("stop", "drain", "restart", "reload", "cancel", "lost")  #: stops that are no failure of the process
+
+
+def for_budget(reason: str) -> bool:
+    """Whether a session was stopped because a budget is spent."""
+    return reason.partition(": ")[0] == BUDGET
 
 
 def end(snapshot: Snapshot, now: Moment) -> list[Action]:
@@ -80,7 +85,7 @@ def after(snapshot: Snapshot, now: Moment) -> list[Action]:
             return [*told, *place(slot, now)]
         history = restart.started(slot.history, now.wall_ms)
         return told + _again(replace(slot, history=history), ended, why, now, snapshot.jitter, failed=True)
-    if ended.stop_reason in ORDERED or ended.orphaned or ended.never:
+    if ended.stop_reason in ORDERED or for_budget(ended.stop_reason) or ended.orphaned or ended.never:
         calm = replace(slot.history, due_ms=0)
         return [*told, *place(replace(slot, history=calm), now)]
     failed = failed_start or ended.code != 0 or bool(ended.stop_reason)

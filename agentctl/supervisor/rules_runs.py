@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING
 
 from agentctl.policy import restart
 from agentctl.policy.health import probed as fold_probe
+from agentctl.policy.outcome import BUDGET
 from agentctl.quantities import show_duration
 from agentctl.supervisor.actions import Action, Become, Claim, Extend, Look, NoteStart, Open, Probe, Stop, Tell
-from agentctl.supervisor.facts import CancelAsked, Held, Opened, Outlived, Probed, Said, Slept, Started
+from agentctl.supervisor.facts import (
+    CancelAsked,
+    Held,
+    Limited,
+    Opened,
+    Outlived,
+    Overspent,
+    Probed,
+    Said,
+    Slept,
+    Started,
+)
 from agentctl.supervisor.slot import (
     LEASE_SHARE,
     PROGRESS_MS,
@@ -30,7 +42,7 @@ if TYPE_CHECKING:
     from agentctl_store.clock import Moment
 
 __all__ = [
-    "cancel", "claim", "hold", "insist", "keep", "noted", "open", "outlive",
+    "cancel", "claim", "hold", "insist", "keep", "limit", "noted", "open", "outlive", "overspend",
     "probed", "retry", "said", "slept", "start", "wait", "watch",
 ]  # fmt: skip
 
@@ -46,6 +58,14 @@ def hold(snapshot: Snapshot, now: Moment) -> list[Action]:
     fact = snapshot.fact
     assert isinstance(fact, Held)
     return [Become(replace(snapshot.slot, held=fact.why, held_until_ms=fact.until_ms))]
+
+
+def limit(snapshot: Snapshot, now: Moment) -> list[Action]:
+    """A limit keeps the slot from work: say why if a person should know, look again when it may be over."""
+    fact = snapshot.fact
+    assert isinstance(fact, Limited)
+    held = replace(snapshot.slot, limited=fact.why, limited_until_ms=fact.until_ms, spent=fact.for_good)
+    return [Become(held)]
 
 
 def open(snapshot: Snapshot, now: Moment) -> list[Action]:
@@ -72,6 +92,9 @@ def open(snapshot: Snapshot, now: Moment) -> list[Action]:
         run=run,
         history=history,
         held="",
+        limited="",
+        limited_until_ms=0,
+        spent=False,
         why="" if fact.task else slot.why,
     )
     keep_readiness = slot.probe("readiness") if slot.takes_tasks else None
@@ -176,6 +199,23 @@ def outlive(snapshot: Snapshot, now: Moment) -> list[Action]:
     return [told, *stop(slot, "lost", slot.want.section.grace_ms, now)]
 
 
+def overspend(snapshot: Snapshot, now: Moment) -> list[Action]:
+    """A budget is spent: the attempt ends gracefully, what it has got to is kept."""
+    slot, fact, run = snapshot.slot, snapshot.fact, snapshot.slot.run
+    assert isinstance(fact, Overspent) and run is not None
+    if run.stop or run.end is not None or (run.task is not None and (run.task, run.n) != (fact.task, fact.n)):
+        return []
+    if run.passed is not None:
+        return []  # it has spent what it could: to check what it left costs nothing more
+    if run.task is None and not run.overspent_ms:
+        # A worker is told by its heartbeats and may end its attempt itself: within its grace.
+        return [Become(replace(slot, run=replace(run, overspent_ms=now.boot_ms)))]
+    if run.task is None and now.boot_ms < run.overspent_ms + slot.want.section.grace_ms:
+        return []
+    told = Tell("failure", f"{slot.name}: {fact.why}; it is stopped")
+    return [told, *stop(slot, f"{BUDGET}: {fact.why}", slot.want.section.grace_ms, now)]
+
+
 def stop(slot: Slot, reason: str, grace_ms: int, now: Moment) -> list[Action]:
     """Ask the session to end; the first reason stays the reason."""
     run = slot.run
@@ -210,6 +250,10 @@ def wait(snapshot: Snapshot, now: Moment) -> list[Action]:
     slot, actions = _probes_due(snapshot.slot, now)
     if slot.held and now.boot_ms >= slot.held_until_ms:
         slot = replace(slot, held="")
+        if claims_now(slot):
+            actions.append(Claim())
+    elif slot.limited_until_ms and now.boot_ms >= slot.limited_until_ms:
+        slot = replace(slot, limited_until_ms=0)
         if claims_now(slot):
             actions.append(Claim())
     return [Become(slot), *actions]

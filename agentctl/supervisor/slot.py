@@ -67,6 +67,7 @@ class Run:
     watchdog_at_ms: int = 0
     extra_ms: int = 0  #: EXTEND_TIMEOUT_USEC: added to its timeout
     memory_bytes: int | None = None
+    overspent_ms: int = 0  #: since when a worker's attempt was seen to run on a spent budget
     stop: str = ""  #: why it was asked to stop, the first reason
     kill_ms: int = 0  #: when the stop must have ended it
     drain_until_ms: int = 0  #: when a drain stops waiting for the current task
@@ -98,6 +99,9 @@ class Slot:
     why: str = ""
     held: str = ""
     held_until_ms: int = 0
+    limited: str = ""  #: which limit, budget or breaker keeps it from work, where a person should know
+    limited_until_ms: int = 0  #: boot clock; when that is looked at again, 0: nothing keeps it
+    spent: bool = False  #: that is a budget which does not come back by itself
     due_ms: int = 0  #: boot clock of the next start, in backoff
     probes: tuple[tuple[str, ProbeRun], ...] = ()
 
@@ -198,6 +202,8 @@ def next_due_ms(slot: Slot) -> int | None:
         due.append(max(slot.due_ms, slot.held_until_ms))
     if slot.phase == "idle" and slot.held:
         due.append(slot.held_until_ms)
+    if slot.phase == "idle" and slot.limited_until_ms:
+        due.append(slot.limited_until_ms)
     if run is not None and run.end is None:
         due += [at for at, _ in limits_of(slot, run)]
         if run.stop:
@@ -228,7 +234,7 @@ def signals_of(slot: Slot, now_ms: int) -> Signals:
         liveness=states.get("liveness"),
         readiness=states.get("readiness"),
         streak=slot.history.streak,
-        held=slot.held,
+        held=slot.held or slot.limited,
     )
     if run is None or not alive or run.stop or run.passed is not None:
         return signals

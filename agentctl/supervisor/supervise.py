@@ -14,7 +14,7 @@ from agentctl.supervisor import facts as seen
 from agentctl.supervisor import fleet, recover, session_dir
 from agentctl.supervisor.adopt import adopt, keep_leases
 from agentctl.supervisor.cancels import CancelNews
-from agentctl.supervisor.declare import declare
+from agentctl.supervisor.declare import changes, declare
 from agentctl.supervisor.doorbell import Bell, Doorbell, SignalPipe
 from agentctl.supervisor.lock import SupervisorLock
 from agentctl.supervisor.loop import Loop
@@ -25,7 +25,6 @@ from agentctl.supervisor.probes import Prober
 from agentctl.supervisor.process import WarmPool, become_subreaper
 from agentctl.supervisor.record import Recorder
 from agentctl.supervisor.reload import ConfigWatch
-from agentctl.supervisor.rules_wants import needs_restart
 from agentctl.supervisor.slot import Slot, fresh_probes
 from agentctl.supervisor.vital import vitals_of
 from agentctl_store.clock import Clock
@@ -248,17 +247,11 @@ class Supervisor:
 
     def _reload(self, config: Config) -> None:
         old, self._config, self._hands.config = self._config, config, config
-        changed = [name for name, section in config.agent.items() if old.agent.get(name) != section]
-        removed = [name for name in old.agent if name not in config.agent]
         try:
             declare(self._store, config, ACTOR)
         except StoreError as error:
             self._tell("config", f"the changed configuration could not be stored: {error.message}")
-        restarted = [n for n in changed if n in old.agent and needs_restart(old.agent[n], config.agent[n])]
-        parts = [f"changed: {', '.join(changed)}"] if changed else []
-        parts += [f"removed: {', '.join(removed)}"] if removed else []
-        parts += [f"restarted: {', '.join(restarted)}"] if restarted else []
-        self._tell("config", "configuration read again; " + ("; ".join(parts) or "no agent changed"))
+        self._tell("config", f"configuration read again; {changes(old, config)}")
         self._tell_stranded()
         self._want()
         self._loop.work()
@@ -287,7 +280,7 @@ class Supervisor:
                 self._cancels()
                 self._sweep_ms = now_ms
                 self._loop.work()
-            if now_ms >= self._sweep_ms or self._loop.clock_was_set():
+            if self._loop.clock_was_set() or now_ms >= self._sweep_ms:
                 self._sweep(now_ms)
             if self._trouble:
                 self._trouble = False
@@ -302,6 +295,7 @@ class Supervisor:
             self._sweep_ms = now_ms + POLL_MS
         if now_ms >= self._hear_ms:
             self._hear_ms = now_ms + HEAR_MS
+            self._loop.overspent(fleet.overspent(self._store))
             for live in list(self._hands.live.values()):
                 self._loop.hear(live)
             write_vitals(self._store.directory, vitals_of(self._loop.slots, self._hands.live, self._clock.now()))
@@ -363,7 +357,8 @@ class Supervisor:
             return
         self._idle = True
         self._progress()
-        self._tell("supervisor", fleet.forgotten(self._store, self._config) or "idle: no task is left to do")
+        told = fleet.spent(slots) or fleet.forgotten(self._store, self._config) or "idle: no task is left to do"
+        self._tell("supervisor", told)
         self.end("drain")
 
     # --- what is wanted ---------------------------------------------------------------------------------------

@@ -41,20 +41,30 @@ def verify(hands: Hands, slot: Slot) -> list[Fact]:
             return [Verified(None)]  # recording its end tells
         task = hands.store.task(run.task)
         won = Claim(task, run.n, 0, run.session)
-        return _begun(live, hands.spec_of(slot, run.session, run.nonce, live.folder, won))
+        return _begun(hands, live, hands.spec_of(slot, run.session, run.nonce, live.folder, won))
     except session_dir.BadResult:
         return [Verified(None)]
     except (OSError, LaunchError, AgentctlError) as error:
         return [Verified(SessionFacts(spawn_error=str(error), never=True))]
 
 
-def _begun(live: Live, spec: LaunchSpec) -> list[Fact]:
+def end_stray(live: Live) -> None:
+    """End a check that an earlier supervisor began, where the configuration asks for none any more."""
+    first = next(session_dir.verify_folders(live.folder, 1))
+    if not live.verify and os.path.isdir(first):
+        recover.sweep(live.nonce)
+
+
+def _begun(hands: Hands, live: Live, spec: LaunchSpec) -> list[Fact]:
     stdin = os.path.join(session_dir.files(live.folder), session_dir.RESULT)
     for folder in session_dir.verify_folders(live.folder, MOST_RUNS):
         if not os.path.isdir(folder):
+            hands.step("verify")
             os.mkdir(folder, 0o700)
+            hands.step("verify folder")
             there = stdin if os.path.exists(stdin) else None
-            live.take(folder, launch(replace(spec, session_dir=folder, stdin=there, notify=False)))
+            live.take(folder, launch(replace(spec, session_dir=folder, stdin=there, notify=False), hands.pool))
+            hands.step("verifying")
             return []
         found = recover.adopt(folder, live.nonce)
         if isinstance(found, recover.Running):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Turn,
         Usage,
     )
+    from .limitsdriver import LimitsDriver
     from .messagedriver import MessageDriver
     from .questiondriver import QuestionDriver
     from .scheduledriver import ScheduleDriver
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
         @property
         def questions(self) -> QuestionDriver: ...
+
+        @property
+        def limits(self) -> LimitsDriver: ...
 
         # --- tasks -------------------------------------------------------------------------------------------
         def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:

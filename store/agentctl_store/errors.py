@@ -8,6 +8,7 @@
     ├── NotFound            no such task, queue, agent, session, store        (exit 3)
     ├── Conflict            the state does not allow the verb                 (exit 4)
     │   ├── StaleAttempt    the attempt no longer owns its task (the fence)
+    │   ├── QueueFull       a queue holds as many tasks as it may
     │   ├── AlreadyRunning  another supervisor owns the store
     │   └── Refused         an agent asked for what it may not do, or is not who it says
     │       └── BadDelegation   a task would come back to who delegated it, or its chain is too long
@@ -78,6 +79,10 @@ class Conflict(AgentctlError):
 
 class StaleAttempt(Conflict):
     code = "stale_attempt"
+
+
+class QueueFull(Conflict):
+    code = "queue_full"
 
 
 class AlreadyRunning(Conflict):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .domain.event import Event
     from .driver import Driver
+    from .limitverbs import LimitVerbs
 
 
 def open_store(
@@ -51,6 +52,7 @@ def open_store(
 class Store(TaskVerbs, FleetVerbs):
     """All verbs of the store. Not for use by two threads at once: each opens its own."""
 
+    limits: LimitVerbs = Part("agentctl_store.limitverbs", "LimitVerbs")  # type: ignore[assignment]
     messages = Part("agentctl_store.messageverbs", "MessageVerbs")
     schedules = Part("agentctl_store.scheduleverbs", "ScheduleVerbs")
     questions = Part("agentctl_store.questionverbs", "QuestionVerbs")

@@ -169,7 +169,11 @@ class TaskVerbs:
             if now.boot_ms >= until_ms:
                 return won
             # Looks again now and then all the same: a lease may run out, a time may come, and neither is a commit.
-            self.driver.changed(seen, task=None, wait_ms=min(until_ms - now.boot_ms, LOOK_MS))
+            look_ms = min(until_ms - now.boot_ms, LOOK_MS)
+            held = self.driver.limits.hold(names, agent, now.wall_ms)
+            if held is not None and held.until_ms is not None:
+                look_ms = min(look_ms, max(held.until_ms - now.wall_ms, 1))
+            self.driver.changed(seen, task=None, wait_ms=look_ms)
             now = self.clock.now()
 
     def complete_and_claim(
@@ -252,7 +256,8 @@ class TaskVerbs:
 
         if failure.kind not in CLASSES:
             raise BadInput(f"there is no error class {failure.kind!r}", f"Classes are: {', '.join(CLASSES)}")
-        cut = Failure(failure.kind, kept_text(failure.message), failure.exit_code, failure.retry_after_ms)
+        partial = None if failure.partial is None else dumps(loads(failure.partial, "partial result"))
+        cut = Failure(failure.kind, kept_text(failure.message), failure.exit_code, failure.retry_after_ms, partial)
         jitter = self.clock.random()
         now = self.clock.now()
         return self.driver.fail(task, n, cut, usage=usage, jitter=jitter, end_session=end_session, now=now)

@@ -202,7 +202,8 @@ def test_a_missing_unreadable_or_binary_file_is_told(tmp_path):
 
 def test_the_schema_names_keys_as_the_file_does():
     schema = json_schema()
-    assert set(schema["properties"]) == {"fleet", "retry", "messages", "agent", "schedule"}
+    tables = {"fleet", "retry", "findings", "messages", "agent", "schedule", "limits", "budget", "breaker"}
+    assert set(schema["properties"]) == tables
     assert "silence_timeout" in schema["$defs"]["AgentSection"]["properties"]
 
 

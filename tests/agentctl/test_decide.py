@@ -15,7 +15,7 @@ from agentctl.supervisor import actions as do
 from agentctl.supervisor import facts as seen
 from agentctl.supervisor.decide import CELLS, decide
 from agentctl.supervisor.facts import FACTS
-from agentctl.supervisor.slot import RUNNING, ProbeRun, Run, Slot, Want, claims_now, next_due_ms
+from agentctl.supervisor.slot import RUNNING, ProbeRun, Run, Slot, Want, claims_now, next_due_ms, signals_of
 from agentctl.supervisor.snapshot import Snapshot
 from agentctl_store.clock import Moment
 from agentctl_store.domain.agent import PHASES
@@ -64,6 +64,7 @@ def slot_in(phase: str, agent: str = "tasker", **changes) -> Slot:
 SAMPLES = {
     seen.WorkSeen: seen.WorkSeen(),
     seen.Held: seen.Held("memory", 500),
+    seen.Limited: seen.Limited("budget spent", 700),
     seen.Opened: seen.Opened(9, "n", 7, 1),
     seen.Started: seen.Started(5, 0),
     seen.Said: seen.Said(progress="half"),
@@ -74,6 +75,7 @@ SAMPLES = {
     seen.Wanted: seen.Wanted(want("tasker")),
     seen.CancelAsked: seen.CancelAsked(7),
     seen.Outlived: seen.Outlived(7, 1),
+    seen.Overspent: seen.Overspent(7, 1, "budget of the day spent: 5.00 of 5.00 USD"),
     seen.Slept: seen.Slept(5_000),
     seen.Delayed: seen.Delayed(),
     seen.Ticked: seen.Ticked(),
@@ -119,6 +121,25 @@ def test_a_held_start_is_tried_again_when_its_time_has_come():
     assert kinds(found) == {do.Claim} and slot.held == ""
 
 
+def test_a_limited_slot_is_tried_again_at_its_time_and_whenever_work_is_seen():
+    slot, _ = after(slot_in("idle"), seen.Limited("budget of the day spent", 5_000))
+    assert next_due_ms(slot) == 5_000 and signals_of(slot, 100).held == "budget of the day spent"
+    assert kinds(after(slot, seen.WorkSeen())[1]) == {do.Claim}, "it may be another queue's"
+    assert kinds(after(slot, seen.Ticked(), 4_999)[1]) == set()
+    later, found = after(slot, seen.Ticked(), 5_000)
+    assert kinds(found) == {do.Claim} and next_due_ms(later) is None
+    assert after(slot, seen.Limited("", 0))[0].limited == ""
+    assert after(slot, seen.Opened(9, "n", 7, 1))[0].limited == ""
+
+
+def test_a_spent_budget_stops_the_attempt_it_is_about_once_and_says_which():
+    slot, found = after(slot_in("busy"), seen.Overspent(7, 1, "budget of the day spent"))
+    (stop,) = [action for action in found if isinstance(action, do.Stop)]
+    assert (slot.phase, stop.reason, stop.grace_ms) == ("stopping", "budget: budget of the day spent", 5_000)
+    assert kinds(after(slot, seen.Overspent(7, 1, "again"))[1]) == set()
+    assert kinds(after(slot_in("busy"), seen.Overspent(7, 2, "another attempt's"))[1]) == set()
+
+
 def test_a_task_runs_through_its_life():
     slot, _ = after(slot_in("idle"), seen.Opened(9, "n", 7, 1))
     assert slot.phase == "starting"
@@ -139,6 +160,7 @@ def test_a_success_is_checked_before_it_is_recorded_and_keeps_its_task_meanwhile
     found = kinds(after(seen_lately, seen.Ticked(), 90_000)[1])
     assert found == {do.Extend, do.Stop}, "it took too long, and its lease goes on"
     assert kinds(after(slot, seen.CancelAsked(7))[1]) == {do.Stop}
+    assert after(slot, replace(SAMPLES[seen.Overspent], task=7, n=1))[1] == [], "the work is done, whatever it cost"
     slot, found = after(slot, seen.Verified(SessionFacts(code=3)))
     assert kinds(found) == {do.Record} and slot.run.end.verify.code == 3
     assert after(slot, seen.Verified(SessionFacts(code=0)))[1] == [], "one answer counts"

@@ -81,6 +81,14 @@ def test_an_agent_that_the_next_supervisor_declares_is_no_alarm(fleet: Fleet) ->
     assert "unroutable" in fleet.run("task", "add", "1", "-q", "new").err
 
 
+def test_doctor_looks_for_the_program_of_a_verify(fleet: Fleet) -> None:
+    (fleet.folder / "agentctl.toml").write_text('[agent.a]\ncommand = "true"\nverify = "no-such-check -q"\n')
+    found = [row for row in rows(fleet.run("doctor", "-o", "jsonl").out) if row["verdict"] == "fail"]
+    assert [(row["found"], row["remedy"]) for row in found] == [
+        ("agent a: 'no-such-check' is not found or not executable", "Install it, or mend its verify"),
+    ]  # fmt: skip
+
+
 def test_a_circle_of_delegations_exits_with_4(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     declare(fleet, *(AgentSpec(name, "task", (name,), 1) for name in ("ann", "bob")))
     first = fleet.ok("task", "add", "1", "-q", "ann")

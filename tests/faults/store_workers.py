@@ -30,6 +30,7 @@ from agentctl_store.broker.driver import connect
 from agentctl_store.broker.server import Broker
 from agentctl_store.clock import Clock
 from agentctl_store.domain.retry import Failure, RetryPolicy
+from agentctl_store.domain.task import Usage
 from agentctl_store.errors import AgentctlError, StaleAttempt, StoreError
 from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.sqlite.driver import SqliteDriver
@@ -204,6 +205,34 @@ def wait_for_work(store: str, log: str, name: str) -> None:
         pass
 
 
+def toil(
+    store: str, log: str, name: str, agent: str, seconds: float, work_s: float = 0.0, wait_ms: int = 200,
+    tokens: int = 0, kind: str = "", lease_ms: int = 60_000,
+) -> None:  # fmt: skip
+    """Claim as `agent` for some seconds, waiting while something holds it back; use tokens, and end well or badly."""
+    mine, until = opened(store, "NORMAL"), time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            for one in mine.claim(["q"], agent=agent, wait_ms=wait_ms, lease_ms=lease_ms):
+                _toiled(mine, one.task.id, one.n, work_s, tokens, kind, lease_ms)
+        except (StaleAttempt, StoreError):
+            pass  # it was slow, or the owner of the store was killed: its lease runs out
+
+
+def _toiled(mine: Store, task: int, n: int, work_s: float, tokens: int, kind: str, lease_ms: int) -> None:
+    stop, used = None, 0
+    while stop is None and used < tokens:
+        used += 10
+        stop = mine.heartbeat(task, n, lease_ms=lease_ms, usage=Usage(used, 0)).stop
+    time.sleep(work_s)
+    if stop is not None:
+        mine.fail(task, n, Failure("policy", stop))
+    elif kind:
+        mine.fail(task, n, Failure(kind, "on purpose"))  # type: ignore[arg-type]
+    else:
+        mine.complete(task, n)
+
+
 def hold_lock(store: str, log: str, name: str) -> None:
     """Hold the writers' lock until stopped or killed."""
     mine = Store(SqliteDriver(store), store, Clock())
@@ -309,7 +338,7 @@ JOBS = {
     job.__name__: job
     for job in (
         drain, churn, mingle, add_many, add_stubborn, wait_for_work, hold_lock, late, serve, drain_inbox, late_reader,
-        converse,
+        converse, toil,
     )
 }  # fmt: skip
 

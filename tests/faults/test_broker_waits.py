@@ -16,6 +16,7 @@ from faults.raw_kit import greeted
 from faults.store_kit import assert_whole, dice_of, filled, until
 from faults.store_workers import Clients
 
+from agentctl_store.broker.server import Broker
 from agentctl_store.sqlite.driver import SqliteDriver
 from agentctl_store.store import Store, TaskRequest, open_store
 
@@ -210,6 +211,26 @@ def test_a_claim_that_is_still_owed_when_the_broker_stops_goes_back(tmp_path: Pa
         deaf.close()
         assert [one.task.id for one in store.claim(["q"], agent="b")] == [task]
     assert_whole(directory)
+
+
+def test_a_claim_lost_to_an_error_of_ours_goes_back_though_nobody_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, told, deliver = filled(tmp_path, 1), [], Broker._deliver
+
+    def fails_once(broker: Broker, answers: list[Any], now_ms: int) -> None:
+        if any(answer.claims for answer in answers) and not told:
+            told.append(True)
+            raise RuntimeError("seeded")
+        deliver(broker, answers, now_ms)
+
+    monkeypatch.setattr(Broker, "_deliver", fails_once)
+    with serving(directory), opened("direct", directory) as store:
+        unlucky = greeted(directory)
+        unlucky.ask("claim", ["q"], "unlucky", None, None, None, 600_000, 1, None, 0)
+        assert unlucky.closed() and told
+        gone = lambda: [one for one in store.events(kinds=("task.released",)) if one.attempt == 1]  # noqa: E731
+        until(gone, "the task is ready again", 5.0)
 
 
 def test_a_claim_that_was_heard_of_stays_when_its_claimer_goes(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from faults.fleet_kit import FLEET, Fleet, fleet, lines
+from faults.sandbox_kit import need_landlock, place
 from faults.session_kit import until
 
 from agentctl_store.ids import write_id
@@ -110,6 +111,18 @@ def test_a_supervisor_killed_while_a_result_is_verified_loses_neither(tmp_path: 
         assert len(f.attempts(task)) == 1 and not f.leftovers()
 
 
+def test_a_verify_that_is_not_asked_for_any_more_is_ended_by_the_next_supervisor(tmp_path: Path) -> None:
+    with fleet(tmp_path, shell("work", "echo 7", checking("touch checking; setsid sleep 88 & sleep 88"))) as f:
+        task = f.add("work")
+        f.up()
+        until((tmp_path / "checking").exists, "it is verified")
+        f.kill()
+        f.configure(shell("work", "echo 7"))
+        f.up()
+        assert f.state(task, "done").result == "7"
+        until(lambda: not f.leftovers(), "nothing of the check is left", 5)
+
+
 def test_a_verify_that_died_with_its_supervisor_is_run_again(tmp_path: Path) -> None:
     check = "echo $$ >> checks; [ -e go ] || sleep 60"
     with fleet(tmp_path, shell("work", "echo run >> runs; echo 7", checking(check))) as f:
@@ -126,6 +139,40 @@ def test_a_verify_that_died_with_its_supervisor_is_run_again(tmp_path: Path) -> 
         f.up()
         assert f.state(task, "done").result == "7"
         assert lines(tmp_path / "runs") == ["run"] and len(lines(tmp_path / "checks")) == 2
+
+
+def test_a_supervisor_killed_at_every_step_of_a_verify_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    agents = shell(
+        "work", "echo $AGENTCTL_ATTEMPT >> runs; cat", checking("echo $AGENTCTL_ATTEMPT >> checks; sleep 0.05")
+    )
+    with fleet(tmp_path, agents) as f:
+        tasks = []
+        for step in ("verify", "verify folder", "verifying", "record", "recorded", "any:3", "any:6"):
+            tasks.append(f.add("work", json.dumps(step)))
+            f.start(until_idle=True, kill_at=step).wait(20)
+        assert f.finish() == 0, f.said()
+        for step, task in enumerate(tasks):
+            assert f.task(task).state == "done" and f.task(task).burnt == 0, (step, f.attempts(task))
+        ran = [line.partition(".")[0] for line in lines(tmp_path / "runs")]
+        assert sorted(ran) == sorted(map(write_id, tasks)), "each ran once"
+        assert set(lines(tmp_path / "checks")) == set(lines(tmp_path / "runs")), "and was checked"
+        assert not f.leftovers() and verify(f.folder).intact
+
+
+def test_a_verify_shares_the_sandbox_of_its_agent(tmp_path: Path) -> None:
+    """What the agent may write, its verify may run; and a link it left as its result leads nowhere."""
+    need_landlock()
+    script = 'ln -sf "$AGENTCTL_STORE/store.db" "$AGENTCTL_RESULT_FILE.tmp"; [ $(cat) = 2 ] && ln -s /etc/passwd '
+    script += '"$AGENTCTL_RESULT_FILE"; echo 5'
+    check = (
+        'cat "$AGENTCTL_STORE/store.db" >/dev/null 2>&1 && exit 7; [ "$(cat)" = 5 ] && [ -r "$AGENTCTL_PAYLOAD_FILE" ]'
+    )
+    more = 'sandbox = "landlock"\ncwd = "work"\n' + checking(check)
+    with place() as root, fleet(root, shell("boxed", script, more)) as f:
+        good, linked = f.add("boxed", "1"), f.add("boxed", "2")
+        assert f.finish() == 0, f.said()
+        assert (f.task(good).state, f.task(good).result) == ("done", "5"), f.task(good).error
+        assert f.task(linked).state == "dead" and "cannot be read" in (f.task(linked).error or "")
 
 
 def test_a_cancel_and_an_end_reach_a_verify_too(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from faults import store_workers
 from faults.bad_commit import BadCommit
-from faults.broker_kit import WAYS, clients_of
+from faults.broker_kit import WAYS, clients_of, serving, through
 from faults.store_kit import assert_honest, assert_whole, dice_of, filled, finals
 from history import read
 
@@ -52,6 +52,19 @@ def test_killed_around_the_commit_and_said_again(tmp_path: Path, durable: bool) 
         assert store.add([TaskRequest("q", key="k")])[0].created is not durable
     assert len(finals(directory)) == 1
     assert_whole(directory)
+
+
+def test_a_key_that_is_said_again_does_not_store_its_result_again(tmp_path: Path) -> None:
+    directory = filled(tmp_path, 0)
+    with serving(directory), open_store(str(directory), own=True) as file:
+        file.add([TaskRequest("q", key="long")])
+        (claim,) = file.claim(["q"], agent="a")
+        file.complete(claim.task.id, claim.n, result=f'"{"x" * 100_000}"')
+        for _ in range(20):
+            with through(directory) as store:
+                assert [one.created for one in store.add([TaskRequest("q", key="long")])] == [False]
+        kept = file.driver.conn.rows("SELECT coalesce(sum(length(answer)), 0) FROM receipt")[0][0]  # type: ignore[attr-defined]
+        assert kept < 100_000, "twenty callers, one result"
 
 
 @pytest.mark.parametrize(("call", "least"), [("fsync,fdatasync", 2), ("pwrite64", 25)])

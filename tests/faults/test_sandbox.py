@@ -190,7 +190,7 @@ def test_it_reaches_the_broker_and_its_own_keeper(tried):
 def test_it_does_its_work(tried):
     assert (tried["payload"], tried["stdin"], tried["parents"]) == ('"do all"', '"do all"', "")
     assert (tried["checkpoint"], tried["work"]) == ("ok", [])
-    assert tried["list own"] == ["checkpoint.json", "parents.jsonl", "payload.json"]
+    assert tried["list own"] == ["answers.jsonl", "checkpoint.json", "parents.jsonl", "payload.json"]
     for name in ("temporary", "/tmp", "/dev/null", "sh", "python", "git", "network"):
         assert tried[name] == "ok", (name, tried[name])
     assert tried["signal child"] == -signal.SIGKILL

@@ -38,9 +38,12 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     "a sleep of the machine is a silence": (rules_runs, '"output_ms", "heard_ms", ', ""),
     "an end is recorded twice": (
         rules_ends,
-        "if run.end is not None:\n        return []",
+        "if run.end is not None or run.passed is not None:\n        return []",
         "if False:\n        return []",
     ),
+    "a success is not checked": (rules_ends, "if unchecked or not isinstance(judge_exit(end), Done):", "if True:"),
+    "a check counts twice": (rules_ends, "if run.end is not None or run.passed is None:", "if run.passed is None:"),
+    "what a check said is not heard": (rules_ends, "end = replace(run.passed, verify=fact.end)", "end = run.passed"),
     "an ordered stop counts as a crash": (rules_ends, "ended.stop_reason in ORDERED or", ""),
     "a full disk counts as a crash": (rules_ends, "if ended.never and ended.hold_ms:", "if False:"),
     "a latch does not hold": (rules_wants, "if history.latched:", "if False:"),

@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 from faults.broker_kit import Owner, through
+from faults.outcome_cases import NOUNS
 from faults.store_kit import assert_whole, filled, finals, until
 from faults.store_workers import Clients
 
 from agentctl_store.broker.calls import ONCE
 from agentctl_store.domain.agent import AgentSpec
+from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure, RetryPolicy
+from agentctl_store.domain.schedule import ScheduleSpec
 from agentctl_store.domain.task import Claim
 from agentctl_store.ids import new_id
 from agentctl_store.store import Store, TaskRequest, open_store
@@ -106,6 +109,33 @@ def opened(store: Store, given: Any, answer: Any) -> None:
     assert [one for one in store.open_sessions() if one.nonce == str(given[1])] == [answer]
 
 
+def asking(store: Store) -> int:
+    claim = held(store)
+    store.questions.ask(claim.task.id, claim.n, NewQuestion("Well?"))
+    return claim.task.id
+
+
+def scheduled(store: Store) -> str:
+    name = f"s{os.urandom(4).hex()}"
+    store.schedules.add(ScheduleSpec(name, "q", every_ms=3_600_000), actor="me")
+    return name
+
+
+def paused(store: Store) -> str:
+    name = scheduled(store)
+    store.schedules.pause(name, actor="me")
+    return name
+
+
+def told_once(kind: str) -> Callable[[Store, Any, Any], None]:
+    def check(store: Store, name: str, answer: Any) -> None:
+        assert answer is True
+        found = [event for event in store.events(kinds=[kind], limit=1_000) if f'"{name}"' in (event.data or "")]
+        assert len(found) == 1, found
+
+    return check
+
+
 CASES: dict[str, Case] = {
     "add": (lambda s: f"q{os.urandom(4).hex()}", lambda s, queue: s.add([TaskRequest(queue)]), added),
     "claim": (ready, lambda s, task: s.claim([s.task(task).queue], agent="a"), claimed),
@@ -122,6 +152,33 @@ CASES: dict[str, Case] = {
     ),
     "requeue": (dead, lambda s, task: s.requeue(task, actor="me"), ended("task.requeued", "ready")),
     "discard": (dead, lambda s, task: s.discard(task, actor="me"), ended("task.discarded", "cancelled")),
+    "questions.answer": (
+        asking,
+        lambda s, task: s.questions.answer(task, "yes", actor="me"),
+        ended("task.answered", "ready"),
+    ),
+    "questions.reject": (asking, lambda s, task: s.questions.reject(task, actor="me"), ended("task.buried", "dead")),
+    "schedules.add": (
+        lambda s: f"s{os.urandom(4).hex()}",
+        lambda s, name: s.schedules.add(ScheduleSpec(name, "q", every_ms=3_600_000), actor="me"),
+        told_once("schedule.added"),
+    ),
+    "schedules.remove": (
+        scheduled,
+        lambda s, name: s.schedules.remove(name, actor="me") is None,
+        told_once("schedule.removed"),
+    ),
+    "schedules.pause": (scheduled, lambda s, name: s.schedules.pause(name, actor="me"), told_once("schedule.paused")),
+    "schedules.resume": (
+        paused,
+        lambda s, name: s.schedules.resume(name, actor="me"),
+        told_once("schedule.resumed"),
+    ),
+    "schedules.run": (
+        scheduled,
+        lambda s, name: s.schedules.run(name, actor="me") > 0,
+        told_once("schedule.fired"),
+    ),
     "pause_queue": (
         lambda s: s.add([TaskRequest("p")]),
         lambda s, _: s.pause_queue("p", actor="me"),
@@ -149,6 +206,7 @@ CASES: dict[str, Case] = {
         lambda s, _: s.note("supervisor.noted", actor="me"),
         lambda s, before, _: _is(counted(s), before + 1),
     ),
+    **NOUNS,
 }
 
 
@@ -194,7 +252,7 @@ def test_it_is_done_once_and_its_answer_is_the_first_one(tmp_path: Path, when: s
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("when", WHEN)
-@pytest.mark.parametrize("verb", ["complete", "fail", "release", "heartbeat", "cancelled"])
+@pytest.mark.parametrize("verb", ["complete", "fail", "release", "heartbeat", "cancelled", "ask"])
 def test_what_names_its_attempt_is_said_again_and_answered_well(tmp_path: Path, verb: str, when: str, end: str) -> None:
     directory = filled(tmp_path, 0)
     says: dict[str, Callable[[Store, int], Any]] = {
@@ -203,6 +261,7 @@ def test_what_names_its_attempt_is_said_again_and_answered_well(tmp_path: Path, 
         "release": lambda s, task: s.release(task, 1),
         "heartbeat": lambda s, task: s.heartbeat(task, 1, lease_ms=500_000),
         "cancelled": lambda s, task: s.cancelled(task, 1),
+        "ask": lambda s, task: s.questions.ask(task, 1, NewQuestion("Well?")),
     }
     with Clients(directory, tmp_path / "logs") as clients, open_store(str(directory), own=True) as store:
         task = held(store).task.id
@@ -217,7 +276,8 @@ def test_what_names_its_attempt_is_said_again_and_answered_well(tmp_path: Path, 
             if verb == "heartbeat":  # it writes no event: nothing to die over
                 owner.kill()
             says[verb](client, task)
-        kinds = {"complete": "completed", "fail": "retried", "release": "released", "cancelled": "cancelled"}
+        kinds = {"complete": "completed", "fail": "retried", "release": "released", "ask": "asked"}
+        kinds["cancelled"] = "cancelled"
         if verb in kinds:
             once(store, f"task.{kinds[verb]}", task)
     assert_whole(directory)

@@ -12,6 +12,9 @@ from store.store_kit import SetClock, add, new_store  # noqa: TID251
 from store.test_reader import act, fleet, lively  # noqa: TID251
 
 from agentctl_store.domain.agent import AgentSpec, Instance, SessionEnd
+from agentctl_store.domain.breaker import Breaker
+from agentctl_store.domain.budget import Budget
+from agentctl_store.domain.limits import Bound
 from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure
 from agentctl_store.domain.schedule import ScheduleSpec
@@ -37,6 +40,7 @@ def eventful(folder: Path, seed: int) -> Store:
     store, clock = lively(folder, seed)
     dice = random.Random(seed)
     fleet(store)
+    limit(store)
     ids = [add(store, f"q{number}") for number in range(5)]
     ids += [add(store, after=(ids[0], ids[1]), on_parent_failure=how) for how in ("run", "fail", "cancel")]
     for _ in range(60):
@@ -44,6 +48,8 @@ def eventful(folder: Path, seed: int) -> Store:
         clock.pass_ms(dice.randint(0, 20_000))
         if dice.random() < 0.2:
             store.sweep()
+    for agent in ("ann", "bob"):
+        store.limits.remove_breaker("agent", agent, actor="cli:ann")
     fall_back_and_delegate(store)
     late = add(store, "late", deadline_ms=clock.wall_ms + 1_000)
     store.claim(["late"], agent="ann", slot=1)
@@ -88,6 +94,21 @@ def eventful(folder: Path, seed: int) -> Store:
     schedules(store, clock)
     questions(store, clock)
     return store
+
+
+def limit(store: Store) -> None:
+    """Set limits, budgets and breakers: the breakers are soon open, the others have room for all that is done."""
+    store.limits.assign("ann", "acme", actor="cli:ann")
+    for scope, name in (("fleet", ""), ("queue", "q1"), ("agent", "bob"), ("provider", "acme")):
+        bound = Bound(scope, name, 1_000, 1_000, 1_000, 1_000, 10**6 if scope == "queue" else None)  # type: ignore[arg-type]
+        store.limits.set_bound(bound, actor="cli:ann")
+    for measure in ("tokens", "usd", "wall_time", "attempts"):
+        for per in ("day", "total"):
+            store.limits.set_budget(Budget("fleet", "", measure, per, 10**12), actor="cli:ann")  # type: ignore[arg-type]
+    store.limits.set_budget(Budget("task", "", "tokens", "task", 10**9), actor="cli:ann")
+    for agent in ("ann", "bob"):
+        store.limits.set_breaker(Breaker("agent", agent, min_calls=2, share=10), actor="cli:ann")
+    store.limits.remove_breaker("provider", "acme", actor="cli:ann")
 
 
 def questions(store: Store, clock: SetClock) -> None:
@@ -163,7 +184,9 @@ def end_somehow(store: Store, dice: random.Random, claim: Claim) -> None:
             store.complete(task, n, result="1", exit_code=dice.choice([0, None]), end_session=ends)
         case 1:
             kind = dice.choice(["transient", "permanent", "throttled"])
-            store.fail(task, n, Failure(kind, "x", code), usage=Usage(1, 2, 3), end_session=ends)  # type: ignore[arg-type]
+            partial = dice.choice([None, '{"got":"so far"}'])
+            why = Failure(kind, "x", code, partial=partial)  # type: ignore[arg-type]
+            store.fail(task, n, why, usage=Usage(1, 2, 3), end_session=ends)
         case 2:
             store.release(task, n, reason="r", end_session=ends)
         case 3:
@@ -190,6 +213,15 @@ def columns(table: str, folder: Path) -> list[str]:
         return [row[1] for row in raw(store).execute(f"PRAGMA table_info({table})")]
 
 
+#: tables whose rows have no number of their own
+KEYS = {
+    "attempt": "task, n", "edge": "parent, child", "instance": "agent, slot", "bound": "scope, name",
+    "member": "agent", "budget": "scope, name, measure, per", "breaker": "scope, name",
+}  # fmt: skip
+BREAKER_NUMBERS = (
+    "window_ms", "min_calls", "share", "open_ms", "cap_ms", "stagger_ms", "opened", "since_ms", "until_ms", "probe",
+    "probe_n", "next_ms", "spaced",
+)  # fmt: skip
 #: what forging one column would look like: (table, column, value)
 FORGED = [
     ("task", "queue", 2), ("task", "state", "ready"), ("task", "payload", 2), ("task", "correlation", bytes(16)),
@@ -205,7 +237,7 @@ FORGED = [
     ("attempt", "agent", 2), ("attempt", "slot", 9), ("attempt", "session", 9), ("attempt", "claimed_ms", 9),
     ("attempt", "ended_ms", 9), ("attempt", "outcome", "released"), ("attempt", "error_class", "other"),
     ("attempt", "error", "other"), ("attempt", "exit_code", 77), ("attempt", "input_tokens", 9),
-    ("attempt", "output_tokens", 9), ("attempt", "cost_microusd", 9),
+    ("attempt", "output_tokens", 9), ("attempt", "cost_microusd", 9), ("attempt", "partial", 1),
     ("edge", "ended", 1),
     ("queue", "name", "other"), ("queue", "paused_ms", 5), ("queue", "paused_by", "x"), ("queue", "reason", "x"),
     ("agent", "name", "other"), ("agent", "mode", "service"), ("agent", "queues", "[1]"), ("agent", "instances", 9),
@@ -218,6 +250,13 @@ FORGED = [
     ("session", "task", 9), ("session", "attempt", 9), ("session", "pid", 9), ("session", "started_ms", 9),
     ("session", "ended_ms", 9), ("session", "outcome", "lost"), ("session", "exit_code", 77), ("session", "signal", 9),
     ("session", "detail", "x"),
+    ("bound", "starts", 9), ("bound", "period_ms", 9), ("bound", "burst", 9), ("bound", "concurrency", 9),
+    ("bound", "max_depth", 9), ("bound", "origin", "config"), ("bound", "full_us", 9),
+    ("member", "provider", "other"), ("member", "origin", "config"),
+    ("budget", "amount", 9), ("budget", "origin", "config"), ("budget", "zone", "X"), ("budget", "from_ms", 9),
+    ("budget", "until_ms", 9), ("budget", "spent", 9),
+    *[("breaker", name, 9) for name in BREAKER_NUMBERS], ("breaker", "origin", "config"), ("breaker", "state", "open"),
+    ("breaker", "reason", "other"), ("breaker", "calls", "[[9,9,9]]"),
     ("body", "text", "other"),
     ("event", "at_ms", 9), ("event", "kind", 72), ("event", "attempt", 9), ("event", "actor", 1),
     ("event", "session", 9), ("event", "body", 1), ("event", "data", "{}"), ("event", "correlation", bytes(16)),
@@ -227,8 +266,9 @@ FORGED = [
 UNFORGED = {
     "task": {"id", "lease_until_boot_ms"}, "attempt": {"task", "n", "progress"}, "edge": {"parent", "child"},
     "queue": {"id"}, "agent": {"id"}, "actor": {"id"}, "body": {"id", "digest"}, "event": {"seq", "task"},
-    "instance": {"agent", "slot", "session", "restarts", "next_start_ms", "memo"}, "session": {"id"}, "lane": {"id"},
-    "chain": {"id"},
+    "instance": {"agent", "slot", "session", "restarts", "next_start_ms", "memo"}, "session": {"id"},
+    "bound": {"scope", "name"}, "member": {"agent"}, "budget": {"scope", "name", "measure", "per"},
+    "breaker": {"scope", "name"}, "lane": {"id"}, "chain": {"id"},
 }  # fmt: skip
 
 
@@ -246,6 +286,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("original")
     store, _ = lively(folder)
     fleet(store)
+    limit(store)
     first = add(store, "parent")
     add(store, "child", after=(first,))
     add(store, "child", '"wild"', key="key", creator=first, timeout_ms=7, priority=2)
@@ -274,19 +315,21 @@ def forge(directory: Path, sql: str, values: tuple[object, ...] = ()) -> int:
 def test_a_forged_column_is_found(original: Path, tmp_path: Path, table: str, column: str, value: object) -> None:
     copy = tmp_path / ".agentctl"
     shutil.copytree(original, copy)
-    keys = {"attempt": "task, n", "edge": "parent, child", "instance": "agent, slot"}.get(table, "rowid")
+    keys = KEYS.get(table, "rowid")
     one = f"SELECT {keys} FROM {table} WHERE {column} IS NOT ? LIMIT 1"
     assert forge(copy, f"UPDATE {table} SET {column} = ? WHERE ({keys}) = ({one})", (value, value)) == 1
     assert verify(str(copy)).faults
 
 
 @pytest.mark.parametrize(
-    "table", ["task", "attempt", "edge", "queue", "agent", "actor", "instance", "session", "body", "lane", "chain"]
-)
+    "table",
+    ["task", "attempt", "edge", "queue", "agent", "actor", "instance", "session", "body", "lane", "chain", "bound",
+     "member", "budget", "breaker"],
+)  # fmt: skip
 def test_a_row_that_is_gone_is_found(original: Path, tmp_path: Path, table: str) -> None:
     copy = tmp_path / ".agentctl"
     shutil.copytree(original, copy)
-    keys = {"attempt": "task, n", "edge": "parent, child", "instance": "agent, slot"}.get(table, "rowid")
+    keys = KEYS.get(table, "rowid")
     assert verify(str(copy)).intact
     assert forge(copy, f"DELETE FROM {table} WHERE ({keys}) = (SELECT {keys} FROM {table} LIMIT 1)") == 1
     assert verify(str(copy)).faults

@@ -82,12 +82,16 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> object:
 TRACE = """SELECT id FROM task WHERE id = ? AND correlation = ?
 UNION ALL SELECT id FROM task WHERE correlation = ? AND hex(substr(correlation, 1, 8)) <> printf('%016X', id)"""
 TASK, READ, VERIFY = sqltext.load("task"), load_sql(), verify_sql()
+FOUND = sqltext.load("findings")
+SURVEY = TASK["survey"].replace("@names", "?3")
+for _part in ("others_due", "newest_lane"):
+    SURVEY = SURVEY.replace(f"@{_part}", TASK[_part])
 #: (statement, what its plan must say)
 HOT = [
     (TASK["pick"], "USING INDEX task_ready (queue=? AND lane=?)"),
     (TASK["claimable"].replace("@which", TASK["next_ready"]), "USING INDEX task_ready (queue=? AND lane=?)"),
-    (TASK["survey"].replace("@names", "?3"), "USING INDEX task_ready (queue=? AND lane=?)"),
-    (TASK["survey"].replace("@names", "?3"), "SEARCH lane"),
+    (SURVEY, "USING INDEX task_ready (queue=? AND lane=?)"),
+    (SURVEY, "SEARCH lane"),
     (TASK["survey_lanes"], "USING INDEX task_ready (queue=? AND lane=?)"),
     (TASK["waits_in"].replace("@state", "ready"), "USING COVERING INDEX task_ready (queue=? AND lane=?)"),
     (TASK["waits_in"].replace("@state", "scheduled"), "USING INDEX task_scheduled (queue=?)"),
@@ -117,6 +121,17 @@ HOT = [
     (VERIFY["lines"], "USING INDEX event_task (task>? AND task<?)"),
     (VERIFY["of_kind"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
     (VERIFY["parents_ended"], "USING INDEX event_task (task=?"),
+    (FOUND["starts_by"], "SEARCH e USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    (FOUND["adds_by"], "SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    (FOUND["starts"], "SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    (FOUND["bursts"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
+    (FOUND["retried"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
+    (FOUND["newest"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
+    (FOUND["talks"], "USING INDEX event_rare (kind=? AND rowid>? AND rowid<?)"),
+    (FOUND["cost"], "USING COVERING INDEX attempt_cost (ended_ms>? AND ended_ms<?)"),
+    (FOUND["dead"], "USING INDEX task_dead (finished_ms>?)"),
+    (FOUND["creators"], "SEARCH task USING INTEGER PRIMARY KEY (rowid=?)"),
+    (FOUND["unanswered"], "SEARCH message USING INTEGER PRIMARY KEY (rowid<?)"),
 ]  # fmt: skip
 
 

@@ -133,6 +133,24 @@ def test_a_payload_edited_after_the_cut_is_carried_as_it_was(tmp_path: Path) -> 
             assert {row.title for row in past.tasks()} >= {"as it was"}
 
 
+def test_a_payload_that_was_replaced_after_the_cut_is_kept_for_the_history(tmp_path: Path) -> None:
+    clock = SetClock()
+    with new_store(tmp_path, clock) as store:
+        task = add(store, "work", '"first"')
+        (claim,) = store.claim(["work"], agent="ann")
+        store.fail(task, claim.n, Failure("permanent", "no"))
+        clock.pass_ms(3 * DAY)
+        store.requeue(task, payload='"edited"', actor="t")
+        clock.pass_ms(DAY)
+        assert upkeep.prune(store.directory, 2 * DAY, clock, "t").events > 0
+        sound(store)
+        clock.pass_ms(3 * DAY)
+        add(store)
+        upkeep.prune(store.directory, DAY, clock, "t")
+        sound(store)
+        assert store.task(task).payload == '"edited"'
+
+
 def test_the_past_after_the_cut_is_still_shown_and_before_it_is_refused(tmp_path: Path) -> None:
     clock = SetClock()
     with new_store(tmp_path, clock) as store:

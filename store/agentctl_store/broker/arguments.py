@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..domain.budget import BUDGET_SCOPES, MEASURES, PERS
+from ..domain.limits import SCOPES
 from ..domain.question import MAX_ANSWER
 from ..domain.schedule import MAX_SCHEDULES
 from ..domain.task import MAX_BATCH, MAX_CAN
@@ -10,6 +12,7 @@ from ..taskverbs import FOREVER_MS, MAX_CLAIM, MAX_LEASE_MS, MAX_PROGRESS, MAX_W
 from .calls import ORDER
 from .shapes import (
     a,
+    bearer,
     boolean,
     count,
     desired,
@@ -21,7 +24,9 @@ from .shapes import (
     long_text,
     many,
     maybe,
+    moment,
     name,
+    names_pair,
     number,
     pair,
     scope,
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 
 #: kinds of events that change no row; another, noted, would tell what never happened
 NOTES = ("supervisor.started", "supervisor.stopped", "supervisor.noted", "store.backed_up", "store.restored")
+MANY_SET = 10_000  #: limits, budgets or breakers of one configuration
 MANY = 32  #: rows or queues beyond which a call counts as heavy
 _lease, _wait = whole(1, MAX_LEASE_MS), whole(0, MAX_WAIT_MS)
 _queues, _usage, _end = many(name, 1_000), maybe(a("Usage")), maybe(a("SessionEnd"))
@@ -56,12 +62,20 @@ _BY_NAME: dict[str, Shape] = {
     "changed": many(a("Instance"), 10_000), "gone": many(pair, 10_000), "pid": number, "end": a("SessionEnd"),
     "can": maybe(many(name, MAX_CAN)), "agents": maybe(many(name, 10_000)),
     "kind": words, "data": maybe(json), "low": number, "high": number, "key": key, "after": count, "kinds": kinds,
+    "bound": a("Bound"), "budget": a("Budget"), "breaker": a("Breaker"),
+    "target": bearer, "measure": word(MEASURES), "per": word(PERS), "provider": maybe(name),
+    "bounds": many(a("Bound"), MANY_SET), "members": many(names_pair, MANY_SET),
+    "budgets": many(a("Budget"), MANY_SET), "breakers": many(a("Breaker"), MANY_SET), "now_ms": moment,
     "newest_first": boolean, "client": whole(), "request": count, "message": number, "reader": maybe(words),
     "ack_ms": _lease, "error": long_text, "topic": name, "scope": scope, "schema": json, "damping": a("Damping"),
     "filter": a("MessageFilter"), "conversation": number, "party": maybe(name),
     "name": name, "spec": a("ScheduleSpec"), "question": a("NewQuestion"), "answer": text(MAX_ANSWER),
 }  # fmt: skip
 _SPECIAL: dict[tuple[str, str], Shape] = {
+    **{
+        (f"limits.{verb}", "scope"): word(BUDGET_SCOPES + SCOPES)
+        for verb in ("remove_bound", "remove_budget", "remove_breaker", "reset_breaker")
+    },
     ("add", "actor"): maybe(words),
     ("claim", "session"): maybe(number),
     ("claim", "limit"): whole(1, MAX_CLAIM),

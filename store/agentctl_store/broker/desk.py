@@ -124,6 +124,8 @@ class Desk:
             if value.claim is not None:
                 answer.claims = ((value.claim.task.id, value.claim.n),)
             kept = [value.ended, answer.claims]
+        if verb == "add" and not any(one.created for one in value):
+            return answer  # said again it is answered the same, and the results in it may be large
         self.driver.keep_receipt(group, peer.client, call.number, text_of(kept))
         return answer
 
@@ -135,7 +137,15 @@ class Desk:
         if not wait_ms or self._waiting.full:
             return Answer(call.peer, frame([call.number, VALUE, []], MAX_ANSWER))
         self._waiting.park(call, now.boot_ms + wait_ms)
+        self._note_hold(call, now)
         return None
+
+    def _note_hold(self, call: Call, now: Moment) -> None:
+        """Note when a limit that holds a claim back may let it through: no commit will announce that."""
+        if call.verb == "claim" and self.driver.conn.limited():
+            held = self.driver.limits.hold(call.arguments["queues"], call.arguments["agent"], now.wall_ms)
+            if held is not None and held.until_ms is not None:
+                self._waiting.hold(now.boot_ms + max(held.until_ms - now.wall_ms, 1))
 
     def _win(self, call: Call, group: Transaction, now: Moment) -> Answer | None:
         """Claim or read for a call; None when there is nothing. Fewer than asked when they do not fit an answer."""
@@ -161,7 +171,8 @@ class Desk:
         if not lines:
             return {}
         fed = [name for name in arrived if name in lines]
-        if any(WAKES.get(one[0]) == b"task" for one in group.told):
+        limited = bool(group.told) and self.driver.conn.limited()  # any end may be what they wait for
+        if limited or any(WAKES.get(one[0]) == b"task" for one in group.told):
             fed += [name for name in lines if not is_inbox(name)]
         return self._feed_all(group, now, answers, fed)
 
@@ -175,6 +186,8 @@ class Desk:
         heads = [(lines[name][0].came, name) for name in served]
         heapify(heads)
         empty: set[Any] = set()  # queues that have nothing for anybody
+        limited = bool(self.driver.conn.limited())
+        self._waiting.feed(served)
         while heads:
             name = heappop(heads)[1]
             if name[0] in empty:
@@ -184,8 +197,9 @@ class Desk:
             if not call.peer.gone:
                 answer = self._feed_one(call, group, now)
                 if answer is None:  # nothing is left for these, or nothing that this line may take
-                    if not is_inbox(name) and not self.driver.conn.laned:
+                    if not is_inbox(name) and not self.driver.conn.laned and not limited:
                         empty.add(name[0])
+                    self._note_hold(call, now)
                     continue
                 answers.append(answer)
             served[name] += 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..domain.event import Event
     from ..domain.retry import Failure
     from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Turn, Usage
+    from ..limitsdriver import LimitsDriver
 
 
 def connect(
@@ -48,6 +49,7 @@ def _token(directory: str) -> str | None:
 class BrokerDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
+    limits: LimitsDriver = Part(f"{__package__}.limits", "BrokerLimits")  # type: ignore[assignment]
     messages = Part("agentctl_store.broker.messages", "BrokerMessages")
     schedules = Part("agentctl_store.broker.schedules", "BrokerSchedules")
     questions = Part("agentctl_store.broker.questions", "BrokerQuestions")

@@ -69,12 +69,10 @@ def _claim(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> No
         raise Refused(f"{who.instance} may not claim as {arguments['agent']}", "An agent claims only as itself")
     if arguments.get("open_session") is not None:
         raise Refused(f"{who.instance} may not open sessions", "Only the supervisor does")
-    able = driver.can_of(who.agent)
-    more = set(arguments["can"] or ()).difference(able)
+    more = set(arguments["can"]).difference(driver.can_of(who.agent)) if arguments["can"] else ()
     if more:
         raise Refused(f"{who.instance} was not declared with {sorted(more)[0]}", "Name it in the agent's `can`")
     arguments["slot"], arguments["session"] = who.slot, who.session
-    arguments["can"] = able if arguments["can"] is None else arguments["can"]
 
 
 def _own_attempt(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> bool:
@@ -160,6 +158,11 @@ def _own_session(who: Identity, arguments: dict[str, Any], driver: SqliteDriver)
         raise Refused(f"{who.instance} may not see other sessions", "An agent sees only its own")
 
 
+def _own_hold(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
+    if arguments["agent"] != who.agent:
+        raise Refused(f"{who.instance} may not ask for {arguments['agent']}", "An agent asks what holds itself back")
+
+
 def _by_key(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None:
     found = driver.task_by_key(arguments["key"])
     if found is not None:
@@ -189,6 +192,7 @@ _RULES: dict[str, Rule] = {
     "task_by_key": _by_key,
     "held_tasks": _own_session,
     "find_tasks": _free,
+    "limits.hold": _own_hold,
     "unfinished": _free,
     "changed": _free,
     "version": _free,

@@ -13,6 +13,8 @@ from ..sqlite import (  # noqa: F401
     history,
     holding,
     letters,
+    limiting,
+    limits,
     messages,
     questions,
     schedules,

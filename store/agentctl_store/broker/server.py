@@ -185,7 +185,7 @@ class Broker:
         return look_ms if due_ms is None else min(due_ms, look_ms)
 
     def _timeout_s(self) -> float:
-        if self._turn or self._large or self._heavy or self._rung:
+        if self._turn or self._large or self._heavy or self._rung or self._lost:
             return 0
         if not self._desk.waits:
             return TIDY_MS / 1000

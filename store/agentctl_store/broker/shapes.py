@@ -6,6 +6,9 @@ A shape is a function that returns its argument as the driver takes it, or raise
 from __future__ import annotations
 
 from ..domain.agent import DESIRED, HEALTHS, MODES, PHASES
+from ..domain.breaker import BREAKER_SCOPES, MAX_HOLD_MS
+from ..domain.budget import BUDGET_SCOPES, MEASURES, PERS
+from ..domain.limits import MAX_PERIOD_MS, MAX_STARTS, SCOPES
 from ..domain.message import MOST_DELIVERIES, TOPIC, TYPES
 from ..domain.message_machine import STATES as MESSAGE_STATES
 from ..domain.question import MAX_ANSWER, MAX_OPTION, MAX_OPTIONS, MAX_QUESTION, NewQuestion
@@ -133,6 +136,17 @@ def pair(value: Any) -> Any:
     return name(value[0]), slot(value[1])
 
 
+def bearer(value: Any) -> Any:
+    """The name of what something is set for; the fleet bears none."""
+    return value if value == "" and type(value) is str else name(value)
+
+
+def names_pair(value: Any) -> Any:
+    if type(value) not in (list, tuple) or len(value) != 2:
+        raise Malformed("a pair of names is missing")
+    return name(value[0]), name(value[1])
+
+
 def boolean(value: Any) -> Any:
     if type(value) is not bool:
         raise Malformed("a truth value is missing")
@@ -151,6 +165,7 @@ number, count, slot, fence = whole(0), whole(0), whole(1, 9_999), whole(1, 1 << 
 amount, moment = whole(0, MOST), whole(0, LATEST_MS)
 words, long_text = text(MAX_WORDS), text(2 * MAX_TEXT)
 names, kinds = many(name, 1_000), many(words, 64)
+_origin = word(("config", "operator"))
 
 
 def policy(value: Any) -> Any:
@@ -202,7 +217,7 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
     ),
     "Damping": (whole(0, 1_000), whole(1, LATEST_MS)),
     "RetryPolicy": (count, real, count, count),
-    "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment)),
+    "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment), maybe(json)),
     "Usage": (amount, amount, amount),
     "NewSession": (number, name, slot, maybe(words)),
     "SessionEnd": (
@@ -216,6 +231,18 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
     "Instance": (
         name, slot, word(PHASES), word(HEALTHS), long_text, maybe(number), count, boolean, maybe(count),
         text(MAX_MEMO), count,
+    ),
+    "Bound": (
+        word(SCOPES), bearer, maybe(whole(1, MAX_STARTS)), maybe(whole(1, MAX_PERIOD_MS)),
+        maybe(whole(1, MAX_STARTS)), maybe(whole(0, MAX_STARTS)), maybe(amount), _origin,
+    ),
+    "Budget": (
+        word(BUDGET_SCOPES), bearer, word(MEASURES), word(PERS), amount, _origin, words, moment, moment, amount,
+    ),
+    "Breaker": (
+        word(BREAKER_SCOPES), bearer, whole(1, MAX_PERIOD_MS), whole(1, 1_000), whole(1, 100), whole(1, MAX_HOLD_MS),
+        whole(1, MAX_HOLD_MS), whole(0, MAX_HOLD_MS), _origin, word(("closed",)), text(0), whole(0, 0), moment,
+        whole(0, 0), maybe(number), maybe(fence), many(count, 0), whole(0, 0), whole(0, 0),  # how it stands is ours
     ),
     "NewQuestion": (
         text(MAX_QUESTION), many(text(MAX_OPTION), MAX_OPTIONS), maybe(moment), maybe(text(MAX_ANSWER)),

@@ -52,6 +52,7 @@ class Waiting:
         self.watches: list[Call] = []
         self._parked = 0  #: how many have ever waited
         self._due_ms: int | None = None  #: boot time of the first that has waited long enough
+        self._held_ms: int | None = None  #: boot time at which a limit may let the next claim through
 
     def __len__(self) -> int:
         return len(self.watches) + sum(len(line) for line in self.lines.values())
@@ -68,8 +69,18 @@ class Waiting:
 
     @property
     def due_ms(self) -> int | None:
-        """Boot time of the first that has waited long enough; None when nobody waits."""
-        return self._due_ms if self.any else None
+        """Boot time of the first that has waited long enough, or may be let through; None when nobody waits."""
+        due = [at_ms for at_ms in (self._due_ms, self._held_ms) if at_ms is not None]
+        return min(due, default=None) if self.any else None
+
+    def hold(self, until_ms: int) -> None:
+        """Have claims looked at again at `until_ms`, boot time."""
+        self._held_ms = until_ms if self._held_ms is None else min(self._held_ms, until_ms)
+
+    def feed(self, names: Iterable[Line]) -> None:
+        """Forget when claims were to be looked at again: all of them are, now."""
+        if any(not is_inbox(name) for name in names):
+            self._held_ms = None
 
     def park(self, call: Call, until_ms: int) -> None:
         """Let a call wait, in its line or for news."""

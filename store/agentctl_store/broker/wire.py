@@ -37,6 +37,9 @@ RECORDS = {
     **dict.fromkeys(("NewQuestion", "Question"), "question"),
     **dict.fromkeys(("ScheduleSpec", "Schedule"), "schedule"),
     "Event": "event",
+    **dict.fromkeys(("Bound", "Hold"), "limits"),
+    "Budget": "budget",
+    "Breaker": "breaker",
 }
 _types: dict[str, Any] = {}
 _getters: dict[type, Any] = {}

@@ -61,6 +61,7 @@ class Failure:
     message: str = ""
     exit_code: int | None = None
     retry_after_ms: int | None = None  #: what the provider asked for; honoured up to MAX_RETRY_AFTER_MS
+    partial: str | None = None  #: what the attempt had got to, JSON text; kept with it
 
 
 #: how the attempt ends that runs when its task's deadline passes

@@ -90,6 +90,7 @@ class Attempt:
     exit_code: int | None = None
     usage: Usage = Usage()
     progress: str | None = None
+    partial: str | None = None  #: what a failed one had got to, JSON text
 
 
 @record
@@ -159,6 +160,7 @@ class Lease:
 
     until_ms: int  #: boot clock
     cancel_asked: bool
+    stop: str | None = None  #: why the attempt is to end now: a budget is spent
 
 
 @record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..findings.port import Evidence
     from .port import Reader
 
 
@@ -15,3 +16,13 @@ def open_reader(directory: str) -> Reader:
     from ..sqlite.reader import SqliteReader
 
     return SqliteReader(directory)
+
+
+def open_evidence(directory: str, since_ms: int, until_ms: int) -> Evidence:
+    """Open what the detectors of `agentctl_store.findings` ask for: the history from one wall time to another.
+
+    NotFound, StoreError and its kinds say what is wrong. It reads as `open_reader` does.
+    """
+    from ..sqlite.evidence import SqliteEvidence
+
+    return SqliteEvidence(directory, since_ms, until_ms)

@@ -12,6 +12,7 @@ from agentctl_store.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from agentctl_store.domain.agent import Desired, Health, Mode, Phase, SessionOutcome
+    from agentctl_store.domain.budget import Budget
     from agentctl_store.domain.machine import State
     from agentctl_store.domain.retry import ErrorClass
     from agentctl_store.domain.task import Outcome
@@ -216,6 +217,16 @@ class DeadLetter:
     session: str | None = None  #: of the last attempt: whose output to show
     claimed_ms: int | None = None  #: the last attempt's times: the range of that output
     ended_ms: int | None = None
+
+
+@record
+class Spending:
+    """A budget, and what is spent of it now."""
+
+    budget: Budget
+    spent: int  #: in its own measure; of what runs too
+    running: int  #: of that, by what runs
+    until_ms: int | None  #: of a day's budget: when the day ends
 
 
 @record

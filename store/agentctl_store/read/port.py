@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from ..domain.breaker import Breaker
+    from ..domain.limits import Bound, Hold
     from .models import (
         AttemptRow,
         DeadLetter,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         InstanceRow,
         QueueRow,
         SessionRow,
+        Spending,
         TaskRow,
         TreeRow,
     )
@@ -76,6 +79,18 @@ if TYPE_CHECKING:
             """Return the ids of the newest dead letters that match: what `*` marks and `--all` acts on."""
 
         def dead_letter(self, task: str) -> DeadLetter | None: ...
+
+        def holds(self, now_ms: int) -> tuple[Hold, ...]:
+            """Return why nothing starts where work waits: of each queue and each agent that is held back."""
+
+        def bounds(self) -> tuple[Bound, ...]: ...
+        def members(self) -> dict[str, str]:
+            """Return the provider of each agent that has one."""
+
+        def budgets(self, now_ms: int) -> tuple[Spending, ...]:
+            """Return the budgets with what is spent of them, what runs included; per task nothing is counted."""
+
+        def breakers(self) -> tuple[Breaker, ...]: ...
 
         def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
             """Return events with `seq` above `after`, oldest first; negative `after` counts from the end."""

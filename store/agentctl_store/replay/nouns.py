@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .limits import FOLDS as LIMITS
 from .message_tables import DampingFold, SchemaFold, SubscriptionFold
 from .routing import Chains, Lanes
 from .schedules import ScheduleFold
@@ -10,4 +11,4 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .tables import TableFold
 
-TABLES: tuple[type[TableFold], ...] = (SubscriptionFold, SchemaFold, DampingFold, ScheduleFold, Lanes, Chains)
+TABLES: tuple[type[TableFold], ...] = (SubscriptionFold, SchemaFold, DampingFold, ScheduleFold, Lanes, Chains, *LIMITS)

@@ -31,12 +31,13 @@ _TASK_DEFAULTS: Row = dict.fromkeys(
 _ATTEMPT_DEFAULTS: Row = dict.fromkeys(
     (
         "slot", "session", "ended_ms", "outcome", "error_class", "error", "exit_code", "input_tokens",
-        "output_tokens", "cost_microusd",
+        "output_tokens", "cost_microusd", "partial",
     )
 )  # fmt: skip
 _QUESTION_DEFAULTS: Row = dict.fromkeys(
     ("options", "deadline_ms", "fallback", "ended_ms", "how", "answer", "person")
 )  # fmt: skip
+_KEEPS = (KINDS["task.retried"], KINDS["task.buried"])  #: their body is what the attempt had got to
 CARRIED, PRUNED = KINDS["task.carried"], KINDS["task.pruned"]
 GAP, SNAPSHOT = KINDS["clock.gap"], KINDS["store.pruned"]
 
@@ -130,6 +131,8 @@ class TaskFold:
         attempt.update(ended_ms=line[1], outcome=outcome, error_class=error_class, error=error)
         attempt.update(exit_code=exit_of(line[6], said))
         attempt.update(input_tokens=used[0], output_tokens=used[1], cost_microusd=used[2])
+        if line[2] in _KEEPS:
+            attempt.update(partial=line[7])
 
     # --- one step per kind of event ---------------------------------------------------------------------------
     def _added(self, line: Line) -> None:

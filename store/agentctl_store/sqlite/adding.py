@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from ..domain.machine import State
     from ..domain.task import NewTask
-    from . import routing
+    from . import limiting, routing
     from .routing import Unrouted
     from .transaction import Transaction
 else:
-    later(globals(), __package__, "routing")
+    later(globals(), __package__, "limiting", "routing")
 
 _ADDED = KINDS["task.added"]
 MOST_ANSWERED = 16 << 20  #: characters of results that one call answers: ten thousand may name one key
@@ -33,6 +33,9 @@ _PLAIN = (None, None, None, None, 0, None)  #: no deadline, timeout, retry polic
 
 def add(tx: Transaction, sql: dict[str, str], tasks: Sequence[NewTask], actor: str | None) -> list[Added]:
     """Add all of `tasks` in order; later ones may name earlier ones as parents by key."""
+    limits = tx.conn.limited()
+    if limits and limits.depths:
+        limiting.check_depth(tx, limits, [one.queue for one in tasks if _known(tx, sql, one) is None])
     added, answered = [], 0
     unrouted: list[Unrouted] = []  # one, once there is a task that nobody can take
     for task in tasks:
@@ -68,7 +71,7 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None,
     retry = None if task.retry is None else dumps(as_dict(task.retry))
     queue = tx.number("queue", task.queue)
     plain = task.creator is None and not task.needs
-    lane, chain = (0, None) if plain else routing.placed(tx, sql, task)
+    lane, chain = (0, None) if plain else routing.placed(tx, sql, task, actor)
     values = (
         queue, state, body, correlation, task.priority, available, task.key, fallback,
         still_open, task.deadline_ms, task.timeout_ms, retry, task.creator, lane, chain,

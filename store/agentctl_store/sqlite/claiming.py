@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..domain.agent import NewSession
     from . import routing
     from .connection import Connection
+    from .limiting import Limits
     from .transaction import Group, Transaction
 else:
     later(globals(), __package__, "routing")
@@ -52,10 +53,9 @@ def claim(
     group = conn.group
     if group is not None:
         group.claims -= 1
-        if limit == 1 and open_session is None and (found := _ahead(group, queues)) is not None:
-            actor = agent if slot is None else f"{agent}/{slot}"
+        if limit == 1 and open_session is None and not conn.limited() and (found := _ahead(group, queues)) is not None:
             holder, told = tx.number("agent", agent), _opening(tx, session, False)
-            taken = _take(tx, conn, *found, agent, holder, slot, session, actor, lease_ms, told)
+            taken = _take(tx, conn, *found, agent, holder, slot, session, lease_ms, told)
             if taken is not None:
                 return [taken]
     looked = _survey(tx, conn, queues, agent, can)
@@ -64,32 +64,70 @@ def claim(
         looked = _survey(tx, conn, queues, agent, can)
     conn.laned = bool(looked and looked[0][8])
     won: list[Claim] = []
-    much = 0
-    actor = agent if slot is None else f"{agent}/{slot}"
-    while True:
-        best = None
-        for row in looked:
-            if row[2] is not None and (best is None or (row[3], row[2]) < (best[3], best[2])):
-                best = row
-        if best is None:
-            return won
+    much, best = 0, _best(looked)
+    limits = False if best is None else conn.limited()
+    if limits:
+        looked = _let_through(tx, limits, agent, looked)
+        best = _best(looked)
+    while best is not None:
         holder = tx.number("agent", agent)
-        if open_session is not None:
-            session = open_session.id
+        session = session if open_session is None else open_session.id
         told = _opening(tx, session, open_session is not None)
         (ready,) = _claimable(tx, conn, "one_ready", (best[2],))
-        taken = _take(tx, conn, ready, best[1], agent, holder, slot, session, actor, lease_ms, told)
+        if limits and _bury_spent(tx, conn, limits, agent, best[2]):
+            looked, best = _without(tx, conn.sql, looked, best)
+            continue
+        taken = _take(tx, conn, ready, best[1], agent, holder, slot, session, lease_ms, told)
         assert taken is not None, "a ready task was found in this transaction"
         won.append(taken)
         much += len(taken.task.payload)
         if open_session is not None:
             tx.execute(_OPEN, (session, holder, open_session.slot, None, best[2], won[-1].n))
+        if limits:
+            limits.started(tx, agent, best[1], best[2], taken.n)
         if len(won) >= limit or much >= MOST_CLAIMED:
-            if group is not None and len(queues) == 1 and group.claims > 0 and not conn.laned:
-                ahead = _claimable(tx, conn, "next_ready", (best[0], min(group.claims, AHEAD)))
-                group.ahead[queues[0]] = [(row, best[1]) for row in reversed(ahead)]
+            if group is not None and len(queues) == 1 and group.claims > 0 and not conn.laned and not limits:
+                _look_ahead(tx, conn, group, best)
             return won
-        looked = [row if row is not best else _next(tx, conn.sql, row) for row in looked]
+        looked, best = _without(tx, conn.sql, looked, best)
+        if limits:
+            looked = _let_through(tx, limits, agent, looked)
+            best = _best(looked)
+    return won
+
+
+def _without(tx: Transaction, sql: dict[str, str], looked: list[Any], best: Any) -> tuple[list[Any], Any]:
+    """Return what there is once the best task has gone from its queue, and the best of that."""
+    looked = [row if row is not best else _next(tx, sql, row) for row in looked]
+    return looked, _best(looked)
+
+
+def _best(looked: list[Any]) -> Any:
+    """Return the row whose task is to be claimed first, None when there is none."""
+    best = None
+    for row in looked:
+        if row[2] is not None and (best is None or (row[3], row[2]) < (best[3], best[2])):
+            best = row
+    return best
+
+
+def _let_through(tx: Transaction, limits: Limits, agent: str, looked: list[Any]) -> list[Any]:
+    """Return the queues from which this agent may start something now."""
+    now_ms = tx.now.wall_ms
+    running = limits.running(tx.rows, now_ms)
+    if limits.hold(agent, now_ms, running) is not None:
+        return []
+    return [row for row in looked if limits.hold_queue(row[1], now_ms, running) is None]
+
+
+def _bury_spent(tx: Transaction, conn: Connection, limits: Limits, agent: str, task: int) -> bool:
+    """Make a ready task that has spent a budget of its own a dead letter; whether it had."""
+    why = limits.task_spent(tx.rows, task, agent, tx.now.wall_ms)
+    if why:
+        from .ending import bury
+
+        bury(tx, conn.sql, task, None, {"reason": "policy", "class": "policy", "error": why, "from": "ready"})
+    return bool(why)
 
 
 def _catch_up(tx: Transaction, conn: Connection, looked: list[Any]) -> None:
@@ -110,9 +148,13 @@ def _survey(
 
     So too of each lane that the agent may claim from, in a store that has any.
     """
-    block = conn.survey.get(len(queues))
+    plain = conn.is_plain()
+    block = conn.survey.get((plain, len(queues)))
     if block is None:
-        block = conn.survey[len(queues)] = conn.sql["survey"].replace("@names", ", ".join("?" * len(queues)))
+        block = conn.sql["survey"].replace("@names", ", ".join("?" * len(queues)))
+        block = block.replace("@others_due", "" if plain else conn.sql["others_due"])
+        block = block.replace("@newest_lane", "0" if plain else conn.sql["newest_lane"])
+        conn.survey[plain, len(queues)] = block
     looked: list[Any] = tx.execute(block, (tx.now.wall_ms, tx.now.boot_ms, *queues)).fetchall()
     if looked and looked[0][8]:
         known = routing.known(conn)
@@ -130,6 +172,12 @@ def _claimable(tx: Transaction, conn: Connection, which: str, values: tuple[int,
     if block is None:
         block = conn.claimable[which] = conn.sql["claimable"].replace("@which", conn.sql[which])
     return tx.execute(block, values).fetchall()  # type: ignore[no-any-return]
+
+
+def _look_ahead(tx: Transaction, conn: Connection, group: Group, best: Any) -> None:
+    """Look up the next tasks of a queue for the claims to come in this commit."""
+    ahead = _claimable(tx, conn, "next_ready", (best[0], min(group.claims, AHEAD)))
+    group.ahead[best[1]] = [(row, best[1]) for row in reversed(ahead)]
 
 
 def _ahead(group: Group, queues: Sequence[str]) -> tuple[Any, str] | None:
@@ -157,10 +205,10 @@ def _take(
     holder: int,
     slot: int | None,
     session: int | None,
-    actor: str,
     lease_ms: int,
     told: str | None,
 ) -> Claim | None:
+    actor = agent if slot is None else f"{agent}/{slot}"
     task, payload, correlation, priority, available, before, *rest, error_class, error = ready
     until, n = tx.now.boot_ms + lease_ms, before + 1
     if not tx.execute(conn.sql["claim"], (until, task, before)).rowcount:

@@ -23,7 +23,7 @@ def clocks(tx: Transaction, conn: Connection) -> int:
     """Notice reboot, suspend and wall clock jumps since the last write; return the grace given to leases, in ms.
 
     After a reboot no process of before lives, so every lease is void. After a suspend every holder slept as well, so
-    every lease is extended by the gap. After a wall clock jump, backoffs move with the clock.
+    every lease is extended by the gap. After a wall clock jump, backoffs, rates and breakers move with the clock.
     """
     now = tx.now
     slept, offset = now.boot_ms - now.awake_ms, now.wall_ms - now.boot_ms
@@ -45,6 +45,9 @@ def clocks(tx: Transaction, conn: Connection) -> int:
     if known and not rebooted and abs(offset - known["wall_offset_ms"]) > JUMP_MS:
         shift = offset - known["wall_offset_ms"]
         tx.execute(conn.sql["shift_backoffs"], (shift,))
+        tx.execute(conn.sql["shift_bounds"], (shift * 1000,))
+        tx.execute(conn.sql["shift_breakers"], (shift,))
+        conn.limits = None
     if not known or rebooted or grace or shift:
         values = [("boot_id", now.boot_id), ("slept_ms", slept), ("wall_offset_ms", offset)]
         for pair in values:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..domain.event import Event
     from ..domain.retry import Failure
     from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Usage
+    from ..limitsdriver import LimitsDriver
     from . import adding, claiming, clocks, deciding, ending, fleet, history, holding, routing, rows, sweeping, waiting
     from .transaction import Transaction
 else:
@@ -32,6 +33,7 @@ PARENTS_AT_ONCE = 16  #: read in one go where what they left is limited: each ma
 class SqliteDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
+    limits: LimitsDriver = Part(f"{__package__}.limits", "SqliteLimits")  # type: ignore[assignment]
     messages = Part("agentctl_store.sqlite.messages", "Messages")
     schedules = Part("agentctl_store.sqlite.schedules", "SqliteSchedules")
     questions = Part("agentctl_store.sqlite.questions", "SqliteQuestions")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from . import fallback
     from .holding import Used
     from .transaction import Transaction
+
+    Body = tuple[int | None, bytes]  #: its number and digest
 else:
     later(globals(), __package__, "fallback")
 
@@ -88,7 +90,7 @@ def fail(
         raise held.stale("fail")
     if held.cancel_asked:
         return _cancelled(tx, sql, held, usage, failure.exit_code, end_session)
-    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code)
+    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code, jitter)
     return after_failure(tx, sql, held, failure, jitter, used, end_session)
 
 
@@ -101,7 +103,7 @@ def after_failure(
     used: Used,
     end_session: SessionEnd | None,
 ) -> Ended:
-    """Write what `judge` decides."""
+    """Write what `judge` decides, and what the attempt had got to."""
     from ..domain.retry import judge
 
     verdict = judge(failure, held.policy(), held.burnt, held.throttled, jitter)
@@ -112,7 +114,7 @@ def after_failure(
         if stands is not None:
             return stands
         told["reason"] = verdict.dead
-        return bury(tx, sql, held.task, held.n, told, session)
+        return bury(tx, sql, held.task, held.n, told, session, partial=_keep(tx, held, failure))
     run_at = tx.now.wall_ms + verdict.delay_ms
     told["run_at"] = run_at
     throttled = int(failure.kind == "throttled")
@@ -127,8 +129,18 @@ def after_failure(
         held.n,
     )
     tx.execute(sql["retry"], values)
-    tx.event(_RETRIED, held.task, held.n, None, dumps(told), session=session)
+    data, (number, body) = dumps(told), _keep(tx, held, failure)
+    tx.event(_RETRIED, held.task, held.n, None, data, session=session, body=number, body_digest=body)
     return Ended("scheduled", run_at, failure.kind)
+
+
+def _keep(tx: Transaction, held: Held, failure: Failure) -> Body:
+    """Keep with an attempt what it had got to, if it said that."""
+    if failure.partial is None:
+        return None, b""
+    partial = tx.body(failure.partial)
+    tx.execute("UPDATE attempt SET partial = ? WHERE task = ? AND n = ?", (partial[0], held.task, held.n))
+    return partial
 
 
 def bury(
@@ -139,9 +151,10 @@ def bury(
     told: dict[str, Any],
     session: int | None = None,
     actor: str | None = None,
+    partial: Body = (None, b""),
 ) -> Ended:
     """Make a task a dead letter; `told` carries reason, class, error, burns and the state it was in if not active."""
-    _bury_alone(tx, sql, task, n, told, session, actor)
+    _bury_alone(tx, sql, task, n, told, session, actor, partial)
     return Ended("dead", None, told["reason"], tuple(settle_children(tx, sql, task, "dead")))
 
 
@@ -153,6 +166,7 @@ def _bury_alone(
     told: dict[str, Any],
     session: int | None = None,
     actor: str | None = None,
+    partial: Body = (None, b""),
 ) -> None:
     values = (
         tx.now.wall_ms,
@@ -164,7 +178,7 @@ def _bury_alone(
     )
     tx.execute(sql["bury"], values)
     _leave(tx, sql, task, told.get("from"))
-    tx.event(_BURIED, task, n, actor, dumps(told), session=session)
+    tx.event(_BURIED, task, n, actor, dumps(told), session=session, body=partial[0], body_digest=partial[1])
 
 
 def _leave(tx: Transaction, sql: dict[str, str], task: int, state: State | None) -> None:
@@ -335,12 +349,16 @@ def _end_attempt(
     failure: Failure | None,
     usage: Usage | None,
     exit_code: int | None,
+    jitter: float = 0.5,
 ) -> tuple[Used, bool]:
     """Close an attempt's row; return what it used in all, heartbeats included, and whether others wait for its task."""
     *said, awaited = tx.execute(sql["used"], (task, n)).fetchone()
     used: Used = tuple(said) if usage is None else used_columns(usage)
     kind, message = (None, None) if failure is None else (failure.kind, failure.message)
     tx.execute(sql["end_attempt"], (tx.now.wall_ms, outcome, kind, message, exit_code, *used, task, n))
+    limits = tx.conn.limited()
+    if limits:
+        limits.ended(tx, task, n, outcome, failure, used, jitter)
     return used, bool(awaited)
 
 
@@ -374,27 +392,3 @@ def _tell(
     if ended:
         told["session"] = ended
     return end_session.id
-
-
-def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float) -> Ended:
-    """An attempt's lease ran out."""
-    from ..domain.retry import Failure
-
-    failure = Failure("lost", "the lease ran out without a heartbeat")
-    held = Held(tx, sql, task, n)
-    if held.cancel_asked:
-        return _cancelled(tx, sql, held, None, None, None)
-    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, None, None)
-    return after_failure(tx, sql, held, failure, jitter, used, None)
-
-
-def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[str, Any]:
-    """Close the running attempt of a task whose deadline passed and return what is to be told of it.
-
-    Burying the task is the caller's.
-    """
-    told: dict[str, Any] = {}
-    from ..domain.retry import LATE
-
-    _tell(tx, told, task, n, _end_attempt(tx, sql, task, n, "failed", LATE, None, None)[0], None, None)
-    return told

@@ -75,7 +75,8 @@ def heartbeat(
         raise Held(tx, sql, task, n).stale("extend its lease")
     if progress is not None or usage is not None:
         tx.execute(sql["report"], (progress, *used_columns(usage), task, n))
-    return Lease(row[0], bool(row[1]))
+    limits = row[2] and tx.conn.limited()
+    return Lease(row[0], bool(row[1]), limits.stop(tx.rows, task, n, tx.now.wall_ms) if limits else None)
 
 
 def used_columns(usage: Usage | None) -> Used:

@@ -25,7 +25,7 @@ class Past:
     """A store as of `moment_ms`. Close it when done; lists are read in parts, so they may be long."""
 
     def __init__(self, directory: str, moment_ms: int) -> None:
-        self._file, self._sql = ReadFile(directory), load_sql()
+        self._file, self._sql = ReadFile(directory).current(), load_sql()
         self.moment_ms = moment_ms
         try:
             anchor, _, cut_to = origin(self._file, self._sql)

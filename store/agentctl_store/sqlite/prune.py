@@ -162,6 +162,10 @@ class Pruning:
             # One that was pruned since it was looked at is carried all the same: its `task.pruned` comes later.
             if task["result"] is not None:
                 tx.event(CARRIED, task["id"], body=task["result"], body_digest=self.digest(tx, task["result"]))
+            for attempt in fold.attempts.values():
+                if attempt["partial"] is not None:
+                    body = attempt["partial"]
+                    tx.event(CARRIED, task["id"], body=body, body_digest=self.digest(tx, body))
             data = fold.carried(cut_to)
             if sessions:
                 data["sessions"] = [packed(session) for session in sessions]

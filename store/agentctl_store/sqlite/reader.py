@@ -9,6 +9,7 @@ from ..domain.event import KINDS, NAMES
 from ..domain.machine import STATES
 from ..ids import check_instance, read_id, write_id
 from ..jsontext import dumps, loads
+from ..later import later
 from ..read.models import (
     HEALTH_ORDER,
     INSTANCE_SORTS,
@@ -38,7 +39,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..read.models import InstanceRow, TreeRow
+    from ..domain.breaker import Breaker
+    from ..domain.limits import Bound, Hold
+    from ..read.models import InstanceRow, Spending, TreeRow
+    from . import limitreads
+else:
+    later(globals(), __package__, "limitreads")
 
 ERROR_LINE = 200  #: characters of an error in a list
 TITLE = 200  #: characters of a title
@@ -64,7 +70,7 @@ class SqliteReader:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        self.file = ReadFile(directory)
+        self.file = ReadFile(directory).current()
         self.sql = load_sql()
         self._tail = Tail(self.file, self.sql)
         self._slots = Slots(self.file, self.sql, self._tail)
@@ -97,7 +103,8 @@ class SqliteReader:
             for (_, state), n in self._tail.counts().items():
                 states[state] = states.get(state, 0) + n
             paused = tuple(row[0] for row in self.file.rows(self.sql["paused"]))
-            cost = self.file.rows(self.sql["cost_since"], (_midnight_ms(now_ms),))[0][0]
+            budget, since_ms = limitreads.today(self.file, now_ms) or (None, _midnight_ms(now_ms))
+            cost = self.file.rows(self.sql["cost_since"], (since_ms,))[0][0]
             supervisor = supervisor_row(self.directory, self._last_seen())
         return FleetSummary(
             now_ms,
@@ -108,6 +115,7 @@ class SqliteReader:
             BUCKET_MS,
             self._tail.flow(None, now_ms),
             cost,
+            budget,
             paused_queues=paused,
         )
 
@@ -305,6 +313,25 @@ class SqliteReader:
             self._orders.clear()
             self._groups.clear()
             self._orders_at = at
+
+    # --- limits -----------------------------------------------------------------------------------------------
+    def holds(self, now_ms: int) -> tuple[Hold, ...]:
+        return limitreads.holds_of(self.file, now_ms)
+
+    def bounds(self) -> tuple[Bound, ...]:
+        limits = limitreads.limits_of(self.file)
+        return () if limits is None else tuple(limits.bounds.values())
+
+    def members(self) -> dict[str, str]:
+        limits = limitreads.limits_of(self.file)
+        return {} if limits is None else limits.members
+
+    def budgets(self, now_ms: int) -> tuple[Spending, ...]:
+        return limitreads.spendings(self.file, now_ms)
+
+    def breakers(self) -> tuple[Breaker, ...]:
+        limits = limitreads.limits_of(self.file)
+        return () if limits is None else tuple(limits.breakers.values())
 
     # --- history ----------------------------------------------------------------------------------------------
     def events(self, after: int, limit: int) -> tuple[EventRow, ...]:

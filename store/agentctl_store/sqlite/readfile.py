@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ..errors import Interrupted, NotFound, StoreTooNew
+from ..errors import Interrupted, NotFound, StoreError, StoreTooNew
 from . import gate
 from .connection import BUSY_S, FILE, SCHEMA_VERSION
 from .explain import explain
@@ -38,13 +38,23 @@ class ReadFile:
         if not os.path.exists(self.path):
             raise NotFound(f"there is no store at {directory}", "Create one with: agentctl init")
         self.db = self._open()
-        version = self.db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
+        self.schema: int = self.db.execute("PRAGMA user_version").fetchone()[0]
+        if self.schema > SCHEMA_VERSION:
             self.db.close()
             raise StoreTooNew(
-                f"the store at {directory} has schema {version}; this agentctl knows {SCHEMA_VERSION}",
+                f"the store at {directory} has schema {self.schema}; this agentctl knows {SCHEMA_VERSION}",
                 "Upgrade agentctl, or restore a backup made before the upgrade",
             )
+
+    def current(self) -> ReadFile:
+        """Return this file if it holds what statements of this version ask for. StoreError when it is an older one."""
+        if self.schema < SCHEMA_VERSION:
+            self.db.close()
+            raise StoreError(
+                f"the store at {self.directory} has schema {self.schema}; this agentctl reads {SCHEMA_VERSION}",
+                "Bring it up to date: agentctl store migrate",
+            )
+        return self
 
     def _open(self) -> Any:
         try:

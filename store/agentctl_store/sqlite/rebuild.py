@@ -27,7 +27,7 @@ TASK_COLUMNS = (
 )  # fmt: skip
 ATTEMPT_COLUMNS = (
     "task", "n", "agent", "slot", "session", "claimed_ms", "ended_ms", "outcome", "error_class", "error", "exit_code",
-    "input_tokens", "output_tokens", "cost_microusd",
+    "input_tokens", "output_tokens", "cost_microusd", "partial",
 )  # fmt: skip
 QUESTION_COLUMNS = (
     "task", "n", "asked_ms", "question", "options", "deadline_ms", "fallback", "ended_ms", "how", "answer", "person",

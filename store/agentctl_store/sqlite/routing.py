@@ -146,13 +146,14 @@ def why(conn: Connection, row: Any) -> str:
     return unroutable(known(conn).lane(row[17], row[1]), servers(conn.rows))
 
 
-def placed(tx: Transaction, sql: dict[str, str], task: NewTask) -> Placed:
+def placed(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None) -> Placed:
     """Return the lane and chain of a new task. BadDelegation for a circle, or a chain that is too long."""
     routing, chain, agent = known(tx.conn), None, None
     names: tuple[str, ...] = ()
     most = MAX_DEPTH
     if task.creator is not None:
-        row = tx.execute(sql["delegator"], (task.creator, bytes.fromhex(task.correlation))).fetchone()
+        who = (actor or "").partition("/")[0]
+        row = tx.execute(sql["delegator"], (who, task.creator, bytes.fromhex(task.correlation))).fetchone()
         if row is not None:
             chain, agent, name, longest = row
             names, most = routing.chain(chain), longest or MAX_DEPTH
@@ -179,8 +180,15 @@ def placed(tx: Transaction, sql: dict[str, str], task: NewTask) -> Placed:
 
 
 def _shown(names: tuple[str, ...]) -> str:
-    shown = names if len(names) <= 12 else (*names[:6], "…", *names[-5:])
-    return " → ".join(shown)
+    """Return a chain for people: an agent that went on with its own work is named once, with how often."""
+    told: list[tuple[str, int]] = []
+    for name in names:
+        if told and told[-1][0] == name:
+            told[-1] = name, told[-1][1] + 1
+        else:
+            told.append((name, 1))
+    shown = [name if times == 1 else f"{name} ({times}×)" for name, times in told]
+    return " → ".join(shown if len(shown) <= 12 else [*shown[:6], "…", *shown[-5:]])
 
 
 class Unrouted:

@@ -49,7 +49,7 @@ def task_from(row: Any, conn: Connection, unroutable: str = "") -> Task:
 def attempt_from(row: Any) -> Attempt:
     """Make an Attempt from the block `attempts`."""
     usage = Usage(row[11] or 0, row[12] or 0, row[13] or 0)
-    values: list[Any] = [*row[:11], usage, row[14]]
+    values: list[Any] = [*row[:11], usage, *row[14:]]
     return Attempt(*values)
 
 

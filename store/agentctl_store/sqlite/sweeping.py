@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
+from ..domain.retry import LATE, Failure
 from ..domain.task import Swept
 from ..jsontext import dumps
 from .clocks import JUMP_MS, clocks
-from .ending import bury, end_late, lost
+from .ending import _cancelled, _end_attempt, _tell, after_failure, bury
+from .holding import Held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..domain.task import Ended
     from .connection import Connection
     from .driver import SqliteDriver
     from .messages import Messages
@@ -60,17 +63,17 @@ def keep_appointments(tx: Transaction, conn: Connection, jitter: float, limit: i
     """
     now_ms = tx.now.wall_ms
     due, reckoned, deadline = tx.execute(conn.sql["appointments"]).fetchone()
-    fired = ended = 0
+    moved = fired = ended = 0
     if due is not None and (due <= now_ms or reckoned > now_ms + JUMP_MS):
         from .schedules import fire, move
 
-        move(tx, conn, jitter, limit)
+        moved = move(tx, conn, jitter, limit)
         fired = fire(tx, conn, jitter, limit)
     if deadline is not None and deadline <= now_ms:
         from .questions import end_due
 
         ended = end_due(tx, conn, limit)
-    if fired or ended:
+    if moved or fired or ended:
         due, _, deadline = tx.execute(conn.sql["appointments"]).fetchone()
     return max(fired, ended), min((one for one in (due, deadline) if one is not None), default=None)
 
@@ -111,3 +114,23 @@ def messages_swept(
     done = attend_messages(tx, messages, jitter, limit)
     awaited, outlived = tx.execute(messages.sql["next_awaited"]).fetchone()
     return max(done) >= limit, awaited, outlived
+
+
+def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float) -> Ended:
+    """An attempt's lease ran out."""
+    failure = Failure("lost", "the lease ran out without a heartbeat")
+    held = Held(tx, sql, task, n)
+    if held.cancel_asked:
+        return _cancelled(tx, sql, held, None, None, None)
+    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, None, None, jitter)
+    return after_failure(tx, sql, held, failure, jitter, used, None)
+
+
+def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[str, Any]:
+    """Close the running attempt of a task whose deadline passed and return what is to be told of it.
+
+    Burying the task is the caller's.
+    """
+    told: dict[str, Any] = {}
+    _tell(tx, told, task, n, _end_attempt(tx, sql, task, n, "failed", LATE, None, None)[0], None, None)
+    return told

@@ -21,6 +21,8 @@ GENESIS = bytes(16)
 HEAD = "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
 _APPEND = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NAMED = KINDS["store.named"]
+#: what brings, or may bring, something that a claim must look for beside tasks: Connection.is_plain
+_OTHERS = frozenset(code for kind, code in KINDS.items() if kind.startswith(("lane.", "schedule.", "task.asked")))
 
 try:  # the builtin digest: hashlib loads OpenSSL, 3 ms
     from _sha2 import sha256  # type: ignore[import-not-found]  # CPython 3.12 and newer
@@ -123,6 +125,10 @@ class Transaction:
             except self.conn.library.Error:
                 self.conn.db.rollback()
 
+    def rows(self, sql: str, values: Any = ()) -> list[Any]:
+        """Run a read of this transaction."""
+        return self.execute(sql, values).fetchall()  # type: ignore[no-any-return]
+
     def event(
         self,
         kind: int,
@@ -137,6 +143,8 @@ class Transaction:
         correlation: bytes | None = None,
     ) -> None:
         """Append one event. `body` is the payload or result it brought."""
+        if kind in _OTHERS:
+            self.conn.plain = None
         who = None if actor is None else self.number("actor", actor)
         self.told.append((kind, task, attempt, who, session, body, data, correlation, body_digest))
 

@@ -180,7 +180,7 @@ def test_an_agent_may_go_on_with_its_own_work_as_deep_as_is_allowed(store: Store
         _, (task,) = delegate(store, "ann", "ann", "ann")
         assert store.task(task).chain == ("ann",) * (depth + 1)
     (last,) = won(store, "ann", "ann")
-    with pytest.raises(BadDelegation, match=f"{MAX_DEPTH + 1} long"):
+    with pytest.raises(BadDelegation, match=rf"{MAX_DEPTH + 1} long .*: ann \({MAX_DEPTH + 1}×\) → ann"):
         store.add([TaskRequest("ann", creator=last)])
     declare(store, ann=AgentSpec("ann", "task", ("ann",), 1, max_depth=MAX_DEPTH + 1))
     assert store.add([TaskRequest("ann", creator=last)])[0].created
@@ -226,6 +226,8 @@ def test_a_retry_by_another_agent_delegates_in_its_own_name(store: Store) -> Non
     assert won(store, "bob") == [task]
     child = add(store, "eve", creator=task)
     assert store.task(child).chain == ("bob",)
+    (late,) = store.add([TaskRequest("eve", creator=task)], actor="ann/1")
+    assert store.task(late.id).chain == ("ann",), "who adds for an attempt it has lost delegates all the same"
 
 
 def test_lanes_and_chains_outlive_what_is_pruned(store: Store, clock: SetClock) -> None:

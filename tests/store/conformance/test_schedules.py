@@ -9,9 +9,11 @@ import pytest
 from store.store_kit import SetClock, add  # noqa: TID251
 
 from agentctl_store.broker.driver import BrokerDriver
+from agentctl_store.domain.limits import Bound
 from agentctl_store.domain.schedule import LATE_MS, Schedule, ScheduleSpec
-from agentctl_store.errors import BadInput, BadName, Conflict, NotFound
+from agentctl_store.errors import AgentctlError, BadInput, BadName, Conflict, NotFound
 from agentctl_store.record import replace
+from agentctl_store.replay import verify
 from agentctl_store.store import Store, TaskRequest
 
 MINUTE = 60_000
@@ -143,7 +145,7 @@ def test_a_moment_that_was_run_is_not_run_again_when_the_clock_is_set_back(store
         store.sweep()
     assert len(runs(store)) == 3
     clock.set_wall_by(-30 * MINUTE)
-    store.sweep()
+    assert store.sweep().next_due_ms == clock.wall_ms + 10 * MINUTE  # else a supervisor would sleep until the old time
     assert store.schedules.one("often").planned_ms == clock.wall_ms + 10 * MINUTE
     for _ in range(4):
         clock.pass_ms(10 * MINUTE)
@@ -187,6 +189,30 @@ def test_without_catching_up_what_was_missed_is_skipped_and_told(store: Store, c
     store.sweep()
     assert why(store) == ["missed"] and len(runs(store)) == 1
     assert store.schedules.one("tidy").skipped == 1
+
+
+def test_a_run_that_its_queue_has_no_room_for_is_skipped_and_the_others_go_on(store: Store, clock: SetClock) -> None:
+    store.limits.set_bound(Bound("queue", "work", max_depth=1), actor="t")
+    for name in ("a", "b"):
+        made(store, replace(EVERY, name=name))
+    made(store, replace(EVERY, name="c", queue="other"))
+    clock.pass_ms(10 * MINUTE)
+    assert store.sweep().kept == 3
+    assert why(store) == ["refused"] and len(runs(store)) == 2
+    refused = store.schedules.one("b")
+    assert (refused.skipped, refused.fired, refused.planned_ms) == (1, 0, clock.wall_ms)
+    assert store.sweep().next_due_ms == refused.due_ms == clock.wall_ms + 30_000
+    done(store)
+    clock.pass_ms(30_000)
+    store.sweep()
+    tried = store.schedules.one("b")
+    assert (tried.fired, tried.planned_ms) == (
+        1,
+        (refused.planned_ms or 0) + 10 * MINUTE,
+    )  # and in its beat again
+    assert verify(store.directory).intact
+    with pytest.raises(AgentctlError, match="work"):
+        store.schedules.run("a", actor="t")
 
 
 # --- overlap ----------------------------------------------------------------------------------------------------------

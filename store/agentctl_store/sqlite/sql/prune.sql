@@ -39,9 +39,10 @@ SELECT data FROM event WHERE task = ? AND kind = 16 AND data ->> '$.at' = ? AND 
 SELECT seq, hash, task, body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?
 
 -- name: drop_body
--- A body goes with the event that brought it, unless its task or message still needs it, or an event that stays: one
--- that carried it over the cut, though it was edited since.
+-- A body goes with the event that brought it, unless its task, an attempt of that or its message still needs it, or an
+-- event that stays: one that carried it over the cut, though it was edited since.
 DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM task WHERE id = ?2 AND (payload = ?1 OR result = ?1))
+    AND NOT EXISTS (SELECT 1 FROM attempt WHERE task = ?2 AND partial = ?1)
     AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?2 AND payload = ?1)
     AND NOT EXISTS (SELECT 1 FROM event WHERE task = ?2 AND body = ?1 AND seq > ?3)
 

@@ -8,10 +8,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 SELECT count(*), sum(instr(queues, ?) > 0) FROM agent WHERE declared = 1 AND mode <> 'service'
 
 -- name: delegator
--- Who adds a task for this one, if it belongs to the same piece of work.
+-- Who adds a task for this one, if it belongs to the same piece of work: the one who says so, if it ever had an attempt
+-- of it, else whoever had the last.
 SELECT t.chain, x.agent, a.name, a.max_depth FROM task t
-LEFT JOIN attempt x ON x.task = t.id AND x.n = t.attempts LEFT JOIN agent a ON a.id = x.agent
-WHERE t.id = ? AND t.correlation = ?
+LEFT JOIN attempt x ON x.task = t.id AND x.n = coalesce(
+    (SELECT max(y.n) FROM attempt y JOIN agent b ON b.id = y.agent WHERE y.task = t.id AND b.name = ?1), t.attempts)
+LEFT JOIN agent a ON a.id = x.agent
+WHERE t.id = ?2 AND t.correlation = ?3
 
 -- name: lanes
 SELECT l.id, q.name, l.needs, l.barred FROM lane l JOIN queue q ON q.id = l.queue WHERE l.id > ? ORDER BY l.id
@@ -61,22 +64,26 @@ ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1
 SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000,
     (SELECT min(s.available_ms) FROM task s WHERE s.queue = q.id AND s.state = 'scheduled') <= ?1,
     (SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active') <= ?2,
-    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1
-        OR (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL) <= ?1
-        OR (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL) <= ?1,
-    0, (SELECT max(id) FROM lane)
+    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1 @others_due,
+    0, @newest_lane
 FROM queue q LEFT JOIN task t ON t.id = (
     SELECT r.id FROM task r WHERE r.queue = q.id AND r.lane = 0 AND r.state = 'ready'
     ORDER BY r.available_ms - r.priority * 60000, r.id LIMIT 1)
 WHERE q.paused_ms IS NULL AND q.name IN (@names)
 
+-- name: others_due
+OR (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL) <= ?1
+OR (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL) <= ?1
+
+-- name: newest_lane
+(SELECT max(id) FROM lane)
+
 -- name: survey_lanes
--- The best ready task of each of these lanes, as `survey` tells it.
+-- The best ready task of each of these lanes, of queues that are not paused, as `survey` tells it.
 SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000, NULL, NULL, NULL, l.id, NULL
 FROM json_each(?) j JOIN lane l ON l.id = j.value JOIN queue q ON q.id = l.queue JOIN task t ON t.id = (
     SELECT r.id FROM task r WHERE r.queue = l.queue AND r.lane = l.id AND r.state = 'ready'
     ORDER BY r.available_ms - r.priority * 60000, r.id LIMIT 1)
-WHERE q.paused_ms IS NULL
 
 -- name: claimable
 -- What a claim must know of a ready task: the columns of `one` that belong to the task alone. Asked before the update:
@@ -102,7 +109,7 @@ INSERT INTO attempt (task, n, agent, slot, session, claimed_ms) VALUES (?, ?, ?,
 -- name: heartbeat
 UPDATE task SET lease_until_boot_ms = max(lease_until_boot_ms, ?)
 WHERE id = ? AND attempts = ? AND state IN (@sources(heartbeat))
-RETURNING lease_until_boot_ms, cancel_asked
+RETURNING lease_until_boot_ms, cancel_asked, EXISTS (SELECT 1 FROM budget)
 
 -- name: report
 UPDATE attempt SET progress = coalesce(?, progress), input_tokens = coalesce(?, input_tokens),
@@ -235,6 +242,13 @@ UPDATE message SET due_boot_ms = due_boot_ms + ? WHERE state = 'delivered'
 -- name: shift_backoffs
 UPDATE task SET available_ms = available_ms + ? WHERE state = 'scheduled' AND attempts > 0
 
+-- name: shift_bounds
+UPDATE bound SET full_us = full_us + ? WHERE full_us > 0
+
+-- name: shift_breakers
+UPDATE breaker SET until_ms = CASE WHEN until_ms > 0 THEN until_ms + ?1 ELSE 0 END,
+    next_ms = CASE WHEN next_ms > 0 THEN next_ms + ?1 ELSE 0 END, since_ms = since_ms + ?1
+
 -- name: any_message
 SELECT 1 FROM message LIMIT 1
 
@@ -270,8 +284,8 @@ SELECT id FROM task WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?
 
 -- name: attempts
 SELECT x.task, x.n, a.name, x.slot, x.session, x.claimed_ms, x.ended_ms, x.outcome, x.error_class, x.error,
-    x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd, x.progress
-FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ? ORDER BY x.n
+    x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd, x.progress, b.text
+FROM attempt x JOIN agent a ON a.id = x.agent LEFT JOIN body b ON b.id = x.partial WHERE x.task = ? ORDER BY x.n
 
 -- name: parents
 SELECT t.id, q.name, t.state, p.text, r.text, t.reason, t.error, t.degraded IS NOT NULL

@@ -22,7 +22,7 @@ FROM task WHERE id > ? ORDER BY id LIMIT ?
 
 -- name: attempts
 SELECT x.task, x.n, a.name, x.slot, x.session, x.claimed_ms, x.ended_ms, x.outcome, x.error_class, x.error,
-    x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd
+    x.exit_code, x.input_tokens, x.output_tokens, x.cost_microusd, x.partial
 FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task > ? AND x.task <= ? ORDER BY x.task, x.n
 
 -- name: questions
