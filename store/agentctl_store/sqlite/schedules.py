@@ -59,7 +59,7 @@ class SqliteSchedules:
     def declare(self, specs: Sequence[ScheduleSpec], *, actor: str, jitter: float, now: Moment) -> None:
         with self._conn.write(now) as tx:
             known = {one.spec.name: one for one in self.all()}
-            for index, spec in enumerate(specs):
+            for index, spec in enumerate({spec.name: spec for spec in specs}.values()):  # each name once
                 before = known.pop(spec.name, None)
                 if before is None or before.spec != spec or not before.declared:
                     kind = _ADDED if before is None else _CHANGED

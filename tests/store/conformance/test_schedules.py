@@ -381,3 +381,11 @@ def test_many_that_are_due_are_fired_in_bounded_steps(store: Store, clock: SetCl
     clock.pass_ms(10 * MINUTE)
     assert [store.sweep(limit=3).more for _ in range(3)] == [True, True, False]
     assert len(runs(store)) == 7
+
+
+def test_a_name_declared_twice_is_declared_once_as_it_was_said_last(store: Store, clock: SetClock) -> None:
+    store.schedules.declare([EVERY], actor="supervisor")
+    clock.pass_ms(1_000)
+    store.schedules.declare([EVERY, replace(EVERY, payload="2")], actor="supervisor")
+    assert [one.spec.payload for one in store.schedules.all()] == ["2"]
+    assert verify(store.directory).faults == ()
