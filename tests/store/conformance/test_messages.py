@@ -377,6 +377,14 @@ def test_what_is_no_schema_or_lies_elsewhere_is_refused(store: Store, schema: st
         store.messages.set_schema("SHOUT", "{}", actor="t")
 
 
+@pytest.mark.parametrize("reference", ["#/$defs/nowhere", "#"])
+def test_a_schema_that_leads_nowhere_is_told_and_breaks_nothing(store: Store, reference: str) -> None:
+    store.messages.set_schema("QUERY", f'{{"$ref":"{reference}"}}', actor="t")
+    sent = send(store, type="QUERY")
+    assert sent.reason == "schema" and "refers to what it does not hold" in (sent.error or "")
+    assert send(store, type="STATUS").state == "stored"
+
+
 # --- damping ----------------------------------------------------------------------------------------------------------
 def ping_pong(store: Store, times: int) -> int:
     """Let two answer each other; return the last message."""
