@@ -14,6 +14,7 @@ from agentctl_store.errors import BadInput, BadName, Conflict, NotFound, StaleAt
 from agentctl_store.ids import write_id
 from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.replay import verify
+from agentctl_store.sqlite.delivering import ATTEND_AT_ONCE
 from agentctl_store.store import Store
 
 SCHEMA = '{"type":"object","required":["question"],"properties":{"question":{"type":"string"}}}'
@@ -226,6 +227,14 @@ def test_a_message_expires_when_its_time_is_over(store: Store, clock: SetClock) 
     assert read(store) == []
     assert stands(store, lazily).state == "expired"
     assert kinds(store, lazily) == ["message.sent", "message.expired"]
+
+
+def test_of_many_whose_time_is_over_none_is_delivered(store: Store, clock: SetClock) -> None:
+    late = [send(store, ttl_ms=1_000).id for _ in range(2 * ATTEND_AT_ONCE)]
+    lives = send(store).id
+    clock.pass_ms(5_000)
+    assert [taken.message.id for taken in read(store, limit=5)] == [lives]
+    assert {stands(store, number).state for number in late} == {"expired"}
 
 
 def test_one_that_was_taken_in_time_may_be_acked_and_is_not_delivered_again(store: Store, clock: SetClock) -> None:
