@@ -56,7 +56,7 @@ def _lane(tx: Transaction, held: Held, agent: str, told: dict[str, Any]) -> tupl
     else:
         routing = known(tx.conn)
         (name,) = tx.execute("SELECT name FROM queue WHERE id = ?", (held.queue,)).fetchone()
-        asked = routing.lane(held.lane, name)
+        asked = routing.lane(tx.conn, held.lane, name)
         wanted = Lane(server.queues[0], asked.needs, asked.barred)
         if server.serves(wanted):
             failed = next((one for one in servers(tx.execute) if one.agent == held.agent), None)
@@ -92,5 +92,5 @@ def home(tx: Transaction, task: int) -> tuple[int, int | None]:
         return lane, degraded
     (name,) = tx.execute("SELECT name FROM queue WHERE id = ?", (degraded,)).fetchone()
     routing = known(tx.conn)
-    barred = barred_by(routing.chain(chain))  # not whom it fell from
-    return routing.number(tx, Lane(name, routing.lane(lane, queue).needs, barred)), degraded
+    barred = barred_by(routing.chain(tx.conn, chain))  # not whom it fell from
+    return routing.number(tx, Lane(name, routing.lane(tx.conn, lane, queue).needs, barred)), degraded
