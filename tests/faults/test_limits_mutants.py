@@ -98,8 +98,8 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     "one more runs than may": (limiting, "if at_once >= bound.concurrency:", "if at_once > bound.concurrency:"),
     "only the queue's own bounds hold": (claiming, "if limits.hold(agent, now_ms, running) is not None:", "if False:"),
     "only the first claim of several is held": (
-        claiming, "        if limits:\n            looked = _let_through",
-        "        if False:\n            looked = _let_through",
+        claiming, "        if limits:\n            looked, best = _let_through",
+        "        if False:\n            looked, best = _let_through",
     ),
     "what runs is not counted": (limiting, "return spent + sum(", "return spent + 0 * sum("),
     "what has ended is not counted": (
@@ -119,7 +119,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     "starts are not counted": (
         limiting, "self._spend(tx, [(one, 1) for one in", "self._spend(tx, [(one, 0) for one in"
     ),
-    "a task may spend for ever": (claiming, "if limits and _bury_spent(", "if False and _bury_spent("),
+    "a task may spend for ever": (claiming, "or not _bury_spent(", "or True or not _bury_spent("),
     "a raised budget forgets what was spent": (
         setting, 'kept = {name: before[name] for name in ("from_ms", "until_ms", "spent")}',
         'kept = {name: before[name] for name in ("from_ms", "until_ms")}',

@@ -65,22 +65,15 @@ def claim(
         looked = _survey(tx, conn, queues, agent, can)
     conn.laned = bool(looked and looked[0][8])
     won: list[Claim] = []
-    much, buried, best = 0, 0, _best(looked)
+    much, best = 0, _best(looked)
     limits = False if best is None else conn.limited()
     if limits:
-        looked = _let_through(tx, limits, agent, looked)
-        best = _best(looked)
+        looked, best = _let_through(tx, conn, limits, agent, looked)
     while best is not None:
         holder = tx.number("agent", agent)
         session = session if open_session is None else open_session.id
         told = _opening(tx, session, open_session is not None)
         (ready,) = _claimable(tx, conn, "one_ready", (best[2],))
-        if limits and _bury_spent(tx, conn, limits, agent, best[2]):
-            buried += 1
-            if buried == BURIED_AT_ONCE:
-                return won
-            looked, best = _without(tx, conn.sql, looked, best)
-            continue
         taken = _take(tx, conn, ready, best[1], agent, holder, slot, session, lease_ms, told)
         assert taken is not None, "a ready task was found in this transaction"
         won.append(taken)
@@ -95,8 +88,7 @@ def claim(
             return won
         looked, best = _without(tx, conn.sql, looked, best)
         if limits:
-            looked = _let_through(tx, limits, agent, looked)
-            best = _best(looked)
+            looked, best = _let_through(tx, conn, limits, agent, looked)
     return won
 
 
@@ -115,13 +107,24 @@ def _best(looked: list[Any]) -> Any:
     return best
 
 
-def _let_through(tx: Transaction, limits: Limits, agent: str, looked: list[Any]) -> list[Any]:
-    """Return the queues from which this agent may start something now."""
+def _let_through(
+    tx: Transaction, conn: Connection, limits: Limits, agent: str, looked: list[Any]
+) -> tuple[list[Any], Any]:
+    """Return the queues from which this agent may start something now, and the best task of them.
+
+    Those that have spent a budget of their own become dead letters; none is returned where those are too many.
+    """
     now_ms = tx.now.wall_ms
     running = limits.running(tx.rows, now_ms)
     if limits.hold(agent, now_ms, running) is not None:
-        return []
-    return [row for row in looked if limits.hold_queue(row[1], now_ms, running) is None]
+        return [], None
+    looked = [row for row in looked if limits.hold_queue(row[1], now_ms, running) is None]
+    best = _best(looked)
+    for _ in range(BURIED_AT_ONCE):
+        if best is None or not _bury_spent(tx, conn, limits, agent, best[2]):
+            return looked, best
+        looked, best = _without(tx, conn.sql, looked, best)
+    return [], None
 
 
 def _bury_spent(tx: Transaction, conn: Connection, limits: Limits, agent: str, task: int) -> bool:
