@@ -154,7 +154,10 @@ class Supervisor:
         self._tell_stranded()
 
     def _tell_stranded(self) -> None:
-        text = fleet.unroutable(self._store)
+        try:
+            text = fleet.unroutable(self._store)
+        except AgentctlError:
+            return  # the next look at the store tells what is wrong with it
         if text:
             self._tell("note", text)
 
