@@ -27,6 +27,7 @@ _CLAIMED, _OPENED = KINDS["task.claimed"], KINDS["session.opened"]
 ATTEND_AT_ONCE = 64  #: lost and overdue tasks a claim attends to; the sweep does the rest
 AHEAD = 32  #: ready tasks looked up at once for the claims of one commit
 MOST_CLAIMED = 16 << 20  #: characters of payloads beyond which a claim wins no more tasks, whatever its limit
+BURIED_AT_ONCE = 1_000  #: ready tasks that have spent their budgets, per claim; the next claim goes on
 PROMOTE_AT_ONCE = 64  #: due tasks of a queue made ready per claim; the next claim goes on
 _OPEN = "INSERT INTO session (id, agent, slot, nonce, task, attempt) VALUES (?, ?, ?, ?, ?, ?)"
 # A claim opens the session it names if that began in its own millisecond (replay/fleet.py): saying so would cost each
@@ -64,7 +65,7 @@ def claim(
         looked = _survey(tx, conn, queues, agent, can)
     conn.laned = bool(looked and looked[0][8])
     won: list[Claim] = []
-    much, best = 0, _best(looked)
+    much, buried, best = 0, 0, _best(looked)
     limits = False if best is None else conn.limited()
     if limits:
         looked = _let_through(tx, limits, agent, looked)
@@ -75,6 +76,9 @@ def claim(
         told = _opening(tx, session, open_session is not None)
         (ready,) = _claimable(tx, conn, "one_ready", (best[2],))
         if limits and _bury_spent(tx, conn, limits, agent, best[2]):
+            buried += 1
+            if buried == BURIED_AT_ONCE:
+                return won
             looked, best = _without(tx, conn.sql, looked, best)
             continue
         taken = _take(tx, conn, ready, best[1], agent, holder, slot, session, lease_ms, told)
