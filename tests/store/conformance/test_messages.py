@@ -377,6 +377,8 @@ def test_a_publication_that_breaks_its_topic_s_schema_is_not_sent(store: Store) 
         ('{"type":"nothing"}', "no JSON Schema"),
         ("3", "is a JSON object"),
         ('{"$ref":"https://example.com/x.json"}', "nothing is fetched"),
+        ('{"$ref":"#/$defs/none"}', "which is not there"),
+        ('{"unevaluatedProperties":false}', "can take any time"),
     ],
 )
 def test_what_is_no_schema_or_lies_elsewhere_is_refused(store: Store, schema: str, said: str) -> None:
@@ -384,6 +386,39 @@ def test_what_is_no_schema_or_lies_elsewhere_is_refused(store: Store, schema: st
         store.messages.set_schema("QUERY", schema, actor="t")
     with pytest.raises(BadInput, match="no type of message"):
         store.messages.set_schema("SHOUT", "{}", actor="t")
+
+
+ENDLESS = {
+    "a pattern": ('{"pattern":"^(a|a)*$"}', '"' + "a" * 60 + '!"'),
+    "a name's pattern": ('{"patternProperties":{"^(a|a)*$":{}}}', '{"' + "a" * 60 + '!":1}'),
+    "others than a pattern's": (
+        '{"patternProperties":{"^(a|a)*$":{}},"additionalProperties":false}',
+        '{"' + "a" * 60 + '!":1}',
+    ),
+    "references that multiply": (
+        '{"anyOf":[{"properties":{"a":{"$ref":"#"}},"type":"object"},'
+        '{"properties":{"a":{"$ref":"#"}},"type":"object"}]}',
+        '{"a":' * 40 + "1" + "}" * 40,
+    ),
+    "a reference to itself": ('{"$ref":"#"}', "1"),
+}
+
+
+@pytest.mark.parametrize("endless", ENDLESS)
+def test_what_takes_too_long_to_check_is_a_dead_letter_and_keeps_nobody_waiting(store: Store, endless: str) -> None:
+    schema, payload = ENDLESS[endless]
+    store.messages.set_schema("QUERY", schema, actor="t")
+    sent = send(store, payload=payload, type="QUERY")
+    assert (sent.state, sent.reason) == ("dead", "schema") and "cannot be held to" in (sent.error or "")
+    assert send(store, type="STATUS").state == "stored"
+
+
+def test_a_long_list_is_looked_through_once_for_two_alike(store: Store) -> None:
+    store.messages.set_schema("QUERY", '{"uniqueItems":true}', actor="t")
+    unlike = ",".join(f'{{"a":{number}}}' for number in range(6_000))
+    assert send(store, payload=f"[{unlike}]", type="QUERY").state == "stored"
+    assert send(store, payload="[1,true,[0],[false]]", type="QUERY").state == "stored"
+    assert send(store, payload='[{"a":1},2,{"a":1.0}]', type="QUERY").reason == "schema"
 
 
 # --- damping ----------------------------------------------------------------------------------------------------------
