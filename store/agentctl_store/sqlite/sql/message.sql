@@ -73,6 +73,14 @@ WHERE id = ? AND state IN (@sources(requeue))
 -- name: discard
 UPDATE message SET state = @target(discard), finished_ms = ?, reason = ? WHERE id = ? AND state IN (@sources(discard))
 
+-- name: deliverable
+-- All that is or may become so again, a part at a time.
+SELECT @message, m.signature FROM message m LEFT JOIN body b ON b.id = m.payload
+WHERE m.id > ? AND m.state NOT IN ('acked', 'discarded') ORDER BY m.id LIMIT ?
+
+-- name: sign
+UPDATE message SET signature = ? WHERE id = ?
+
 -- name: unacked
 -- Delivered, and no ack came in time; with what decides what follows.
 SELECT id, target, deliveries, burnt, max_deliveries, expires_ms FROM message
