@@ -46,14 +46,34 @@ def _unfit(path: str, how: str) -> StoreError:
 
 
 def _make(directory: str, path: str) -> bytes:
+    """Make a key. Of several who do so at once one wins, and all have that one's."""
     key, beside = os.urandom(KEY_BYTES), f"{path}.{os.urandom(4).hex()}"
-    for left in [name for name in os.listdir(directory) if name.startswith(KEY_FILE + ".")]:
-        os.unlink(os.path.join(directory, left))  # of a supervisor that was killed here
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, key)
         os.fsync(descriptor)
+        os.link(beside, path)
+    except (FileExistsError, FileNotFoundError):  # another has made one, and may have tidied ours away
+        return load_key(directory)
     finally:
         os.close(descriptor)
-    os.rename(beside, path)
+        _remove(beside)
+    _sync(directory)  # what it has signed is good for nothing without it
+    for left in [name for name in os.listdir(directory) if name.startswith(KEY_FILE + ".")]:
+        _remove(os.path.join(directory, left))  # of one that was killed here
     return key
+
+
+def _sync(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
