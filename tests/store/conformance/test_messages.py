@@ -445,6 +445,20 @@ def test_two_who_go_on_and_on_are_damped_until_the_window_has_passed(store: Stor
     assert send(store, "ann", None, reply_to=last).created
 
 
+def test_a_reply_that_is_damped_acks_nothing(store: Store) -> None:
+    store.messages.configure(Damping(4, 60_000), actor="t")
+    first = send(store).id
+    for _ in range(2):
+        send(store, conversation=first)
+        send(store, "bob", "ann", conversation=first)
+    number, n = one(store)
+    with pytest.raises(Conflict, match="got nowhere"):
+        send(store, "bob", None, reply_to=number, acks=n)
+    assert stands(store, number).state == "delivered"
+    assert send(store, "bob", None, reply_to=number, acks=n, type="RESULT").created
+    assert stands(store, number).state == "acked"
+
+
 def test_progress_is_a_result_or_a_task_that_ended(store: Store, clock: SetClock) -> None:
     store.messages.configure(Damping(3, 60_000), actor="t")
     last = ping_pong(store, 3)
