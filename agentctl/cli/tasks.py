@@ -188,12 +188,16 @@ def wait(call: Call, *, tasks: tuple[str, ...], timeout: str | None = None) -> i
     until = None if timeout is None else time.monotonic() + read_span(timeout, "--timeout") / 1000
     ended: dict[int, Task] = {}
     for number in dict.fromkeys(numbers):
+        asking = 0  #: the attempt whose question was told
         while number not in ended:  # one after the other: all must end, in whatever order
             seen = store.changed(task=number)
             task = store.task(number)
             if task.state in ENDED:
                 ended[number] = task
                 break
+            if task.state == "waiting" and asking != task.attempts:
+                asking = task.attempts
+                call.note(f"{write_id(number)} waits for a person's answer. See what it asks: agentctl inbox")
             left_s = _LOOK_S if until is None else min(_LOOK_S, until - time.monotonic())
             if left_s <= 0:
                 late = [one for one in dict.fromkeys(numbers) if store.task(one).state not in ENDED]

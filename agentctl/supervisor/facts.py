@@ -27,11 +27,13 @@ class Held:
 class Limited:
     """A limit keeps the slot from work that waits: `why` for people, empty where that is how it should be.
 
-    It is tried again at `until_ms` (boot clock), and whenever work is seen; 0: nothing keeps it any more.
+    It is tried again at `until_ms` (boot clock), and whenever work is seen; 0: nothing keeps it any more. `for_good`:
+    no time that passes ends it, only a person does.
     """
 
     why: str
     until_ms: int
+    for_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,12 +126,18 @@ def next_sweep_ms(swept: Swept, now: Moment) -> int:
 
 def unfinished(store: Store, config: Config, slots: Iterable[Slot]) -> bool:
     """Whether agents that run could still find work; a store in trouble says nothing of an end."""
-    serving = {slot.agent for slot in slots if slot.phase not in ("failed", "stopped")}.intersection(config.agent)
+    able = [slot for slot in slots if slot.phase not in ("failed", "stopped") and not slot.spent]
+    serving = {slot.agent for slot in able}.intersection(config.agent)
     queues = {queue for name in serving for queue in config.queues_of(name)}
     try:
         return bool(queues) and store.unfinished(sorted(queues), sorted(serving))
     except StoreError:
         return True
+
+
+def spent(slots: Iterable[Slot]) -> str:
+    """Say that tasks wait for a budget which does not come back by itself; empty when none do."""
+    return next((f"idle, but tasks wait: {slot.limited}" for slot in slots if slot.spent), "")
 
 
 def overspent(store: Store) -> list[tuple[int, Overspent]]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MEMORY_FRESH_MS = 250  #: free memory is read at most this often
 FENCE_FRESH_MS = 1_000  #: the machine's mounts are read at most this often, for sandboxes
 STORE_RETRY_MS = 1_000
-LIMIT_LOOK_MS = 60_000  #: a limit that keeps a slot from work is looked at again by then: clocks are set, too
+LIMIT_LOOK_MS = 5_000  #: a limit that keeps a slot from work is looked at again by then: clocks are set, too
 PREPARE_RETRY_MS = 2_000  #: after the supervisor itself could not start a session (disk full, no processes)
 
 
@@ -105,7 +105,7 @@ class Hands:
     def _limited(self, slot: Slot, now: Moment) -> list[Fact]:
         """Say what kept a claim from work that waits; nothing when there was none."""
         try:
-            held = self.store.limits.hold(self.config.queues_of(slot.agent), slot.agent)
+            held = self.store.limits.hold(self.config.queues_of(slot.agent), slot.agent, now_ms=now.wall_ms)
         except StoreError:
             return []
         if held is None:
@@ -116,7 +116,7 @@ class Hands:
         if held.by in ("rate", "concurrency"):
             return [Limited("", until_ms)]  # as it should be: no news for anybody
         again = "" if held.until_ms is None else f"; again at {iso(held.until_ms)}"
-        return [Limited(held.why + again, until_ms)]
+        return [Limited(held.why + again, until_ms, held.by == "budget" and held.until_ms is None)]
 
     def open(self, slot: Slot) -> list[Fact]:
         """Open and launch a session without a task."""

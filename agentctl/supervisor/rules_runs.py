@@ -64,7 +64,8 @@ def limit(snapshot: Snapshot, now: Moment) -> list[Action]:
     """A limit keeps the slot from work: say why if a person should know, look again when it may be over."""
     fact = snapshot.fact
     assert isinstance(fact, Limited)
-    return [Become(replace(snapshot.slot, limited=fact.why, limited_until_ms=fact.until_ms))]
+    held = replace(snapshot.slot, limited=fact.why, limited_until_ms=fact.until_ms, spent=fact.for_good)
+    return [Become(held)]
 
 
 def open(snapshot: Snapshot, now: Moment) -> list[Action]:
@@ -93,6 +94,7 @@ def open(snapshot: Snapshot, now: Moment) -> list[Action]:
         held="",
         limited="",
         limited_until_ms=0,
+        spent=False,
         why="" if fact.task else slot.why,
     )
     keep_readiness = slot.probe("readiness") if slot.takes_tasks else None

@@ -152,4 +152,4 @@ def _wanted(snapshot: Snapshot) -> Slot:
 def _move(slot: Slot, phase: str, now: Moment, why: str) -> Slot:
     if slot.phase == phase:
         return replace(slot, why=why)
-    return replace(slot, phase=phase, since_ms=now.boot_ms, why=why, held="", limited="", run=None)  # type: ignore[arg-type]
+    return replace(slot, phase=phase, since_ms=now.boot_ms, why=why, held="", limited="", spent=False, run=None)  # type: ignore[arg-type]

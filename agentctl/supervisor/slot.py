@@ -101,6 +101,7 @@ class Slot:
     held_until_ms: int = 0
     limited: str = ""  #: which limit, budget or breaker keeps it from work, where a person should know
     limited_until_ms: int = 0  #: boot clock; when that is looked at again, 0: nothing keeps it
+    spent: bool = False  #: that is a budget which does not come back by itself
     due_ms: int = 0  #: boot clock of the next start, in backoff
     probes: tuple[tuple[str, ProbeRun], ...] = ()
 

@@ -357,7 +357,8 @@ class Supervisor:
             return
         self._idle = True
         self._progress()
-        self._tell("supervisor", fleet.forgotten(self._store, self._config) or "idle: no task is left to do")
+        told = fleet.spent(slots) or fleet.forgotten(self._store, self._config) or "idle: no task is left to do"
+        self._tell("supervisor", told)
         self.end("drain")
 
     # --- what is wanted ---------------------------------------------------------------------------------------

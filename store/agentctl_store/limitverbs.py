@@ -89,9 +89,13 @@ class LimitVerbs:
         """Return session, task, n and why of each running attempt that a spent budget is to end."""
         return self._driver.overspent(self._clock.now().wall_ms)
 
-    def hold(self, queues: Sequence[str], agent: str) -> Hold | None:
-        """Return what keeps an agent from a task that waits in these queues."""
-        return self._driver.hold(tuple(queues), agent, self._clock.now().wall_ms)
+    def hold(self, queues: Sequence[str], agent: str, *, now_ms: int | None = None) -> Hold | None:
+        """Return what keeps an agent from a task that waits in these queues; at `now_ms`, when given.
+
+        Who just tried to claim gives the moment before: what held it back may be over by now, and nobody would know
+        that there is something to claim.
+        """
+        return self._driver.hold(tuple(queues), agent, self._clock.now().wall_ms if now_ms is None else now_ms)
 
 
 def check_target(scope: str, name: str, scopes: Sequence[str]) -> None:

@@ -116,6 +116,13 @@ def test_who_waits_for_a_question_is_told_at_once(fleet: Fleet) -> None:
             one.communicate()
 
 
+def test_who_waits_for_a_task_is_told_that_it_waits_for_a_person(fleet: Fleet) -> None:
+    attempt = claimed(fleet)
+    fleet.ok("task", "ask", "Well?", "--attempt", attempt)
+    late = fleet.run("task", "wait", attempt.partition(".")[0], "--timeout", "50ms")
+    assert late.code == 5 and late.err.count("waits for a person's answer. See what it asks: agentctl inbox") == 1
+
+
 def test_inside_an_agent_nobody_answers_and_the_refusal_is_told(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = claimed(fleet)
     fleet.ok("task", "ask", "May I?", "--attempt", attempt)

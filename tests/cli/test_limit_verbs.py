@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from cli.command_kit import Fleet
 
 from agentctl_store.domain.agent import AgentSpec, Instance
+from agentctl_store.read import open_reader
 from agentctl_store.store import open_store
 
 
@@ -88,6 +90,9 @@ def test_a_heartbeat_tells_of_a_spent_budget_and_the_partial_result_is_kept(work
     by_measure = {row["measure"]: row for row in rows(work.ok("budget", "list", "-o", "jsonl"))}
     assert (by_measure["usd"]["spent"], by_measure["usd"]["left"], by_measure["usd"]["share"]) == ("0.52", "0.00", 104)
     assert by_measure["tokens"]["spent"] == "0"
+    with open_reader(str(work.store)) as reader:
+        summary = reader.summary(time.time_ns() // 1_000_000)
+    assert (summary.cost_today_microusd, summary.budget_today_microusd) == (520_000, 500_000), "so the dashboard shows"
 
 
 def test_a_breaker_is_listed_and_reset_and_the_history_says_who(work: Fleet) -> None:

@@ -207,24 +207,30 @@ def wait_for_work(store: str, log: str, name: str) -> None:
 
 def toil(
     store: str, log: str, name: str, agent: str, seconds: float, work_s: float = 0.0, wait_ms: int = 200,
-    tokens: int = 0, kind: str = "",
+    tokens: int = 0, kind: str = "", lease_ms: int = 60_000,
 ) -> None:  # fmt: skip
     """Claim as `agent` for some seconds, waiting while something holds it back; use tokens, and end well or badly."""
     mine, until = opened(store, "NORMAL"), time.monotonic() + seconds
     while time.monotonic() < until:
-        for one in mine.claim(["q"], agent=agent, wait_ms=wait_ms):
-            task, n = one.task.id, one.n
-            stop, used = None, 0
-            while stop is None and used < tokens:
-                used += 10
-                stop = mine.heartbeat(task, n, usage=Usage(used, 0)).stop
-            time.sleep(work_s)
-            if stop is not None:
-                mine.fail(task, n, Failure("policy", stop))
-            elif kind:
-                mine.fail(task, n, Failure(kind, "on purpose"))  # type: ignore[arg-type]
-            else:
-                mine.complete(task, n)
+        try:
+            for one in mine.claim(["q"], agent=agent, wait_ms=wait_ms, lease_ms=lease_ms):
+                _toiled(mine, one.task.id, one.n, work_s, tokens, kind, lease_ms)
+        except (StaleAttempt, StoreError):
+            pass  # it was slow, or the owner of the store was killed: its lease runs out
+
+
+def _toiled(mine: Store, task: int, n: int, work_s: float, tokens: int, kind: str, lease_ms: int) -> None:
+    stop, used = None, 0
+    while stop is None and used < tokens:
+        used += 10
+        stop = mine.heartbeat(task, n, lease_ms=lease_ms, usage=Usage(used, 0)).stop
+    time.sleep(work_s)
+    if stop is not None:
+        mine.fail(task, n, Failure("policy", stop))
+    elif kind:
+        mine.fail(task, n, Failure(kind, "on purpose"))  # type: ignore[arg-type]
+    else:
+        mine.complete(task, n)
 
 
 def hold_lock(store: str, log: str, name: str) -> None:

@@ -27,6 +27,9 @@ from faults.store_kit import dice_of
 from agentctl_store.broker.calls import ORDER
 from agentctl_store.broker.wire import LENGTH, MAX_CALL, VERSION, text_of
 from agentctl_store.domain.agent import AgentSpec, Instance, NewSession, SessionEnd
+from agentctl_store.domain.breaker import Breaker
+from agentctl_store.domain.budget import Budget
+from agentctl_store.domain.limits import Bound
 from agentctl_store.domain.message import Damping, MessageFilter
 from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure, RetryPolicy
@@ -114,8 +117,9 @@ def recorded() -> list[Any]:
         "add": ((plain, rich), "me"), "claim": (("q", "r"), "a", 1, None, None, 1_000, 2, ("gpu",), 20),
         "heartbeat": (plain.id, 1, 1_000, "x", usage), "complete": (plain.id, 1, '{"a":1}', usage, 0, None),
         "complete_and_claim": (plain.id, 1, None, None, ("q",), "a", 1, None, 1_000, None),
-        "fail": (plain.id, 1, Failure("transient", "no", 1, 5), usage, 0.5, None), "release": (plain.id, 1, "", None),
-        "cancel": (plain.id, "why", "me"), "cancelled": (plain.id, 1, None, None), "hasten": (plain.id, "me"),
+        "fail": (plain.id, 1, Failure("transient", "no", 1, 5), usage, 0.5, None),
+        "release": (plain.id, 1, "", None, usage), "cancel": (plain.id, "why", "me"),
+        "cancelled": (plain.id, 1, None, None), "hasten": (plain.id, "me"),
         "requeue": (plain.id, "1", None, "", "me"), "discard": (plain.id, "why", "me"), "sweep": (100, 0.5),
         "pause_queue": ("r", "", "me"), "resume_queue": ("r", "me"), "declare_agents": ((spec,), "me"),
         "set_desired": ("a", "running", "me"), "restart_agent": ("a", "me"), "scale_agent": ("a", 2, "me"),
@@ -130,7 +134,7 @@ def recorded() -> list[Any]:
         "questions.ask": (plain.id, 1, question, usage, 0, end), "questions.answer": (plain.id, 1, "yes", "me"),
         "questions.reject": (plain.id, None, "why", "me"), "questions.open": (10,), "questions.of_task": (plain.id,),
     }  # fmt: skip
-    given |= recorded_messages()
+    given |= recorded_messages() | recorded_limits()
     assert set(given) == set(ORDER), "a verb has no frame here"
     return [json.loads(text_of([index, verb, words])) for index, (verb, words) in enumerate(given.items(), 1)]
 
@@ -151,6 +155,20 @@ def recorded_messages() -> dict[str, Any]:
         "messages.configure": (Damping(5, 1_000), "me"), "messages.message": (plain.id,),
         "messages.find": (0, 1 << 62, 10), "messages.list": (MessageFilter(party="a", text="x", dead=True), 20),
         "messages.thread": (plain.id, "a", 20), "messages.topics": (), "messages.schemas": (), "messages.damping": (),
+    }  # fmt: skip
+
+
+def recorded_limits() -> dict[str, Any]:
+    """The same of the verbs on limits, budgets and breakers."""
+    bound = Bound("provider", "p", 5, 1_000, 2, 3)
+    budget, breaker = Budget("agent", "a", "usd", "day", 10, zone="Europe/Berlin"), Breaker("agent", "a")
+    return {
+        "limits.set_bound": (bound, "me"), "limits.remove_bound": ("provider", "p", "me"),
+        "limits.assign": ("a", "p", "me"), "limits.set_budget": (budget, "me"),
+        "limits.remove_budget": ("agent", "a", "usd", "day", "me"), "limits.set_breaker": (breaker, "me"),
+        "limits.remove_breaker": ("agent", "a", "me"), "limits.reset_breaker": ("agent", "a", "me"),
+        "limits.configure": ((Bound("queue", "q", max_depth=9),), (("a", "p"),), (budget,), (breaker,), "me"),
+        "limits.hold": (("q",), "a", 1), "limits.overspent": (1,),
     }  # fmt: skip
 
 

@@ -227,7 +227,7 @@ def test_a_claim_lost_to_an_error_of_ours_goes_back_though_nobody_calls(
     monkeypatch.setattr(Broker, "_deliver", fails_once)
     with serving(directory), opened("direct", directory) as store:
         unlucky = greeted(directory)
-        unlucky.ask("claim", ["q"], "unlucky", None, None, None, 600_000, 1, 0)
+        unlucky.ask("claim", ["q"], "unlucky", None, None, None, 600_000, 1, None, 0)
         assert unlucky.closed() and told
         gone = lambda: [one for one in store.events(kinds=("task.released",)) if one.attempt == 1]  # noqa: E731
         until(gone, "the task is ready again", 5.0)

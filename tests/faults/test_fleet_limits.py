@@ -29,7 +29,7 @@ while :; do
     echo "{\\"agentctl\\": \\"usage\\", \\"input_tokens\\": $n, \\"cost_usd\\": 0.$(printf %02d $n)}"
     echo "\\"page $n\\"" > "$AGENTCTL_RESULT_FILE"
     sleep 0.02
-    [ $n -lt 90 ] || exit 3
+    [ $n -lt 98 ] || n=97
 done
 """
 
@@ -58,6 +58,16 @@ def test_a_spent_budget_ends_what_runs_keeps_what_it_has_got_to_and_starts_nothi
         one.end()
         assert not one.leftovers()
     assert_whole(Path(one.folder))
+
+
+def test_a_run_until_idle_does_not_wait_for_a_budget_that_never_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "spend.sh").write_text(SPEND)
+    agents = SPENDER.replace("fleet.day", "fleet.total").replace("usd = 0.5", "usd = 0.05")
+    with fleet(tmp_path, agents) as one:
+        first, second = one.add("work"), one.add("work")
+        assert one.finish() == 0, one.said()
+        assert (one.task(first).state, one.task(second).state) == ("dead", "ready")
+        one.says("idle, but tasks wait: budget of the fleet spent: ")
 
 
 WORKER = """

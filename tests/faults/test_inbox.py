@@ -70,7 +70,8 @@ def test_an_agent_asks_for_its_own_attempt_alone_and_can_never_answer(tmp_path: 
         'agentctl task ask "Whose?" --attempt $(cat other) 2>> refused; echo $? >> codes; '
         'agentctl task ask "Mine?"; echo $? >> codes; '
         "agentctl task answer $AGENTCTL_TASK yes 2>> refused; echo $? >> codes; "
-        "agentctl inbox 2>> refused; echo $? >> codes"
+        "agentctl inbox 2>> refused; echo $? >> codes; "
+        "agentctl schedule add mine --every 1s 2>> refused; echo $? >> codes"
     )
     agents = shell("one", f"{UNLESS}{script}") + shell("two", "sleep 60", 'queues = ["other"]')
     with fleet(tmp_path, agents) as one:
@@ -80,9 +81,10 @@ def test_an_agent_asks_for_its_own_attempt_alone_and_can_never_answer(tmp_path: 
         (tmp_path / "other").write_text(write_attempt(other, 1))
         task = one.add("one")
         one.state(task, "waiting")
-        until(lambda: (tmp_path / "codes").read_text().split() == ["4", "0", "4", "4"], "four verbs")
+        until(lambda: (tmp_path / "codes").read_text().split() == ["4", "0", "4", "4", "4"], "five verbs")
         refused = (tmp_path / "refused").read_text()
         assert "may not speak for attempt" in refused and "may not questions.answer" in refused
+        assert "may not schedules.add" in refused and one.store.schedules.all() == []
         assert [q.text for q in one.store.questions.open()] == ["Mine?"] and one.task(other).state == "active"
         kinds = until(
             lambda: len(found := one.store.events(kinds=["access.refused"])) >= 3 and found, "refusals are events"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.broker_kit import WAYS, clients_of
-from faults.store_kit import assert_whole, filled, raw
+from faults.broker_kit import WAYS, Owner, clients_of
+from faults.store_kit import assert_whole, dice_of, filled, raw
+from faults.store_workers import PATIENCE_S, THROUGH, Clients
 
 from agentctl_store.domain.breaker import Breaker
 from agentctl_store.domain.budget import Budget
@@ -119,4 +121,46 @@ def test_one_probe_at_a_time_of_the_whole_fleet(tmp_path: Path, way: str) -> Non
     assert after.count(probed) > 5 and after.count(CLAIMED) == after.count(probed), "only probes start while it is open"
     for before, kind in itertools.pairwise(after):
         assert (before, kind) in {(opened, CLAIMED), (CLAIMED, probed), (probed, opened)}
+    assert_whole(directory)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_counted_is_exact_though_clients_and_broker_are_killed(
+    tmp_path: Path, way: str, request: pytest.FixtureRequest
+) -> None:
+    """SIGKILL at random, of who claims and of who owns the store, while all kinds of limits hold."""
+    dice = dice_of(request)
+    directory, store = limited(tmp_path)
+    rate, burst, running = 200, 10, {}
+    store.limits.set_bound(Bound("fleet", "", rate, 1_000, burst, 4), actor="t")
+    store.limits.set_breaker(Breaker("provider", "acme", min_calls=1_000), actor="t")  # counts, and stays closed
+    for per in ("day", "total"):
+        for measure in ("tokens", "wall_time", "attempts"):
+            store.limits.set_budget(Budget("provider", "acme", measure, per, 10**9), actor="t")  # type: ignore[arg-type]
+    about = {"seconds": 60, "tokens": 30, "lease_ms": 300}
+    with Clients(directory, tmp_path / "logs", **{THROUGH: way, PATIENCE_S: "15"}) as clients:
+        owner = Owner(clients) if way == "broker" else None
+        if owner is not None:
+            owner.up()
+        for number in range(40):
+            agent = f"a{number % 2}"
+            running[clients.start("toil", agent=agent, kind=dice.choice(["", "", "crashed"]), **about)] = agent
+            time.sleep(dice.random() * 0.08)
+            if len(running) > PROCESSES:
+                pid = dice.choice(list(running))
+                del running[pid]
+                clients.kill(pid)
+            if owner is not None and number % 13 == 12:
+                owner.kill()
+                owner.up()
+        for pid in running:
+            clients.kill(pid)
+    times = sorted(at for _, at, _ in history(directory, CLAIMED))
+    most = max(bisect.bisect_left(times, at + 500) - place for place, at in enumerate(times))
+    assert len(times) > 30 and most <= rate // 2 + burst
+    now, most_running = 0, 0
+    for _, _, kind in history(directory, CLAIMED, *ENDS):
+        now += 1 if kind == CLAIMED else -1
+        most_running = max(most_running, now)
+    assert most_running <= 4
     assert_whole(directory)

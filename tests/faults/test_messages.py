@@ -22,7 +22,6 @@ from agentctl_store.clock import Clock
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.message import MessageFilter
 from agentctl_store.errors import StoreError
-from agentctl_store.keyfile import load_key
 from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.replay import verify
 from agentctl_store.store import Store, open_store
@@ -240,6 +239,26 @@ def test_a_message_slipped_into_the_file_is_not_delivered(tmp_path: Path) -> Non
         assert [letter.reason for letter in store.messages.list(MessageFilter(dead=True))] == ["signature"]
 
 
+def test_many_that_send_first_at_once_make_one_key(tmp_path: Path) -> None:
+    directory = inbox(tmp_path, 0)
+    go = tmp_path / "go"
+    children = []
+    for number in range(8):
+        child = os.fork()
+        if child == 0:
+            with open_store(str(directory)) as store:
+                while not go.exists():
+                    pass
+                store.messages.send(MessageRequest("ann", "bob", str(number)), actor="ann/1")
+            os._exit(0)
+        children.append(child)
+    go.touch()
+    assert {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children} == {0}
+    with open_store(str(directory)) as store:
+        assert len(store.messages.read("bob", limit=20)) == 8
+    assert [name.name for name in directory.glob("token.key*")] == ["token.key"]
+
+
 def test_the_key_lies_beside_the_store_for_its_owner_alone(tmp_path: Path) -> None:
     directory = inbox(tmp_path, 1)
     assert (directory / "token.key").stat().st_mode & 0o777 == 0o600
@@ -253,33 +272,6 @@ def test_the_key_lies_beside_the_store_for_its_owner_alone(tmp_path: Path) -> No
         assert letter.reason == "signature"
         store.messages.requeue(letter.id, actor="t")
         assert len(store.messages.read("bob")) == 1, "a person vouched for it"
-
-
-def test_all_who_make_the_key_at_once_have_the_same(tmp_path: Path) -> None:
-    for number in range(20):
-        directory = tmp_path / str(number)
-        directory.mkdir()
-        go, ready = os.pipe()
-        keys, told = os.pipe()
-        makers = []
-        for _ in range(4):
-            makers.append(os.fork())
-            if makers[-1] == 0:
-                os.close(ready)
-                os.read(go, 1)  # until all are there
-                try:
-                    os.write(told, load_key(str(directory)))
-                finally:
-                    os._exit(0)
-        os.close(ready)
-        for maker in makers:
-            os.waitpid(maker, 0)
-        os.close(told)
-        with open(keys, "rb") as said:
-            key = load_key(str(directory))
-            assert said.read() == 4 * key
-        os.close(go)
-        assert [path.name for path in directory.iterdir()] == ["token.key"]
 
 
 def test_a_backup_that_is_restored_elsewhere_is_still_delivered(tmp_path: Path) -> None:

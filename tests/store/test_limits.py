@@ -83,11 +83,13 @@ def test_a_new_day_begins_with_nothing_and_an_earlier_one_gives_nothing_back() -
     begun, ends = day_of(NOON_MS, "UTC")
     assert day_now(begun, ends, 7, NOON_MS, "UTC") == (begun, ends, 7)
     assert day_now(begun, ends, 7, ends, "UTC") == (ends, ends + DAY_MS, 0)
-    assert day_now(begun, ends, 7, begun - 1, "UTC") == (begun - DAY_MS, begun, 7)
+    assert day_now(begun, ends, 7, begun - DAY_MS, "UTC") == (begun - DAY_MS, begun, 7)
+    assert day_now(begun, ends, 7, begun - 1, "UTC") == (begun, ends, 7), "its writer waited over midnight"
 
 
 def test_a_budget_is_told_in_its_own_unit() -> None:
     assert spent_words("fleet", "", "usd", "day", 5_000_000, 5_000_000) == "budget of the day spent: 5.00 of 5.00 USD"
+    assert spent_words("fleet", "", "usd", "day", 40_020, 35_000).endswith("spent: 0.04002 of 0.035 USD")
     said = spent_words("provider", "acme", "tokens", "total", 12_345, 12_000)
     assert said == "budget of provider acme spent: 12,345 of 12,000 tokens"
     assert shown("wall_time", 5_025_000) == "1:23:45"

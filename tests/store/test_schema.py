@@ -83,12 +83,15 @@ TRACE = """SELECT id FROM task WHERE id = ? AND correlation = ?
 UNION ALL SELECT id FROM task WHERE correlation = ? AND hex(substr(correlation, 1, 8)) <> printf('%016X', id)"""
 TASK, READ, VERIFY = sqltext.load("task"), load_sql(), verify_sql()
 FOUND = sqltext.load("findings")
+SURVEY = TASK["survey"].replace("@names", "?3")
+for _part in ("others_due", "newest_lane"):
+    SURVEY = SURVEY.replace(f"@{_part}", TASK[_part])
 #: (statement, what its plan must say)
 HOT = [
     (TASK["pick"], "USING INDEX task_ready (queue=? AND lane=?)"),
     (TASK["claimable"].replace("@which", TASK["next_ready"]), "USING INDEX task_ready (queue=? AND lane=?)"),
-    (TASK["survey"].replace("@names", "?3"), "USING INDEX task_ready (queue=? AND lane=?)"),
-    (TASK["survey"].replace("@names", "?3"), "SEARCH lane"),
+    (SURVEY, "USING INDEX task_ready (queue=? AND lane=?)"),
+    (SURVEY, "SEARCH lane"),
     (TASK["survey_lanes"], "USING INDEX task_ready (queue=? AND lane=?)"),
     (TASK["waits_in"].replace("@state", "ready"), "USING COVERING INDEX task_ready (queue=? AND lane=?)"),
     (TASK["waits_in"].replace("@state", "scheduled"), "USING INDEX task_scheduled (queue=?)"),

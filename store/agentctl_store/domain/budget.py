@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..record import record
-from .limits import words
+from .limits import SLACK_MS, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ def zone_of(zone: str) -> ZoneInfo:
 def day_now(from_ms: int, until_ms: int, spent: int, now_ms: int, zone: str) -> tuple[int, int, int]:
     """Return the day (begin, end) that is now, and what was spent on it, given the day last counted on.
 
-    A new day begins with nothing spent; a clock that was set back to an earlier one gives nothing back.
+    A new day begins with nothing spent; a clock that was set back to an earlier one gives nothing back, and a moment of
+    just before midnight, whose writer had to wait for its turn, belongs to the day that has begun.
     """
-    if from_ms <= now_ms < until_ms:
+    if from_ms - SLACK_MS <= now_ms < until_ms:
         return from_ms, until_ms, spent
     begun, ends = day_of(now_ms, zone)
     return begun, ends, spent if begun < from_ms else 0
@@ -83,7 +84,8 @@ def day_now(from_ms: int, until_ms: int, spent: int, now_ms: int, zone: str) -> 
 def shown(measure: Measure, amount: int) -> str:
     """Write an amount for a person, without its unit."""
     if measure == "usd":
-        return f"{amount / 1_000_000:.2f}"
+        whole, cents = f"{amount / 1_000_000:.6f}".split(".")
+        return f"{whole}.{cents[:2]}{cents[2:].rstrip('0')}"
     if measure == "wall_time":
         return f"{amount // 3_600_000}:{amount // 60_000 % 60:02}:{amount // 1000 % 60:02}"
     return f"{amount:,}"

@@ -148,13 +148,17 @@ def _survey(
 
     So too of each lane that the agent may claim from, in a store that has any.
     """
-    block = conn.survey.get(len(queues))
+    plain = conn.is_plain()
+    block = conn.survey.get((plain, len(queues)))
     if block is None:
-        block = conn.survey[len(queues)] = conn.sql["survey"].replace("@names", ", ".join("?" * len(queues)))
+        block = conn.sql["survey"].replace("@names", ", ".join("?" * len(queues)))
+        block = block.replace("@others_due", "" if plain else conn.sql["others_due"])
+        block = block.replace("@newest_lane", "0" if plain else conn.sql["newest_lane"])
+        conn.survey[plain, len(queues)] = block
     looked: list[Any] = tx.execute(block, (tx.now.wall_ms, tx.now.boot_ms, *queues)).fetchall()
     if looked and looked[0][8]:
         known = routing.known(conn)
-        known.read_lanes(looked[0][8])
+        known.read_lanes(conn, looked[0][8])
         names = [row[1] for row in looked]
         lanes = known.open_to(names, agent, tuple(can) if can is not None else routing.can_of(conn, agent))
         if lanes:

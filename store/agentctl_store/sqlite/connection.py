@@ -28,6 +28,8 @@ LOG_BYTES = 16 << 20  #: a write-ahead log that outgrew this is begun anew, thou
 FOLD_MS = 400  #: how long that waits for them
 FOLD_EVERY_MS = 250
 FILE = "store.db"
+_OTHERS = """SELECT EXISTS (SELECT 1 FROM lane) OR EXISTS (SELECT 1 FROM schedule WHERE due_ms IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL)"""
 _LIMITED = "SELECT EXISTS (SELECT 1 FROM bound) OR EXISTS (SELECT 1 FROM budget) OR EXISTS (SELECT 1 FROM breaker)"
 
 
@@ -47,7 +49,7 @@ class Connection:
         self.ids: dict[tuple[str, str], int] = {}  #: numbers of known queues, agents and actors
         self.sql: dict[str, str] = {}  #: the driver's blocks by name
         self.claimable: dict[str, str] = {}  #: its block `claimable` by which tasks are meant; sqlite/claiming.py
-        self.survey: dict[int, str] = {}  #: its block `survey` by the number of queues; sqlite/claiming.py
+        self.survey: dict[tuple[bool, int], str] = {}  #: its block `survey` by is_plain and number of queues
         self.laned = False  #: whether its last claim met a lane
         self.routing: Routing | None = None  #: the lanes and chains it has met; sqlite/routing.py
         self.served: dict[str, bool] = {}  #: whether a declared agent takes from a queue; sqlite/adding.py
@@ -59,6 +61,7 @@ class Connection:
         #: what limits the store (sqlite/limiting.py), False when nothing does; None: to be read. It is what this
         #: connection read or wrote, good for as long as nobody else writes: ask `limited`
         self.limits: Limits | Literal[False] | None = None
+        self.plain: bool | None = None  #: the same, of having no lane, no schedule and no open question: ask `is_plain`
         self._unmoved: bool | None = None  #: nobody else wrote since, turn in hand; None: not looked yet
         self._pid = os.getpid()
         self._turn = _thread.allocate_lock()
@@ -209,11 +212,23 @@ class Connection:
         self._unmoved = None
 
     def _compare(self) -> bool:
-        """Whether nobody else wrote since this connection did; what is kept of the store is dropped if so."""
-        self._unmoved = self._lock.unmoved()
-        if not self._unmoved:
-            self.limits = None
-        return self._unmoved
+        """Whether nobody else wrote since this connection did; else what is kept of the store is dropped."""
+        unmoved = self._lock.unmoved()
+        if unmoved and self.limits:
+            # A writer killed between its commit and its mark may have started something that counts.
+            unmoved = self.execute(HEAD).fetchone() == self.tail
+        if not unmoved:
+            self.limits = self.plain = None
+        self._unmoved = unmoved
+        return unmoved
+
+    def is_plain(self) -> bool:
+        """Whether no claim need look for lanes, schedules and questions. In a transaction, turn in hand."""
+        if self._unmoved is None:
+            self._compare()
+        if self.plain is None:
+            self.plain = not self.execute(_OTHERS).fetchone()[0]
+        return self.plain
 
     def limited(self) -> Limits | Literal[False]:
         """Return what limits the store, False when nothing does. In a transaction, turn in hand."""
@@ -243,7 +258,8 @@ class Connection:
 
     def head(self, execute: Any) -> tuple[tuple[int, bytes], bool]:
         """Return the last event, number and hash, and whether that is a guess. In a transaction, turn in hand."""
-        if self.tail is not None and (self._compare() if self._unmoved is None else self._unmoved):
+        unmoved = self._compare() if self._unmoved is None else self._unmoved
+        if self.tail is not None and unmoved:
             # Nobody marked a later one. A writer killed between its commit and its mark makes this guess wrong, and
             # then the number is taken and the insert fails.
             return self.tail, True
@@ -288,7 +304,7 @@ class Connection:
         """
         self.ids.clear()
         self.served.clear()
-        self.routing = self.clock_seen = self.limits = None
+        self.routing = self.clock_seen = self.limits = self.plain = None
 
     def rows(self, sql: str, values: Any = ()) -> list[Any]:
         """Run a read outside any transaction; all rows are fetched, so no cursor is left to pin the WAL."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Rows = Callable[..., list[Any]]
     Running = list[Any]  #: (agent, queue, attempts, tokens, millionths of a dollar, ms) of what runs now
 
+MOST_SPENT = 1 << 62  #: of one budget: agents report what they like, and the store holds 64 bits
 SQL = sqltext.load("limits")
 _COUNTED, _SPENT = KINDS["limit.counted"], KINDS["budget.spent"]
 _PROBED, _SPACED = KINDS["breaker.probed"], KINDS["breaker.spaced"]
@@ -207,13 +208,14 @@ class Limits:
         kind, why = (None, "") if failure is None else (failure.kind, failure.message)
         after_ms = None if failure is None else failure.retry_after_ms
         seen = Seen(sign_of(outcome, kind), task, n, why, after_ms)
-        keys = self.keys(agent)[1:]
-        for key in keys:
-            breaker = self.breakers.get(key)
+        keys = [key for key in self.keys(agent)[1:] if key in self.breakers]
+        # Its agent may have got another provider meanwhile: who was probed is told all the same.
+        keys += [key for key, one in self.breakers.items() if (one.probe, one.probe_n) == (task, n) and key not in keys]
+        for place, key in enumerate(keys):
             told = seen
-            if breaker is not None and seen.sign == "throttled" and key != keys[0]:
+            if seen.sign == "throttled" and place:
                 told = Seen("neutral", task, n)  # its provider's breaker has it
-            change = None if breaker is None else end(breaker, told, now_ms, jitter)
+            change = end(self.breakers[key], told, now_ms, jitter)
             if change is not None:
                 self._become(tx, _CHANGES[change[0]], change[1])
 
@@ -221,7 +223,7 @@ class Limits:
         told = []
         for budget, amount in spent:
             begun, ends, before = self.account(budget, tx.now.wall_ms)
-            key, row = _key(budget), (begun, ends, before + amount)
+            key, row = _key(budget), (begun, ends, min(before + amount, MOST_SPENT))
             self._accounts[key] = row
             tx.execute(SQL["set_spent"], (*row, *key))
             told.append([*key, *row])
@@ -241,9 +243,11 @@ def check_depth(tx: Transaction, limits: Limits, queues: list[str]) -> None:
         if most is None:
             continue
         depth: int = tx.execute(SQL["depth"], (tx.number("queue", queue), most + 1)).fetchone()[0]
-        if depth + queues.count(queue) > most:
+        more = queues.count(queue)
+        if depth + more > most:
+            room = "is full" if depth >= most else f"has room for {most - depth:,} more, not for {more:,}"
             raise QueueFull(
-                f"queue {queue} is full: {depth:,} of {most:,} tasks wait in it",
+                f"queue {queue} {room}: {min(depth, most):,} of {most:,} tasks wait in it",
                 "Add it again when some of them are done, or allow more: "
                 f"agentctl queue limit {queue} --max-depth {2 * most or 1}",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..domain.budget import Budget, day_of
 from ..jsontext import loads
 from ..read.models import Spending
 from .limiting import SQL, Limits, holds
@@ -10,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..domain.budget import Budget
     from ..domain.limits import Hold
     from .readfile import ReadFile
 
@@ -53,11 +53,12 @@ def _spending(limits: Limits, budget: Budget, running: list[object], now_ms: int
     return Spending(budget, total, total - ended, ends or None)
 
 
-def today_microusd(file: ReadFile) -> int | None:
-    """Return what the fleet may spend in a day, in millionths of a dollar; None without such a budget."""
+def today(file: ReadFile, now_ms: int) -> tuple[int, int] | None:
+    """Return what the fleet may spend today, in millionths of a dollar, and when its day began; None: no budget."""
     if file.rows(_THERE)[0][0] != 4:
         return None
-    for scope, _, measure, per, amount, *_ in file.rows(SQL["budgets"]):
-        if (scope, measure, per) == ("fleet", "usd", "day"):
-            return int(amount)
+    for row in file.rows(SQL["budgets"]):
+        budget = Budget(*row)
+        if (budget.scope, budget.measure, budget.per) == ("fleet", "usd", "day"):
+            return budget.amount, day_of(now_ms, budget.zone)[0]
     return None

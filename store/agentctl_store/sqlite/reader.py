@@ -103,8 +103,8 @@ class SqliteReader:
             for (_, state), n in self._tail.counts().items():
                 states[state] = states.get(state, 0) + n
             paused = tuple(row[0] for row in self.file.rows(self.sql["paused"]))
-            cost = self.file.rows(self.sql["cost_since"], (_midnight_ms(now_ms),))[0][0]
-            budget = limitreads.today_microusd(self.file)
+            budget, since_ms = limitreads.today(self.file, now_ms) or (None, _midnight_ms(now_ms))
+            cost = self.file.rows(self.sql["cost_since"], (since_ms,))[0][0]
             supervisor = supervisor_row(self.directory, self._last_seen())
         return FleetSummary(
             now_ms,

@@ -30,6 +30,7 @@ _PAUSED, _RESUMED, _MOVED = KINDS["schedule.paused"], KINDS["schedule.resumed"],
 _FIRED, _SKIPPED = KINDS["schedule.fired"], KINDS["schedule.skipped"]
 _GOLDEN = 0.6180339887498949  # one draw spread by the golden ratio: schedules of one moment do not fire together
 _SQL = sqltext.load("schedule")
+AGAIN_MS = 30_000  #: a run that the store refused is tried again after this, unless the next one comes before
 REMEDY = "List the schedules with: agentctl schedule list"
 
 
@@ -58,7 +59,7 @@ class SqliteSchedules:
     def declare(self, specs: Sequence[ScheduleSpec], *, actor: str, jitter: float, now: Moment) -> None:
         with self._conn.write(now) as tx:
             known = {one.spec.name: one for one in self.all()}
-            for index, spec in enumerate(specs):
+            for index, spec in enumerate({spec.name: spec for spec in specs}.values()):  # each name once
                 before = known.pop(spec.name, None)
                 if before is None or before.spec != spec or not before.declared:
                     kind = _ADDED if before is None else _CHANGED
@@ -201,7 +202,9 @@ def _fire(tx: Transaction, conn: Connection, found: Schedule, then: Planned, jit
         tx.execute("ROLLBACK TO run")
         del tx.told[before:]
         conn.forget()
-        return _skip(tx, then, told | {"why": "refused", "error": error.message})
+        if then.at_ms is None or then.at_ms > now_ms + AGAIN_MS:
+            then = Planned(planned, now_ms + AGAIN_MS)
+        return _skip(tx, then, told | _told(then) | {"why": "refused", "error": error.message})
     finally:
         tx.execute("RELEASE run")
     if added is None:

@@ -21,6 +21,8 @@ GENESIS = bytes(16)
 HEAD = "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
 _APPEND = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NAMED = KINDS["store.named"]
+#: what brings, or may bring, something that a claim must look for beside tasks: Connection.is_plain
+_OTHERS = frozenset(code for kind, code in KINDS.items() if kind.startswith(("lane.", "schedule.", "task.asked")))
 
 try:  # the builtin digest: hashlib loads OpenSSL, 3 ms
     from _sha2 import sha256  # type: ignore[import-not-found]  # CPython 3.12 and newer
@@ -141,6 +143,8 @@ class Transaction:
         correlation: bytes | None = None,
     ) -> None:
         """Append one event. `body` is the payload or result it brought."""
+        if kind in _OTHERS:
+            self.conn.plain = None
         who = None if actor is None else self.number("actor", actor)
         self.told.append((kind, task, attempt, who, session, body, data, correlation, body_digest))
 
@@ -156,6 +160,7 @@ class Transaction:
         except self.conn.library.IntegrityError:
             if not guessed:
                 raise
+            self.conn.limits = self.conn.plain = None  # somebody wrote whom no mark told of
             rows = self._chained(self.execute(HEAD).fetchone())
             self.conn.db.executemany(_APPEND, rows)
         return rows[-1][0], rows[-1][-1]

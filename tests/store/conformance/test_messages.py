@@ -388,7 +388,7 @@ def test_what_is_no_schema_or_lies_elsewhere_is_refused(store: Store, schema: st
         store.messages.set_schema("SHOUT", "{}", actor="t")
 
 
-ENDLESS = {
+UNFIT = {
     "a pattern": ('{"pattern":"^(a|a)*$"}', '"' + "a" * 60 + '!"'),
     "a name's pattern": ('{"patternProperties":{"^(a|a)*$":{}}}', '{"' + "a" * 60 + '!":1}'),
     "others than a pattern's": (
@@ -401,12 +401,16 @@ ENDLESS = {
         '{"a":' * 40 + "1" + "}" * 40,
     ),
     "a reference to itself": ('{"$ref":"#"}', "1"),
+    "a reference to nothing in a part with a name of its own": (
+        '{"$defs":{"a":{"$id":"http://example.com/a","$ref":"#/none"}},"$ref":"#/$defs/a"}',
+        "1",
+    ),
 }
 
 
-@pytest.mark.parametrize("endless", ENDLESS)
-def test_what_takes_too_long_to_check_is_a_dead_letter_and_keeps_nobody_waiting(store: Store, endless: str) -> None:
-    schema, payload = ENDLESS[endless]
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_what_cannot_be_checked_is_a_dead_letter_and_keeps_nobody_waiting(store: Store, unfit: str) -> None:
+    schema, payload = UNFIT[unfit]
     store.messages.set_schema("QUERY", schema, actor="t")
     sent = send(store, payload=payload, type="QUERY")
     assert (sent.state, sent.reason) == ("dead", "schema") and "cannot be held to" in (sent.error or "")

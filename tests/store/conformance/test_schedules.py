@@ -200,10 +200,19 @@ def test_a_run_that_its_queue_has_no_room_for_is_skipped_and_the_others_go_on(st
     assert store.sweep().kept == 3
     assert why(store) == ["refused"] and len(runs(store)) == 2
     refused = store.schedules.one("b")
-    assert (refused.skipped, refused.fired) == (1, 0) and refused.planned_ms == clock.wall_ms + 10 * MINUTE
+    assert (refused.skipped, refused.fired, refused.planned_ms) == (1, 0, clock.wall_ms)
+    assert store.sweep().next_due_ms == refused.due_ms == clock.wall_ms + 30_000
+    done(store)
+    clock.pass_ms(30_000)
+    store.sweep()
+    tried = store.schedules.one("b")
+    assert (tried.fired, tried.planned_ms) == (
+        1,
+        (refused.planned_ms or 0) + 10 * MINUTE,
+    )  # and in its beat again
     assert verify(store.directory).intact
     with pytest.raises(AgentctlError, match="work"):
-        store.schedules.run("b", actor="t")
+        store.schedules.run("a", actor="t")
 
 
 # --- overlap ----------------------------------------------------------------------------------------------------------
@@ -372,3 +381,11 @@ def test_many_that_are_due_are_fired_in_bounded_steps(store: Store, clock: SetCl
     clock.pass_ms(10 * MINUTE)
     assert [store.sweep(limit=3).more for _ in range(3)] == [True, True, False]
     assert len(runs(store)) == 7
+
+
+def test_a_name_declared_twice_is_declared_once_as_it_was_said_last(store: Store, clock: SetClock) -> None:
+    store.schedules.declare([EVERY], actor="supervisor")
+    clock.pass_ms(1_000)
+    store.schedules.declare([EVERY, replace(EVERY, payload="2")], actor="supervisor")
+    assert [one.spec.payload for one in store.schedules.all()] == ["2"]
+    assert verify(store.directory).faults == ()

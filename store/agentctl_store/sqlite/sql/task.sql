@@ -64,14 +64,19 @@ ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1
 SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000,
     (SELECT min(s.available_ms) FROM task s WHERE s.queue = q.id AND s.state = 'scheduled') <= ?1,
     (SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active') <= ?2,
-    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1
-        OR (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL) <= ?1
-        OR (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL) <= ?1,
-    0, (SELECT max(id) FROM lane)
+    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL) <= ?1 @others_due,
+    0, @newest_lane
 FROM queue q LEFT JOIN task t ON t.id = (
     SELECT r.id FROM task r WHERE r.queue = q.id AND r.lane = 0 AND r.state = 'ready'
     ORDER BY r.available_ms - r.priority * 60000, r.id LIMIT 1)
 WHERE q.paused_ms IS NULL AND q.name IN (@names)
+
+-- name: others_due
+OR (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL) <= ?1
+OR (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL) <= ?1
+
+-- name: newest_lane
+(SELECT max(id) FROM lane)
 
 -- name: survey_lanes
 -- The best ready task of each of these lanes, of queues that are not paused, as `survey` tells it.
@@ -107,9 +112,12 @@ WHERE id = ? AND attempts = ? AND state IN (@sources(heartbeat))
 RETURNING lease_until_boot_ms, cancel_asked, EXISTS (SELECT 1 FROM budget)
 
 -- name: report
-UPDATE attempt SET progress = coalesce(?, progress), input_tokens = coalesce(?, input_tokens),
-    output_tokens = coalesce(?, output_tokens), cost_microusd = coalesce(?, cost_microusd)
-WHERE task = ? AND n = ?
+-- Usage is what was used in all: it never shrinks.
+UPDATE attempt SET progress = coalesce(?1, progress),
+    input_tokens = coalesce(max(input_tokens, ?2), ?2, input_tokens),
+    output_tokens = coalesce(max(output_tokens, ?3), ?3, output_tokens),
+    cost_microusd = coalesce(max(cost_microusd, ?4), ?4, cost_microusd)
+WHERE task = ?5 AND n = ?6
 
 -- name: complete
 UPDATE task SET state = @target(complete), result = ?, finished_ms = ?, lease_until_boot_ms = NULL,
