@@ -206,8 +206,8 @@ def _looping(tx: Transaction, messages: Messages, envelope: _Envelope, target: s
     damping = Damping(*row) if row is not None else Damping()
     if not damping.messages:
         return None
-    since_ms = tx.now.wall_ms - damping.window_ms
-    pair = (envelope.conversation, since_ms << 20, envelope.new.source, target)
+    now_ms, since_ms = tx.now.wall_ms, tx.now.wall_ms - damping.window_ms
+    pair = (envelope.conversation, since_ms << 20, envelope.new.source, target, now_ms + 1 << 20)
     said = tx.execute(messages.limited("exchanged", damping.messages), pair).fetchall()
     if len(said) < damping.messages or any(type == "RESULT" for _, type in said) or envelope.new.type == "RESULT":
         return None
@@ -221,7 +221,7 @@ def _damped(tx: Transaction, messages: Messages, envelope: _Envelope, target: st
     """Refuse it; the first refusal of a window is an event."""
     conversation = envelope.conversation
     last = tx.execute(messages.sql["damped_last"], (conversation, _DAMPED)).fetchone()[0]
-    if last is None or last <= tx.now.wall_ms - damping.window_ms:
+    if last is None or not tx.now.wall_ms - damping.window_ms < last <= tx.now.wall_ms:
         told = {"from": envelope.new.source, "to": target, "messages": damping.messages, "window": damping.window_ms}
         tx.event(_DAMPED, conversation, None, envelope.actor, dumps(told))
     error = (

@@ -449,6 +449,20 @@ def test_two_who_go_on_and_on_are_damped_until_the_window_has_passed(store: Stor
     assert send(store, "ann", None, reply_to=last).created
 
 
+def test_a_clock_that_is_set_back_leaves_nobody_damped(store: Store, clock: SetClock) -> None:
+    store.messages.configure(Damping(4, 10_000), actor="t")
+    clock.set_wall_by(86_400_000)
+    last = ping_pong(store, 4)
+    with pytest.raises(Conflict, match="got nowhere"):
+        send(store, reply_to=last)
+    clock.set_wall_by(-86_400_000)
+    for _ in range(4):
+        assert send(store, reply_to=last).created
+    with pytest.raises(Conflict, match="got nowhere"):
+        send(store, reply_to=last)
+    assert len(store.events(kinds=["message.damped"])) == 2, "it is shown each time"
+
+
 def test_a_reply_that_is_damped_acks_nothing(store: Store) -> None:
     store.messages.configure(Damping(4, 60_000), actor="t")
     first = send(store).id
