@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.raw_kit import CLOCK, Raw, World, claim_words, hello_frame, in_thread, new_task, world
+from faults.raw_kit import CLOCK, Raw, World, claim_words, hello_frame, in_thread, new_message, new_task, world
 from faults.session_kit import until
 
 from agentctl_store.broker import server
@@ -395,11 +395,15 @@ def test_whoever_never_reads_or_never_finishes_keeps_nobody_waiting(
             assert one.closed(), "let go"
 
 
-@pytest.mark.parametrize("verb", ["messages.list", "messages.thread"])
-def test_looking_through_messages_is_done_for_one_at_a_time(
-    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: tuple[Any, ...] = (MessageFilter(text="x"), 1) if verb == "messages.list" else (1, None, 1)
+LONG_CALLS: dict[str, tuple[Any, ...]] = {
+    "messages.list": (MessageFilter(text="x"), 1),
+    "messages.thread": (1, None, 1),
+    "messages.send": (new_message(payload=f'"{"x" * 5_000}"'), None),
+}
+
+
+@pytest.mark.parametrize("verb", LONG_CALLS)
+def test_what_takes_long_is_done_for_one_at_a_time(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with world(tmp_path, "a/1") as made:
         batches: list[int] = []
         serve = made.broker._desk.serve
@@ -412,7 +416,7 @@ def test_looking_through_messages_is_done_for_one_at_a_time(
         monkeypatch.setattr(made.broker._desk, "serve", counted)
         many = [made.raw("a/1") for _ in range(12)]
         for one in many:
-            one.ask(verb, *given)
+            one.ask(verb, *LONG_CALLS[verb])
         assert all(one.take()[1] == 0 for one in many)
         assert sum(batches) == 12 and max(batches) == 1
         for one in many:
