@@ -43,7 +43,8 @@ def load_key(directory: str) -> bytes:
 def _unfit(path: str, how: str) -> StoreError:
     return StoreError(
         f"the key of the agents' tokens at {path} {how}",
-        "Delete it and start the supervisor again; agents that still run must be restarted",
+        "Delete it and start the supervisor again; agents that still run must be restarted, and messages that wait "
+        "become dead letters: send them back with agentctl dlq requeue --reason signature",
     )
 
 
