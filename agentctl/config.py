@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from agentctl_store.domain.agent import AgentSpec
+from agentctl_store.domain.message import OPERATOR
 from agentctl_store.domain.retry import RetryPolicy
 from agentctl_store.domain.routing import MAX_DEPTH
 from agentctl_store.domain.schedule import MAX_SCHEDULES, ScheduleSpec
@@ -297,6 +298,9 @@ def _check_names(document: dict[str, Any], text: str, file: str) -> list[BadConf
                 check_name(name, noun)
             except BadName as error:
                 errors.append({"type": "name", "loc": (noun, name), "msg": str(error)})
+    if isinstance(agents, dict) and OPERATOR in agents:
+        message = "is the name of whoever runs the fleet, whose messages it would read. Use another"
+        errors.append({"type": "name", "loc": ("agent", OPERATOR), "msg": message})
     for name, section in agents.items() if isinstance(agents, dict) else ():
         env = section.get("env") if isinstance(section, dict) else None
         for key, value in env.items() if isinstance(env, dict) else ():
