@@ -23,6 +23,15 @@ async def test_every_instance_is_there_with_glyph_and_word(sit):
         assert "mailer/1 failed: 5 starts in 60 s" in seat.text
 
 
+async def test_the_scrollbar_covers_no_column(sit):
+    async with sit(fleet_of(100), size=(80, 24)) as seat:
+        table = seat.app.screen.query_one(LiveTable)
+        await seat.sees(lambda: table.show_vertical_scrollbar and "waiting for a task" in seat.text)
+        seat.app.screen.refresh()
+        await seat.pilot.pause()
+        await seat.sees(lambda: any(line.rstrip("│ ▁▂▃▄▅▆▇█").endswith("2h30m") for line in seat.screen()))
+
+
 async def test_the_detail_follows_the_selection_with_its_log(sit):
     async with sit() as seat:
         await seat.press("down", "down", "down")
