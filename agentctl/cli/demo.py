@@ -12,7 +12,7 @@ TEAMS = ("review", "newsroom")
 
 @verb(
     "demo",
-    summary="Watch a team of agents work on real files, and see what becomes of what goes wrong.",
+    summary="Watch a team of agents work on real files, and what goes wrong on the way.",
     details="`review`, the default, reviews Python files; one of its agents is killed on the way. `newsroom` writes an "
     "issue about texts: its agents send each other messages, and their provider throttles and fails them. A demo works "
     "on a copy, in a folder of its own that stays there to look at. The team is what `agentctl init --example` writes.",

@@ -30,7 +30,8 @@ class Written:
 def example_files(name: str) -> list[str]:
     """Return the file names of an example, agentctl.toml first. Raises NotFound."""
     if name not in EXAMPLES:
-        raise NotFound(f"no example is called {name!r}", f"There are {' and '.join(sorted(EXAMPLES))}")
+        *others, last = sorted(EXAMPLES)
+        raise NotFound(f"no example is called {name!r}", f"There are {', '.join(others)} and {last}")
     names = [entry.name for entry in os.scandir(os.path.join(_HERE, name)) if entry.is_file()]
     return sorted(names, key=lambda file: (file != "agentctl.toml", file))
 

@@ -9,14 +9,15 @@ A line of any other form is a log line like all others.
 from __future__ import annotations
 
 from agentctl_store import jsontext
+from agentctl_store.domain.task import MAX_USED
 from agentctl_store.errors import BadJson
 from agentctl_store.text import printable
 
 MARK = '{"agentctl"'
 MAX_PROGRESS = 300
 MAX_LINE = 1 << 16
-MAX_COUNT = 1 << 53
-MAX_COST_USD = 1_000_000.0
+MAX_COUNT = MAX_USED
+MAX_COST_USD = MAX_USED / 1_000_000
 
 
 def read_line(raw: str) -> dict[str, object]:

@@ -169,7 +169,8 @@ class Recorder:
             return f"{name} cancelled after {ran}"
         self.moved = True
         if isinstance(outcome, Released):
-            after = self._store.release(task, n, reason=outcome.reason, end_session=closing)
+            usage = usage_of(run)
+            after = self._store.release(task, n, reason=outcome.reason, end_session=closing, usage=usage)
             return f"{name} goes back ({after.state}): {one_line(outcome.reason, MAX_DETAIL)}"
         told = self._fail(task, n, outcome.failure, usage=usage_of(run), end_session=closing)
         return f"{told}: {one_line(outcome.failure.message, MAX_DETAIL)}"

@@ -127,7 +127,9 @@ if TYPE_CHECKING:
         ) -> Ended:
             """The attempt failed: retried later, or a dead letter (see domain.retry.judge)."""
 
-        def release(self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, now: Moment) -> Ended:
+        def release(
+            self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, usage: Usage | None, now: Moment
+        ) -> Ended:
             """Give the task back untried: ready at once, no try burnt. Ends as cancelled if that was asked."""
 
         def cancel(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:

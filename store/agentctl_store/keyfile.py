@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from .errors import StoreError
 
 KEY_FILE = "token.key"
 KEY_BYTES = 32
+LEFT_S = 60  #: a key that was not put in place within this time never will be
 
 
 def load_key(directory: str) -> bytes:
@@ -46,14 +48,30 @@ def _unfit(path: str, how: str) -> StoreError:
 
 
 def _make(directory: str, path: str) -> bytes:
-    key, beside = os.urandom(KEY_BYTES), f"{path}.{os.urandom(4).hex()}"
-    for left in [name for name in os.listdir(directory) if name.startswith(KEY_FILE + ".")]:
-        os.unlink(os.path.join(directory, left))  # of a supervisor that was killed here
+    """Put a key in place, if nobody else does so at the same time; return the one that is there."""
+    beside = f"{path}.{os.urandom(4).hex()}"
+    _sweep(directory)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, key)
-        os.fsync(descriptor)
+        try:
+            os.write(descriptor, os.urandom(KEY_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.link(beside, path)  # unlike a rename it puts no other key in the place of one that is used already
+    except FileExistsError:
+        pass
     finally:
-        os.close(descriptor)
-    os.rename(beside, path)
-    return key
+        os.unlink(beside)
+    return load_key(directory)
+
+
+def _sweep(directory: str) -> None:
+    """Remove what was left by processes that were killed here; not what one is about to put in place."""
+    for name in os.listdir(directory):
+        left = os.path.join(directory, name)
+        try:
+            if name.startswith(KEY_FILE + ".") and time.time() - os.stat(left).st_mtime > LEFT_S:
+                os.unlink(left)
+        except FileNotFoundError:
+            pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .record import replace
-from .taskverbs import _storable, kept_text
+from .taskverbs import _storable, check_usage, kept_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ class QuestionVerbs:
         """End an attempt with a question; no try is burnt. BadInput; StaleAttempt when it does not own its task."""
         clean = replace(question, text=_storable(question.text)).check()
         now = self._clock.now()
-        return self._driver.ask(task, n, clean, usage=usage, exit_code=exit_code, end_session=end_session, now=now)
+        return self._driver.ask(
+            task, n, clean, usage=check_usage(usage), exit_code=exit_code, end_session=end_session, now=now
+        )
 
     def answer(self, task: int, answer: str, *, n: int | None = None, actor: str) -> Ended:
         """Answer what a task asks; `n` says which of its attempts' questions was read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN, NewTask
+from .domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, MAX_USED, PRIORITY_MAX, PRIORITY_MIN, NewTask
 from .errors import BadInput
 from .ids import check_correlation, check_key, check_name, check_own_key, id_range, new_correlation, new_id, write_id
 from .jsontext import dumps, loads
@@ -196,7 +196,7 @@ class TaskVerbs:
             task,
             n,
             result=None if result is None else dumps(loads(result, "result")),
-            usage=usage,
+            usage=check_usage(usage),
             queues=tuple(dict.fromkeys(queues)),
             agent=agent,
             slot=slot,
@@ -218,7 +218,9 @@ class TaskVerbs:
         """Extend a lease. StaleAttempt when the attempt no longer owns the task."""
         check_lease(lease_ms)
         said = None if progress is None else _storable(progress[:MAX_PROGRESS])
-        return self.driver.heartbeat(task, n, lease_ms=lease_ms, progress=said, usage=usage, now=self.clock.now())
+        return self.driver.heartbeat(
+            task, n, lease_ms=lease_ms, progress=said, usage=check_usage(usage), now=self.clock.now()
+        )
 
     def complete(
         self,
@@ -236,7 +238,7 @@ class TaskVerbs:
             task,
             n,
             result=compact,
-            usage=usage,
+            usage=check_usage(usage),
             exit_code=exit_code,
             end_session=end_session,
             now=self.clock.now(),
@@ -260,12 +262,20 @@ class TaskVerbs:
         cut = Failure(failure.kind, kept_text(failure.message), failure.exit_code, failure.retry_after_ms, partial)
         jitter = self.clock.random()
         now = self.clock.now()
-        return self.driver.fail(task, n, cut, usage=usage, jitter=jitter, end_session=end_session, now=now)
+        return self.driver.fail(task, n, cut, usage=check_usage(usage), jitter=jitter, end_session=end_session, now=now)
 
-    def release(self, task: int, n: int, *, reason: str = "released", end_session: SessionEnd | None = None) -> Ended:
+    def release(
+        self,
+        task: int,
+        n: int,
+        *,
+        reason: str = "released",
+        end_session: SessionEnd | None = None,
+        usage: Usage | None = None,
+    ) -> Ended:
         """Give a task back untried. StaleAttempt when the attempt no longer owns the task."""
-        now = self.clock.now()
-        return self.driver.release(task, n, reason=kept_text(reason), end_session=end_session, now=now)
+        why, used, now = kept_text(reason), check_usage(usage), self.clock.now()
+        return self.driver.release(task, n, reason=why, end_session=end_session, usage=used, now=now)
 
     def cancel(self, task: int, *, reason: str = "cancelled", actor: str) -> Ended:
         """Cancel a task; a running one is asked (state stays `active` until it ends)."""
@@ -276,7 +286,7 @@ class TaskVerbs:
     ) -> Ended:
         """Say that an attempt has ended because a cancel was asked."""
         now = self.clock.now()
-        return self.driver.cancelled(task, n, end_session=end_session, usage=usage, now=now)
+        return self.driver.cancelled(task, n, end_session=end_session, usage=check_usage(usage), now=now)
 
     def hasten(self, task: int, *, actor: str) -> Ended:
         """Run a scheduled task now."""
@@ -359,6 +369,15 @@ def check_words(words: Sequence[str], most: int, what: str) -> tuple[str, ...]:
     if len(named) > most:
         raise BadInput(f"{what} names {len(named):,} capabilities; the limit is {most}")
     return named
+
+
+def check_usage(usage: Usage | None) -> Usage | None:
+    """Return what an attempt says it used. BadInput for what nobody can have used."""
+    if usage is not None:
+        for amount in (usage.input_tokens, usage.output_tokens, usage.cost_microusd):
+            if type(amount) is not int or not 0 <= amount <= MAX_USED:
+                raise BadInput("usage is out of range", f"Use 0 to {MAX_USED:,}, in all so far")
+    return usage
 
 
 def check_lease(lease_ms: int) -> None:

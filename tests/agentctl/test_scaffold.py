@@ -56,5 +56,5 @@ def test_a_link_of_the_users_is_not_written_through(tmp_path: Path) -> None:
 
 
 def test_an_unknown_example_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"'nope'.*minimal and review"):
+    with pytest.raises(NotFound, match=r"'nope'.*minimal, newsroom and review"):
         write_example("nope", str(tmp_path))

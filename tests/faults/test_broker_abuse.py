@@ -249,7 +249,7 @@ def test_nobody_claims_ends_or_adds_as_another(secret: Any) -> None:
             refused(a.call("claim", ("q",), agent, slot, session, None, 1_000, 1, None, 0), "may not claim as")
         for call in (
             ("heartbeat", task, 1, 1_000, None, None), ("complete", task, 1, None, None, None, None),
-            ("release", task, 1, "", None), ("cancelled", task, 1, None, None),
+            ("release", task, 1, "", None, None), ("cancelled", task, 1, None, None),
             ("complete_and_claim", task, 1, None, None, ("q",), "a", 1, mine, 1_000, None),
         ):  # fmt: skip
             refused(a.call(*call), "may not speak for attempt")

@@ -29,7 +29,7 @@ while :; do
     echo "{\\"agentctl\\": \\"usage\\", \\"input_tokens\\": $n, \\"cost_usd\\": 0.$(printf %02d $n)}"
     echo "\\"page $n\\"" > "$AGENTCTL_RESULT_FILE"
     sleep 0.02
-    [ $n -lt 90 ] || exit 3
+    [ $n -lt 98 ] || n=97
 done
 """
 

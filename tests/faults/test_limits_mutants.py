@@ -14,7 +14,7 @@ from store.store_kit import SetClock, new_store  # noqa: TID251
 from agentctl_store.domain import breaker, budget, limits
 from agentctl_store.replay import limits as folds
 from agentctl_store.replay import verify
-from agentctl_store.sqlite import claiming, clocks, ending, limiting
+from agentctl_store.sqlite import claiming, clocks, ending, holding, limiting
 from agentctl_store.sqlite import limits as setting
 from agentctl_store.store import Store
 
@@ -60,12 +60,14 @@ CHECKS: list[Check] = [
     test_limits.test_a_budget_of_the_day_comes_back_with_the_next_day_of_its_zone,
     test_limits.test_attempts_are_counted_as_they_start_also_those_of_retries,
     test_limits.test_a_task_that_spent_its_own_budget_is_a_dead_letter_also_when_it_is_requeued,
+    alone(test_limits.test_what_an_attempt_said_it_used_is_not_taken_back),
     alone(test_limits.test_raising_a_budget_lets_work_go_on_and_what_was_spent_stays),
     alone(test_limits.test_a_configuration_replaces_what_it_set_and_leaves_what_a_person_set),
     working(test_breakers.test_it_opens_at_its_share_of_failures_and_not_with_fewer_calls, "crashed"),
     working(test_breakers.test_successes_and_time_keep_it_closed),
     working(test_breakers.test_one_probe_of_the_whole_fleet_and_its_success_closes),
     working(test_breakers.test_a_probe_that_fails_opens_it_for_longer, "crashed"),
+    working(test_breakers.test_a_probe_whose_agent_got_another_provider_tells_the_one_it_probed),
     working(test_breakers.test_a_probe_that_is_lost_or_given_back_does_not_shut_it_for_good),
     working(test_breakers.test_throttling_holds_all_agents_of_the_provider_and_burns_nothing),
     working(test_breakers.test_after_it_closed_the_others_come_back_one_after_the_other),
@@ -123,7 +125,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
         'kept = {name: before[name] for name in ("from_ms", "until_ms")}',
     ),
     "the file's limit goes before a person's": (setting, '.get("origin") != "operator"]', '.get("origin") != ""]'),
-    "a full queue takes one more": (limiting, "if depth + queues.count(queue) > most:", "if depth > most:"),
+    "a full queue takes one more": (limiting, "if depth + more > most:", "if depth > most:"),
     "it opens at once": (breaker, "ends < breaker.min_calls or", "False or"),
     "it never opens": (breaker, "if not bad or ends", "if True or ends"),
     "the window never slides": (breaker, "if bucket - BUCKETS < one[0] <= bucket", "if True"),
@@ -139,7 +141,9 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     ),
     "Retry-After is not heard": (breaker, "    if asked is None:\n", "    if True:\n"),
     "all come back at once": (breaker, "_closed(breaker, now_ms, SPACED)", "_closed(breaker, now_ms, 0)"),
-    "an agent's 429 is its own": (limiting, "and key != keys[0]", "and key == keys[0]"),
+    "an agent's 429 is its own": (limiting, '"throttled" and place:', '"throttled" and not place:'),
+    "a probe whose agent has moved is forgotten": (limiting, "== (task, n) and key not in keys", "== (0, n)"),
+    "less is believed": (holding, "else max(a, b)", "else b"),
     "starts are not told": (folds, 'self.rows[scope, name]["full_us"] = full', "pass"),
     "spending is not told": (folds, "self.rows[tuple(key)].update(from_ms=begun, until_ms=ends, spent=spent)", "pass"),
 }  # fmt: skip

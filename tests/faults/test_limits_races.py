@@ -133,6 +133,7 @@ def test_what_is_counted_is_exact_though_clients_and_broker_are_killed(
     directory, store = limited(tmp_path)
     rate, burst, running = 200, 10, {}
     store.limits.set_bound(Bound("fleet", "", rate, 1_000, burst, 4), actor="t")
+    store.limits.set_breaker(Breaker("provider", "acme", min_calls=1_000), actor="t")  # counts, and stays closed
     for per in ("day", "total"):
         for measure in ("tokens", "wall_time", "attempts"):
             store.limits.set_budget(Budget("provider", "acme", measure, per, 10**9), actor="t")  # type: ignore[arg-type]
@@ -156,7 +157,7 @@ def test_what_is_counted_is_exact_though_clients_and_broker_are_killed(
             clients.kill(pid)
     times = sorted(at for _, at, _ in history(directory, CLAIMED))
     most = max(bisect.bisect_left(times, at + 500) - place for place, at in enumerate(times))
-    assert len(times) > 100 and most <= rate // 2 + burst
+    assert len(times) > 30 and most <= rate // 2 + burst
     now, most_running = 0, 0
     for _, _, kind in history(directory, CLAIMED, *ENDS):
         now += 1 if kind == CLAIMED else -1

@@ -237,6 +237,26 @@ def test_a_message_slipped_into_the_file_is_not_delivered(tmp_path: Path) -> Non
         assert [letter.reason for letter in store.messages.list(MessageFilter(dead=True))] == ["signature"]
 
 
+def test_many_that_send_first_at_once_make_one_key(tmp_path: Path) -> None:
+    directory = inbox(tmp_path, 0)
+    go = tmp_path / "go"
+    children = []
+    for number in range(8):
+        child = os.fork()
+        if child == 0:
+            with open_store(str(directory)) as store:
+                while not go.exists():
+                    pass
+                store.messages.send(MessageRequest("ann", "bob", str(number)), actor="ann/1")
+            os._exit(0)
+        children.append(child)
+    go.touch()
+    assert {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children} == {0}
+    with open_store(str(directory)) as store:
+        assert len(store.messages.read("bob", limit=20)) == 8
+    assert [name.name for name in directory.glob("token.key*")] == ["token.key"]
+
+
 def test_the_key_lies_beside_the_store_for_its_owner_alone(tmp_path: Path) -> None:
     directory = inbox(tmp_path, 1)
     assert (directory / "token.key").stat().st_mode & 0o777 == 0o600

@@ -453,10 +453,13 @@ CODE_MUTANTS = [
 def caught_by(folder: Path) -> list[str]:
     """The first check that fails, if any does."""
     for check in CHECKS:
+        world = World(folder / check.__name__)
         try:
-            check(World(folder / check.__name__))
+            check(world)
         except (Exception, pytest.fail.Exception):  # a crash is noticed, too
             return [check.__name__]
+        finally:
+            world.store.close()
     return []
 
 

@@ -171,7 +171,7 @@ def nobody_is_barred(monkeypatch: pytest.MonkeyPatch) -> None:
 def depth_is_not_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "MAX_DEPTH", 10**6)
     longer = routing.Routing.chain
-    monkeypatch.setattr(routing.Routing, "chain", lambda self, number: longer(self, number)[-1:])
+    monkeypatch.setattr(routing.Routing, "chain", lambda self, conn, number: longer(self, conn, number)[-1:])
 
 
 def a_fleets_change_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,10 +218,13 @@ CODE_MUTANTS = [
 def caught_by(folder: Path) -> list[str]:
     """The first check that fails, if any does."""
     for check in CHECKS:
+        world = World(folder / check.__name__)
         try:
-            check(World(folder / check.__name__))
+            check(world)
         except (Exception, pytest.fail.Exception):  # a crash is noticed, too
             return [check.__name__]
+        finally:
+            world.store.close()
     return []
 
 

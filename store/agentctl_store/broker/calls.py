@@ -17,7 +17,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "complete": ("task", "n", "result", "usage", "exit_code", "end_session"),
     "complete_and_claim": ("task", "n", "result", "usage", "queues", "agent", "slot", "session", "lease_ms", "can"),
     "fail": ("task", "n", "failure", "usage", "jitter", "end_session"),
-    "release": ("task", "n", "reason", "end_session"),
+    "release": ("task", "n", "reason", "end_session", "usage"),
     "cancel": ("task", "reason", "actor"),
     "cancelled": ("task", "n", "end_session", "usage"),
     "hasten": ("task", "actor"),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .peer import Peer
     from .waiting import Fed, Line
 
+_UNTOLD = "its claimer was never told"
 RECEIPT_MS = 60_000  #: how long a caller may take to ask what it was answered
 
 
@@ -325,7 +326,7 @@ class Desk:
                 if answer.verb == "messages.read":
                     self.driver.messages.give_back(number, n, now=now)
                 else:
-                    self.driver.release(number, n, reason="its claimer was never told", end_session=None, now=now)
+                    self.driver.release(number, n, reason=_UNTOLD, end_session=None, usage=None, now=now)
             except AgentctlError:
                 pass  # it has been lost already
 

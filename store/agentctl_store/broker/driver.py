@@ -129,8 +129,10 @@ class BrokerDriver:
     ) -> Ended:
         return self._call("fail", task, n, failure, usage, jitter, end_session, now=now)  # type: ignore[no-any-return]
 
-    def release(self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, now: Moment) -> Ended:
-        return self._call("release", task, n, reason, end_session, now=now)  # type: ignore[no-any-return]
+    def release(
+        self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, usage: Usage | None, now: Moment
+    ) -> Ended:
+        return self._call("release", task, n, reason, end_session, usage, now=now)  # type: ignore[no-any-return]
 
     def cancel(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:
         return self._call("cancel", task, reason, actor, now=now)  # type: ignore[no-any-return]

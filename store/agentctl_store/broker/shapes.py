@@ -14,7 +14,7 @@ from ..domain.message_machine import STATES as MESSAGE_STATES
 from ..domain.question import MAX_ANSWER, MAX_OPTION, MAX_OPTIONS, MAX_QUESTION, NewQuestion
 from ..domain.retry import CLASSES, RetryPolicy
 from ..domain.schedule import OVERLAPS, ScheduleSpec
-from ..domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, PRIORITY_MAX, PRIORITY_MIN
+from ..domain.task import MAX_BATCH, MAX_CAN, MAX_NEEDS, MAX_TEXT, MAX_USED, PRIORITY_MAX, PRIORITY_MIN
 from ..ids import check_correlation, check_key, check_name, check_own_key
 from ..jsontext import loads
 from ..record import fields_of
@@ -162,7 +162,7 @@ def real(value: Any) -> Any:
 MOST = 10**15  #: of anything that is counted or added up: sums of many still fit 64 bits
 LATEST_MS = 10**15  #: of a moment; it is reckoned with, and a number beyond 64 bits would be a real one
 number, count, slot, fence = whole(0), whole(0), whole(1, 9_999), whole(1, 1 << 31)
-amount, moment = whole(0, MOST), whole(0, LATEST_MS)
+amount, moment, used = whole(0, MOST), whole(0, LATEST_MS), whole(0, MAX_USED)
 words, long_text = text(MAX_WORDS), text(2 * MAX_TEXT)
 names, kinds = many(name, 1_000), many(words, 64)
 _origin = word(("config", "operator"))
@@ -218,7 +218,7 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
     "Damping": (whole(0, 1_000), whole(1, LATEST_MS)),
     "RetryPolicy": (count, real, count, count),
     "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment), maybe(json)),
-    "Usage": (amount, amount, amount),
+    "Usage": (used, used, used),
     "NewSession": (number, name, slot, maybe(words)),
     "SessionEnd": (
         number, word(("exited", "killed", "stopped", "lost", "never_started")), maybe(whole()), maybe(whole()),

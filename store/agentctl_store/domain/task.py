@@ -21,6 +21,7 @@ MAX_PARENTS = 10_000
 MAX_NEEDS = 16  #: capabilities a task may ask for
 MAX_CAN = 64  #: capabilities of an agent
 MAX_BATCH = 10_000  #: tasks added in one transaction
+MAX_USED = 10**12  #: of each measure by one attempt; sums of a million of them fit 64 bits
 MAX_TEXT = 4_096  #: characters kept of an error or reason
 
 
@@ -66,7 +67,7 @@ class Added:
 
 @record
 class Usage:
-    """What an attempt has used so far, in all."""
+    """What an attempt has used so far, in all: what was said once is not taken back by saying less."""
 
     input_tokens: int = 0
     output_tokens: int = 0

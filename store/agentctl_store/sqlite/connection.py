@@ -212,11 +212,15 @@ class Connection:
         self._unmoved = None
 
     def _compare(self) -> bool:
-        """Whether nobody else wrote since this connection did; what is kept of the store is dropped if so."""
-        self._unmoved = self._lock.unmoved()
-        if not self._unmoved:
+        """Whether nobody else wrote since this connection did; else what is kept of the store is dropped."""
+        unmoved = self._lock.unmoved()
+        if unmoved and self.limits:
+            # A writer killed between its commit and its mark may have started something that counts.
+            unmoved = self.execute(HEAD).fetchone() == self.tail
+        if not unmoved:
             self.limits = self.plain = None
-        return self._unmoved
+        self._unmoved = unmoved
+        return unmoved
 
     def is_plain(self) -> bool:
         """Whether no claim need look for lanes, schedules and questions. In a transaction, turn in hand."""
@@ -254,7 +258,8 @@ class Connection:
 
     def head(self, execute: Any) -> tuple[tuple[int, bytes], bool]:
         """Return the last event, number and hash, and whether that is a guess. In a transaction, turn in hand."""
-        if self.tail is not None and (self._compare() if self._unmoved is None else self._unmoved):
+        unmoved = self._compare() if self._unmoved is None else self._unmoved
+        if self.tail is not None and unmoved:
             # Nobody marked a later one. A writer killed between its commit and its mark makes this guess wrong, and
             # then the number is taken and the insert fails.
             return self.tail, True

@@ -68,6 +68,9 @@ def _take(tx: Transaction, messages: Messages, row: Any, reader: str | None, ack
     if not genuine(messages.key, message, signature):
         bury(tx, messages, message.id, None, "signature", FORGED)
         return None
+    if message.expires_ms is not None and message.expires_ms <= tx.now.wall_ms:
+        _outlive(tx, messages, message.id, message.target)  # one of more than a read attends to beforehand
+        return None
     until, before = tx.now.boot_ms + ack_ms, message.deliveries
     done = tx.execute(messages.sql["deliver"], (until, reader, tx.now.wall_ms, message.id, before))
     assert done.rowcount, "a stored message was found in this transaction"

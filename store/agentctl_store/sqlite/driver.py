@@ -122,9 +122,11 @@ class SqliteDriver:
         with self.conn.write(now) as tx:
             return ending.fail(tx, self.sql, task, n, failure, usage, jitter, end_session)
 
-    def release(self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, now: Moment) -> Ended:
+    def release(
+        self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, usage: Usage | None, now: Moment
+    ) -> Ended:
         with self.conn.write(now) as tx:
-            return ending.release(tx, self.sql, task, n, reason, end_session)
+            return ending.release(tx, self.sql, task, n, reason, end_session, usage)
 
     def cancel(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:
         with self.conn.write(now) as tx:

@@ -7,7 +7,7 @@ from ..domain.task import Ended
 from ..ids import write_id
 from ..jsontext import dumps
 from ..later import later
-from .holding import Held, used_columns
+from .holding import Held, more_of, used_columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from ..domain.machine import State
     from ..domain.retry import Failure
     from ..domain.task import Outcome, Usage
-    from . import fallback
+    from . import clocks, fallback
     from .holding import Used
     from .transaction import Transaction
 
     Body = tuple[int | None, bytes]  #: its number and digest
 else:
-    later(globals(), __package__, "fallback")
+    later(globals(), __package__, "clocks", "fallback")
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
@@ -190,8 +190,9 @@ def _leave(tx: Transaction, sql: dict[str, str], task: int, state: State | None)
 
 
 def release(
-    tx: Transaction, sql: dict[str, str], task: int, n: int, reason: str, end_session: SessionEnd | None
-) -> Ended:
+    tx: Transaction, sql: dict[str, str], task: int, n: int, reason: str, end_session: SessionEnd | None,
+    usage: Usage | None,
+) -> Ended:  # fmt: skip
     """Give a task back untried."""
     held = Held(tx, sql, task, n)
     if not held.owns:
@@ -199,10 +200,10 @@ def release(
             return _said_before(tx, held, end_session)
         raise held.stale("be released")
     if held.cancel_asked:
-        return _cancelled(tx, sql, held, None, None, end_session)
+        return _cancelled(tx, sql, held, usage, None, end_session)
     tx.execute(sql["release"], (reason, task, n))
     told: dict[str, Any] = {"reason": reason}
-    used, _ = _end_attempt(tx, sql, task, n, "released", None, None, None)
+    used, _ = _end_attempt(tx, sql, task, n, "released", None, usage, None)
     session = _tell(tx, told, task, n, used, None, end_session)
     tx.event(_RELEASED, task, n, None, dumps(told), session=session)
     return Ended("ready", None, reason)
@@ -352,8 +353,9 @@ def _end_attempt(
     jitter: float = 0.5,
 ) -> tuple[Used, bool]:
     """Close an attempt's row; return what it used in all, heartbeats included, and whether others wait for its task."""
+    clocks.clocks(tx, tx.conn)  # what follows is reckoned with the clock as it is: it must not be moved along once more
     *said, awaited = tx.execute(sql["used"], (task, n)).fetchone()
-    used: Used = tuple(said) if usage is None else used_columns(usage)
+    used: Used = tuple(said) if usage is None else more_of(said, used_columns(usage))
     kind, message = (None, None) if failure is None else (failure.kind, failure.message)
     tx.execute(sql["end_attempt"], (tx.now.wall_ms, outcome, kind, message, exit_code, *used, task, n))
     limits = tx.conn.limited()

@@ -55,7 +55,7 @@ def _lane(tx: Transaction, held: Held, agent: str, told: dict[str, Any]) -> tupl
     else:
         routing = known(tx.conn)
         (name,) = tx.execute("SELECT name FROM queue WHERE id = ?", (held.queue,)).fetchone()
-        asked = routing.lane(held.lane, name)
+        asked = routing.lane(tx.conn, held.lane, name)
         wanted = Lane(server.queues[0], asked.needs, asked.barred)
         if server.serves(wanted):
             return tx.number("queue", wanted.queue), routing.number(tx, wanted)
@@ -87,5 +87,5 @@ def home(tx: Transaction, task: int) -> tuple[int, int | None]:
     if not lane or degraded is None:
         return lane, degraded
     (name,) = tx.execute("SELECT name FROM queue WHERE id = ?", (degraded,)).fetchone()
-    asked = known(tx.conn).lane(lane, queue)
+    asked = known(tx.conn).lane(tx.conn, lane, queue)
     return known(tx.conn).number(tx, Lane(name, asked.needs, asked.barred)), degraded

@@ -9,6 +9,8 @@ from .rows import policy_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..domain.retry import RetryPolicy
     from ..domain.task import Usage
     from .transaction import Transaction
@@ -77,6 +79,12 @@ def heartbeat(
         tx.execute(sql["report"], (progress, *used_columns(usage), task, n))
     limits = row[2] and tx.conn.limited()
     return Lease(row[0], bool(row[1]), limits.stop(tx.rows, task, n, tx.now.wall_ms) if limits else None)
+
+
+def more_of(one: Sequence[int | None], other: Used) -> Used:
+    """Return what was used in all: what was said once stays said, whoever says less of it later."""
+    inp, out, cost = [b if a is None else a if b is None else max(a, b) for a, b in zip(one, other, strict=True)]
+    return inp, out, cost
 
 
 def used_columns(usage: Usage | None) -> Used:

@@ -208,13 +208,14 @@ class Limits:
         kind, why = (None, "") if failure is None else (failure.kind, failure.message)
         after_ms = None if failure is None else failure.retry_after_ms
         seen = Seen(sign_of(outcome, kind), task, n, why, after_ms)
-        keys = self.keys(agent)[1:]
-        for key in keys:
-            breaker = self.breakers.get(key)
+        keys = [key for key in self.keys(agent)[1:] if key in self.breakers]
+        # Its agent may have got another provider meanwhile: who was probed is told all the same.
+        keys += [key for key, one in self.breakers.items() if (one.probe, one.probe_n) == (task, n) and key not in keys]
+        for place, key in enumerate(keys):
             told = seen
-            if breaker is not None and seen.sign == "throttled" and key != keys[0]:
+            if seen.sign == "throttled" and place:
                 told = Seen("neutral", task, n)  # its provider's breaker has it
-            change = None if breaker is None else end(breaker, told, now_ms, jitter)
+            change = end(self.breakers[key], told, now_ms, jitter)
             if change is not None:
                 self._become(tx, _CHANGES[change[0]], change[1])
 

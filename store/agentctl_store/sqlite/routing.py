@@ -27,21 +27,21 @@ _LOST, _FOUND = KINDS["route.lost"], KINDS["route.found"]
 
 
 class Routing:
-    """What is known of lanes and chains by their numbers."""
+    """What is known of lanes and chains by their numbers. It holds no connection: that one holds it."""
 
-    __slots__ = ("_conn", "_newest", "chains", "lanes", "numbers", "of_queue")
+    __slots__ = ("_newest", "chains", "lanes", "numbers", "of_queue")
 
-    def __init__(self, conn: Connection) -> None:
-        self._conn, self._newest = conn, 0
+    def __init__(self) -> None:
+        self._newest = 0
         self.lanes: dict[int, Lane] = {}
         self.numbers: dict[Lane, int] = {}
         self.of_queue: dict[str, list[int]] = {}
         self.chains: dict[int, tuple[str, ...]] = {}
 
-    def read_lanes(self, newest: int) -> None:
+    def read_lanes(self, conn: Connection, newest: int) -> None:
         """Know the lanes up to number `newest`."""
         if newest > self._newest:
-            for number, *row in self._conn.rows(self._conn.sql["lanes"], (self._newest,)):
+            for number, *row in conn.rows(conn.sql["lanes"], (self._newest,)):
                 self._keep(number, Lane(row[0], tuple(loads(row[1])), tuple(loads(row[2]))))
 
     def _keep(self, number: int, lane: Lane) -> None:
@@ -49,11 +49,11 @@ class Routing:
         self.numbers[lane] = number
         self.of_queue.setdefault(lane.queue, []).append(number)
 
-    def lane(self, number: int, queue: str) -> Lane:
+    def lane(self, conn: Connection, number: int, queue: str) -> Lane:
         """Return a lane by its number."""
         if not number:
             return Lane(queue)
-        self.read_lanes(number)
+        self.read_lanes(conn, number)
         return self.lanes[number]
 
     def open_to(self, queues: Iterable[str], agent: str, can: tuple[str, ...]) -> list[int]:
@@ -71,7 +71,7 @@ class Routing:
         if known is not None:
             return known
         newest: int = tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0]
-        self.read_lanes(newest)
+        self.read_lanes(tx.conn, newest)
         known = self.numbers.get(lane)
         if known is not None:
             return known
@@ -88,19 +88,19 @@ class Routing:
         self._keep(number, lane)
         return number
 
-    def chain(self, number: int | None) -> tuple[str, ...]:
+    def chain(self, conn: Connection, number: int | None) -> tuple[str, ...]:
         """Return the agents of a chain by its number, the first to delegate first."""
         if number is None:
             return ()
         known = self.chains.get(number)
         if known is None:
-            before, agent = self._conn.rows(self._conn.sql["chain"], (number,))[0]
-            known = self.chains[number] = (*self.chain(before), str(agent))
+            before, agent = conn.rows(conn.sql["chain"], (number,))[0]
+            known = self.chains[number] = (*self.chain(conn, before), str(agent))
         return known
 
     def longer(self, tx: Transaction, before: int | None, agent: int) -> int:
         """Return the number of the chain that goes on with an agent; a new one is made known."""
-        found = tx.execute(self._conn.sql["chain_link"], (before or 0, agent)).fetchone()
+        found = tx.execute(tx.conn.sql["chain_link"], (before or 0, agent)).fetchone()
         if found is not None:
             return int(found[0])
         made = tx.execute("INSERT INTO chain (before, agent) VALUES (?, ?)", (before, agent)).lastrowid
@@ -111,7 +111,7 @@ class Routing:
 def known(conn: Connection) -> Routing:
     """Return what a connection knows; forgotten with a transaction that is undone."""
     if conn.routing is None:
-        conn.routing = Routing(conn)
+        conn.routing = Routing()
     return conn.routing
 
 
@@ -130,7 +130,7 @@ def can_of(conn: Connection, agent: str) -> tuple[str, ...]:
 def unfinished(conn: Connection, queues: Iterable[str], agents: Iterable[str] | None) -> bool:
     """Whether work is left in these queues, of what these agents may claim (None: anybody)."""
     routing = known(conn)
-    routing.read_lanes(conn.rows("SELECT coalesce(max(id), 0) FROM lane")[0][0])
+    routing.read_lanes(conn, conn.rows("SELECT coalesce(max(id), 0) FROM lane")[0][0])
     able = None if agents is None or not routing.lanes else {agent: can_of(conn, agent) for agent in agents}
     for queue in queues:
         lanes = {0, *routing.of_queue.get(queue, ())}
@@ -143,7 +143,7 @@ def unfinished(conn: Connection, queues: Iterable[str], agents: Iterable[str] | 
 
 def why(conn: Connection, row: Any) -> str:
     """Say why nobody can take the task of a row of the block `one`; empty when somebody can."""
-    return unroutable(known(conn).lane(row[17], row[1]), servers(conn.rows))
+    return unroutable(known(conn).lane(conn, row[17], row[1]), servers(conn.rows))
 
 
 def placed(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None) -> Placed:
@@ -156,7 +156,7 @@ def placed(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | Non
         row = tx.execute(sql["delegator"], (who, task.creator, bytes.fromhex(task.correlation))).fetchone()
         if row is not None:
             chain, agent, name, longest = row
-            names, most = routing.chain(chain), longest or MAX_DEPTH
+            names, most = routing.chain(tx.conn, chain), longest or MAX_DEPTH
             if agent is not None:
                 names = (*names, name)
     if len(names) > most:
@@ -203,7 +203,9 @@ class Unrouted:
         """Say why nobody can take a new task; empty when somebody can."""
         key = queue, lane
         if key not in self._reasons:
-            self._reasons[key] = unroutable(known(self._tx.conn).lane(lane, queue), servers(self._tx.execute))
+            self._reasons[key] = unroutable(
+                known(self._tx.conn).lane(self._tx.conn, lane, queue), servers(self._tx.execute)
+            )
         if self._reasons[key]:
             self._found.setdefault(key, []).append(task)
         return self._reasons[key]
@@ -222,10 +224,10 @@ def redeclared(tx: Transaction, sql: dict[str, str], before: tuple[Server, ...],
     if before == after or not after:
         return
     routing = known(tx.conn)
-    routing.read_lanes(tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0])
+    routing.read_lanes(tx.conn, tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0])
     for number, queue in tx.execute("SELECT id, name FROM queue ORDER BY id").fetchall():
         for lane in (0, *routing.of_queue.get(queue, ())):
-            asked = routing.lane(lane, queue)
+            asked = routing.lane(tx.conn, lane, queue)
             old, new = unroutable(asked, before), unroutable(asked, after)
             if bool(old) == bool(new) or not _waits(tx, sql, number, lane):
                 continue

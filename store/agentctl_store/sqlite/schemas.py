@@ -30,7 +30,12 @@ def violation(tx: Transaction, messages: Messages, type: str, topic: str | None,
     for scope, text in tx.execute(messages.sql["schemas_for"], (type, f"{TOPIC}{topic}")).fetchall():
         if len(payload) > MAX_VALIDATED:
             return f"a payload that the schema of {scope} applies to may have {MAX_VALIDATED:,} characters"
-        error = next(_validator(text).iter_errors(loads(payload)), None)
+        from referencing.exceptions import Unresolvable
+
+        try:
+            error = next(_validator(text).iter_errors(loads(payload)), None)
+        except (Unresolvable, RecursionError):
+            return f"the schema of {scope} refers to what it does not hold, or to itself without end"
         if error is not None:
             where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
             place = f" at {cut(printable(where), 100)}" if where else ""

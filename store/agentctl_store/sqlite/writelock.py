@@ -93,7 +93,8 @@ class WriteLock:
 
     def unmoved(self) -> bool:
         """Whether the mark is as this connection left it, lock in hand: nobody wrote, or who did was killed at once."""
-        return bool(self._mine) and os.pread(self._descriptor, _MARK, 0) == self._mine
+        # Behind a short mark stands what is left of a longer one.
+        return bool(self._mine) and os.pread(self._descriptor, len(self._mine), 0) == self._mine
 
     def marked(self) -> tuple[int, bytes]:
         """Return the last marked event (0: none) and the boot the mark is good for."""

@@ -150,6 +150,23 @@ def test_throttling_holds_all_agents_of_the_provider_and_burns_nothing(work: Sto
     assert claim(work) is not None and claim(work, "bob") is None
 
 
+def test_a_probe_whose_agent_got_another_provider_tells_the_one_it_probed(work: Store, clock: SetClock) -> None:
+    fail(work, "throttled", retry_after_ms=1_000)
+    clock.pass_ms(1_000)
+    probe = claim(work)
+    assert probe is not None and breaker(work).state == "half_open"
+    work.limits.assign("ann", "other", actor="t")
+    work.complete(*probe)
+    assert breaker(work).state == "closed" and claim(work, "bob") is not None
+
+
+def test_where_no_breaker_of_the_provider_hears_of_throttling_that_of_the_agent_does(work: Store) -> None:
+    work.limits.remove_breaker("provider", "acme", actor="t")
+    work.limits.set_breaker(Breaker("agent", "ann"), actor="t")
+    fail(work, "throttled", retry_after_ms=60_000)
+    assert claim(work) is None and claim(work, "bob") is not None
+
+
 def test_after_it_closed_the_others_come_back_one_after_the_other(work: Store, clock: SetClock) -> None:
     work.add([TaskRequest("work") for _ in range(20)])
     fail(work, "throttled", retry_after_ms=1_000)
@@ -199,3 +216,24 @@ def test_it_stands_as_it_stood_after_a_reboot_and_moves_with_a_clock_that_is_set
     assert claim(work) is None
     clock.reboot(away_ms=-3_600_000)
     assert claim(work) is not None and claim(work) is None, "a probe, though that time is an hour off"
+
+
+@pytest.mark.parametrize("span_ms", [3_600_000, -3_600_000])
+def test_what_an_end_begins_after_the_clock_was_set_lasts_as_long_as_it_should(
+    work: Store, clock: SetClock, span_ms: int
+) -> None:
+    held = claim(work)
+    assert held is not None
+    clock.set_wall_by(span_ms)
+    work.fail(*held, Failure("throttled", "429", retry_after_ms=60_000))
+    assert claim(work, "bob") is None
+    assert breaker(work).until_ms == clock.wall_ms + 60_000
+    run_at_ms = work.task(held[0]).available_ms
+    assert clock.wall_ms + 60_000 <= run_at_ms <= clock.wall_ms + 400_000
+    clock.pass_ms(60_000)
+    probe = claim(work, "bob")
+    assert probe is not None
+    clock.set_wall_by(span_ms)
+    work.complete(*probe)
+    clock.pass_ms(2_000)
+    assert claim(work, "bob") is not None

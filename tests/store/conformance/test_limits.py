@@ -277,11 +277,36 @@ def test_a_configuration_replaces_what_it_set_and_leaves_what_a_person_set(store
     assert store.changed() == before, "the same once more changes nothing"
 
 
+def test_what_an_attempt_said_it_used_is_not_taken_back(store: Store) -> None:
+    budget(store, "fleet", "", "tokens", "total", 100)
+    many(store)
+    held = one(store)
+    store.heartbeat(*held, usage=Usage(50, 30))
+    store.heartbeat(*held, usage=Usage(1, 35))
+    store.complete(*held, usage=Usage(cost_microusd=5))
+    assert store.attempts(held[0])[0].usage == Usage(50, 35, 5)
+    held = one(store)
+    assert store.heartbeat(*held, usage=Usage(15)).stop is not None
+    assert store.release(*held, usage=Usage(20)).state == "ready"
+    assert store.attempts(held[0])[0].usage == Usage(20) and won(store) == 0
+
+
+@pytest.mark.parametrize("usage", [Usage(-1), Usage(0, 10**12 + 1), Usage(0, 0, 1 << 64)])
+def test_what_nobody_can_have_used_is_refused(store: Store, usage: Usage) -> None:
+    budget(store, "fleet", "", "tokens", "total", 100)
+    many(store)
+    held = one(store)
+    for verb in (store.heartbeat, store.complete, store.release, store.cancelled):
+        with pytest.raises(BadInput):
+            verb(*held, usage=usage)
+    assert store.task(held[0]).state == "active"
+
+
 def test_what_is_reported_beyond_all_measure_spends_a_budget_and_breaks_nothing(store: Store) -> None:
-    budget(store, "fleet", "", "tokens", "total", 10**15)
+    budget(store, "fleet", "", "tokens", "total", 10**12)
     many(store, 3)
     for number in range(2):
         task, n = one(store)
-        assert (store.heartbeat(task, n, usage=Usage(10**15 - 1, number, 10**15)).stop is None) == (number == 0)
-        store.complete(task, n, usage=Usage(10**15 - 1, number * 10**15, 10**15))
+        assert (store.heartbeat(task, n, usage=Usage(10**12 - 1, number, 10**12)).stop is None) == (number == 0)
+        store.complete(task, n, usage=Usage(10**12 - 1, number * 10**12, 10**12))
     assert won(store) == 0

@@ -14,6 +14,7 @@ from agentctl_store.errors import BadInput, BadName, Conflict, NotFound, StaleAt
 from agentctl_store.ids import write_id
 from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.replay import verify
+from agentctl_store.sqlite.delivering import ATTEND_AT_ONCE
 from agentctl_store.store import Store
 
 SCHEMA = '{"type":"object","required":["question"],"properties":{"question":{"type":"string"}}}'
@@ -228,6 +229,14 @@ def test_a_message_expires_when_its_time_is_over(store: Store, clock: SetClock) 
     assert kinds(store, lazily) == ["message.sent", "message.expired"]
 
 
+def test_of_many_whose_time_is_over_none_is_delivered(store: Store, clock: SetClock) -> None:
+    late = [send(store, ttl_ms=1_000).id for _ in range(2 * ATTEND_AT_ONCE)]
+    lives = send(store).id
+    clock.pass_ms(5_000)
+    assert [taken.message.id for taken in read(store, limit=5)] == [lives]
+    assert {stands(store, number).state for number in late} == {"expired"}
+
+
 def test_one_that_was_taken_in_time_may_be_acked_and_is_not_delivered_again(store: Store, clock: SetClock) -> None:
     acked, left = send(store, ttl_ms=1_000).id, send(store, ttl_ms=1_000).id
     read(store, limit=2)
@@ -375,6 +384,14 @@ def test_what_is_no_schema_or_lies_elsewhere_is_refused(store: Store, schema: st
         store.messages.set_schema("QUERY", schema, actor="t")
     with pytest.raises(BadInput, match="no type of message"):
         store.messages.set_schema("SHOUT", "{}", actor="t")
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/nowhere", "#"])
+def test_a_schema_that_leads_nowhere_is_told_and_breaks_nothing(store: Store, reference: str) -> None:
+    store.messages.set_schema("QUERY", f'{{"$ref":"{reference}"}}', actor="t")
+    sent = send(store, type="QUERY")
+    assert sent.reason == "schema" and "refers to what it does not hold" in (sent.error or "")
+    assert send(store, type="STATUS").state == "stored"
 
 
 # --- damping ----------------------------------------------------------------------------------------------------------

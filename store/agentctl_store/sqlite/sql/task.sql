@@ -112,9 +112,12 @@ WHERE id = ? AND attempts = ? AND state IN (@sources(heartbeat))
 RETURNING lease_until_boot_ms, cancel_asked, EXISTS (SELECT 1 FROM budget)
 
 -- name: report
-UPDATE attempt SET progress = coalesce(?, progress), input_tokens = coalesce(?, input_tokens),
-    output_tokens = coalesce(?, output_tokens), cost_microusd = coalesce(?, cost_microusd)
-WHERE task = ? AND n = ?
+-- Usage is what was used in all: it never shrinks.
+UPDATE attempt SET progress = coalesce(?1, progress),
+    input_tokens = coalesce(max(input_tokens, ?2), ?2, input_tokens),
+    output_tokens = coalesce(max(output_tokens, ?3), ?3, output_tokens),
+    cost_microusd = coalesce(max(cost_microusd, ?4), ?4, cost_microusd)
+WHERE task = ?5 AND n = ?6
 
 -- name: complete
 UPDATE task SET state = @target(complete), result = ?, finished_ms = ?, lease_until_boot_ms = NULL,
