@@ -56,6 +56,8 @@ def _tasks(summary: FleetSummary) -> Line:
         gap = "  " if out else ""
         out.append(raw(f"{gap}{state} ", role if state in ("dead", "waiting") else "dim", action))
         out.append(raw(units.count(number), role, action))
+    if summary.unroutable:
+        out.append(raw(f"  unroutable {units.count(summary.unroutable)}", "amber"))
     return tuple(out)
 
 

@@ -268,6 +268,8 @@ class FleetSummary:
     budget_today_microusd: int | None = None
     context_max: float | None = None
     paused_queues: tuple[str, ...] = ()
+    unroutable: int = 0  #: waiting tasks that no declared agent can take
+    why: str = ""  #: they cannot; of several reasons the first
 
     def instances(self, *health: str) -> int:
         """Return how many instances are in any of these healths; in all, without arguments."""
