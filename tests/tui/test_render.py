@@ -254,7 +254,8 @@ def test_the_strip_fills_its_line_and_keeps_health(size):
 
 
 def test_the_strip_counts_what_nobody_can_take():
-    assert "ready 4  active 0  unroutable 3" in text_of(strip(_summary(unroutable=3), NOW, 120, UNICODE))
+    assert "ready 4  active 0 · unroutable 3" in text_of(strip(_summary(unroutable=3), NOW, 120, UNICODE))
+    assert "ready 4" in text_of(strip(_summary(unroutable=3), NOW, 60, UNICODE)), "it goes first where there is no room"
     assert "unroutable" not in text_of(strip(_summary(), NOW, 120, UNICODE))
 
 
