@@ -107,6 +107,7 @@ def test_health_is_glyph_and_word_and_each_glyph_is_its_own(glyphs):
     ("row", "shown", "role"),
     [
         (instance("a/1"), "waiting for a task", "dim"),
+        (instance("a/1", held="rate limit of provider acme"), "rate limit of provider acme", "dim"),
         (instance("a/1", mode="service"), "running", "dim"),
         (busy("a/1", 7, "t", 0), "working", ""),
         (busy("a/1", 7, "t", 38), "working 38 s", ""),

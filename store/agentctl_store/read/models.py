@@ -85,6 +85,7 @@ class InstanceRow:
     flow: tuple[int, ...] = ()  #: tasks finished per FleetSummary.bucket_ms, oldest first
     context: float | None = None  #: share of the context window in use, 0 to 1
     cost_microusd: int | None = None
+    held: str = ""  #: which limit, budget or breaker keeps it from work, where a reader was asked for that (`holds`)
 
 
 @record
