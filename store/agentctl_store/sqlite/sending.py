@@ -99,7 +99,7 @@ def _publish(tx: Transaction, messages: Messages, envelope: _Envelope) -> Sent:
     new, topic = envelope.new, envelope.topic or ""
     error = schemas.violation(tx, messages, new.type, topic, new.payload)
     if error:
-        raise BadInput(f"nothing was published to {topic}: {error}", "See what it must be: agentctl msg schema list")
+        raise BadInput(f"nothing was published to {topic}: {error}", "See what it must be: agentctl schema list")
     found = {row[0] for row in tx.execute(messages.sql["subscribers"], (topic,))}
     if topic == EVERYBODY:
         found.update(row[0] for row in tx.execute(messages.sql["declared"]))
