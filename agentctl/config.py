@@ -18,6 +18,7 @@ from agentctl_store.domain.retry import RetryPolicy
 from agentctl_store.domain.routing import MAX_DEPTH
 from agentctl_store.domain.schedule import MAX_SCHEDULES, ScheduleSpec
 from agentctl_store.errors import BadConfig, BadInput, BadName, NotFound
+from agentctl_store.fleetverbs import check_taken
 from agentctl_store.ids import check_name
 
 from .config_findings import FindingsSection
@@ -295,6 +296,8 @@ def _check_names(document: dict[str, Any], text: str, file: str) -> list[BadConf
         for name in tables if isinstance(tables, dict) else ():
             try:
                 check_name(name, noun)
+                if noun == "agent":
+                    check_taken(name)
             except BadName as error:
                 errors.append({"type": "name", "loc": (noun, name), "msg": str(error)})
     for name, section in agents.items() if isinstance(agents, dict) else ():
@@ -302,10 +305,10 @@ def _check_names(document: dict[str, Any], text: str, file: str) -> list[BadConf
         for key, value in env.items() if isinstance(env, dict) else ():
             if not key or "=" in key or "\0" in key:
                 message = "is not an environment variable; its name needs a letter and neither = nor NUL"
-                errors.append({"type": "name", "loc": ("agent", name, "env", key), "msg": message})
+                errors.append({"type": "value", "loc": ("agent", name, "env", key), "msg": message})
             elif isinstance(value, str) and "\0" in value:
                 message = "holds a NUL character, which no environment variable can. Leave it out"
-                errors.append({"type": "name", "loc": ("agent", name, "env", key), "msg": message})
+                errors.append({"type": "value", "loc": ("agent", name, "env", key), "msg": message})
     errors += workflow_errors(agents if isinstance(agents, dict) else {})
     return explain([*errors, *name_problems(document)], Config, text, file)
 

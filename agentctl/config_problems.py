@@ -135,9 +135,9 @@ def _sentence(error: Mapping[str, Any], path: tuple[str, ...], root: type[BaseMo
         return f"unknown key {path[-1]!r}" + (f" in [{inside}]" if inside else ""), remedy
     if kind == "missing":
         return f"[{inside}] has no {path[-1]!r}", f"Add a line `{path[-1]} = …` to [{inside}]"
-    if kind == "name":
+    if kind in ("name", "value"):  # the first says whose name it is itself
         what, _, remedy = error["msg"].partition(". ")
-        return f"{key}: {what}", remedy or "Rename it"
+        return f"{key}{':' if kind == 'name' else ''} {what}", remedy or "Rename it"
     if kind == "literal_error":
         allowed = str(error["ctx"]["expected"]).replace(" or ", ", ")
         words = re.findall(r"'([^']*)'", allowed)

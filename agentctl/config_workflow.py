@@ -17,7 +17,7 @@ def workflow_errors(agents: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, section in agents.items():
         if isinstance(section, dict):
             for key, message in _of(name, section, agents):
-                yield {"type": "name", "loc": ("agent", name, key), "msg": message}
+                yield {"type": "value", "loc": ("agent", name, key), "msg": message}
 
 
 def _of(name: str, section: Mapping[str, Any], agents: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

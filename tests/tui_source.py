@@ -217,6 +217,7 @@ class Source:
         self.searches = Event()  #: such a search has begun
         self.given_up = Event()
         self.supervisor = SupervisorRow(True, 4242, NOW - 151 * MIN)
+        self.held = ()  # what holds agents back
         self.output = [
             LogLine(NOW - 9_000, "out", "reading tarfile.py"),
             LogLine(NOW - 7_500, "out", "complexity: TarFile.extract 31, TarInfo.frombuf 24"),
@@ -286,6 +287,9 @@ class Source:
     def instance_position(self, instance, sort, filter):
         names = [row.instance for row in self._instances(sort, filter)]
         return names.index(instance) if instance in names else None
+
+    def holds(self, now_ms):
+        return self.held
 
     def instance(self, instance):
         return next((row for row in self.rows if row.instance == instance), None)

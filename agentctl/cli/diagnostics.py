@@ -68,8 +68,8 @@ def _sentence(error: AgentctlError) -> str:
     if place and place not in error.message:
         line = getattr(error, "line", 0)
         message = f"{place}{f':{line}' if line else ''}: {message}"
-    message += "" if message.endswith(("?", "!")) else "."
-    return cut(f"{message} {remedy}." if remedy else message, MAX_SENTENCE)
+    ended = [part if part.endswith(("?", "!")) else f"{part}." for part in (message, remedy) if part]
+    return cut(" ".join(ended), MAX_SENTENCE)
 
 
 def _is_outside(error: OSError) -> bool:

@@ -6,7 +6,7 @@ import os
 
 from agentctl_store.domain.message import OPERATOR, TOPIC, TYPES
 from agentctl_store.errors import BadInput, Conflict, NotFound, NothingToClaim
-from agentctl_store.ids import LENGTH, read_attempt, read_id, write_attempt, write_id
+from agentctl_store.ids import LENGTH, read_delivery, read_id, write_attempt, write_id
 from agentctl_store.messageverbs import MessageRequest
 
 from . import output
@@ -134,7 +134,7 @@ def reply(
 ) -> int:
     """Reply to one message."""
     _expect(call)
-    number, n = read_attempt(to) if "." in to else (_number(call, to), None)
+    number, n = read_delivery(to) if "." in to else (_number(call, to), None)
     return _send(
         call, None, payload, type, agent, key=key, priority=priority, max_deliveries=max_deliveries,
         ttl_ms=_span(ttl, "--ttl"), reply_to=number, acks=n,
@@ -243,7 +243,7 @@ def ack(call: Call, *, deliveries: tuple[str, ...]) -> int:
     from .acts import each
 
     def act(text: str) -> str:
-        number, n = read_attempt(text)
+        number, n = read_delivery(text)
         return f"{write_attempt(number, n)} {call.store.messages.ack(number, n).state}"
 
     return each(call, deliveries, act, would="ack")
@@ -258,7 +258,7 @@ def ack(call: Call, *, deliveries: tuple[str, ...]) -> int:
 )
 def refuse(call: Call, *, delivery: str, message: str = "") -> int:
     """Refuse a delivery."""
-    number, n = read_attempt(delivery)
+    number, n = read_delivery(delivery)
     settled = call.store.messages.refuse(number, n, error=message)
     output.say(f"{write_id(number)} {settled.state} ({settled.reason})")
     return 0

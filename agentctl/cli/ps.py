@@ -6,6 +6,7 @@ import time
 
 from agentctl_store.read.models import INSTANCE_SORTS, Filter
 
+from .acts import supervised
 from .call import Call
 from .diagnostics import counted
 from .limits import why_held
@@ -95,6 +96,8 @@ def ps(call: Call, *, agent: str | None = None, health: str | None = None, sort:
 
     code = call.show(_COLUMNS, fetch, empty="No instances yet. Start the fleet with: agentctl run")
     if call.output == "table" and call.fields is None:
+        if not supervised(call):
+            call.note("No supervisor runs now: this is what the last one saw. Start one with: agentctl run")
         for row in call.reader.queues():
             if row.unroutable:
                 call.note(f"{counted(row.unroutable, 'task')} in queue {row.queue} cannot be taken: {row.why}")

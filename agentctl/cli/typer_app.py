@@ -22,12 +22,12 @@ KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 COMPLETION_VARIABLE = "_AGENTCTL_COMPLETE"
 _NOUNS = {
     "task": "Units of work in queues.",
-    "dlq": "Dead letters: tasks and messages that wait for a person's decision.",
+    "dlq": "Dead letters: tasks and messages that a person decides on.",
     "inbox": "Questions that tasks ask a person.",
     "msg": "Messages between agents.",
     "schema": "JSON Schemas that messages are held to.",
     "agent": "The agents of the fleet.",
-    "limit": "What may start: rates, how many at once, how deep queues may be.",
+    "limit": "What may start: rates, how many at once, depth of queues.",
     "budget": "What may be spent: tokens, money, time, starts.",
     "breaker": "Agents and providers that are left alone for a while.",
     "queue": "Queues of tasks.",

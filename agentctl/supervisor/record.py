@@ -21,6 +21,8 @@ from agentctl_store.record import replace as replaced
 from agentctl_store.text import one_line
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from agentctl.policy.outcome import SessionFacts
     from agentctl.supervisor.sessions import Key
     from agentctl.supervisor.slot import Run
@@ -132,8 +134,9 @@ class Recorder:
         except (Conflict, NotFound) as error:
             # Another attempt owns the task by now: this one's end is told, its result is not taken.
             self._store.end_session(closing)
-            if self._asked(run.task, run.n):  # by `agentctl task ask`
-                return Recorded(f"{write_id(run.task)} asks a person: agentctl inbox", asked=True)
+            asked = self._asked(run.task, run.n)
+            if asked is not None:  # by `agentctl task ask`
+                return Recorded(_asks(run.task, asked), asked=True)
             return Recorded(f"{write_attempt(run.task, run.n)} ended without effect: {error.message}")
 
     def _ask(self, run: Run, end: SessionFacts, closing: SessionEnd) -> str:
@@ -144,13 +147,13 @@ class Recorder:
         if after.state == "cancelled":
             self.moved |= bool(after.freed)
             return f"{write_id(task)} cancelled after {show_duration(end.ran_ms)}"
-        return f"{write_id(task)} asks a person: {one_line(question.text, MAX_DETAIL)} (agentctl inbox)"
+        return _asks(task, question.text)
 
-    def _asked(self, task: int, n: int) -> bool:
+    def _asked(self, task: int, n: int) -> str | None:
         try:
-            return any(one.n == n for one in self._store.questions.of_task(task))
+            return next((one.text for one in self._store.questions.of_task(task) if one.n == n), None)
         except StoreError:
-            return False
+            return None
 
     def _write(self, run: Run, outcome: Outcome, result: str | None, end: SessionFacts, closing: SessionEnd) -> str:
         task, n = run.task or 0, run.n or 0
@@ -169,8 +172,12 @@ class Recorder:
             usage = usage_of(run)
             after = self._store.release(task, n, reason=outcome.reason, end_session=closing, usage=usage)
             return f"{name} goes back ({after.state}): {one_line(outcome.reason, MAX_DETAIL)}"
-        after = self._store.fail(task, n, outcome.failure, usage=usage_of(run), end_session=closing)
-        return f"{name} {_followed(after, self._clock.now().wall_ms)}: {one_line(outcome.failure.message, MAX_DETAIL)}"
+        told = self._fail(task, n, outcome.failure, usage=usage_of(run), end_session=closing)
+        return f"{told}: {one_line(outcome.failure.message, MAX_DETAIL)}"
+
+    def _fail(self, task: int, n: int, failure: Failure, **more: Any) -> str:
+        after = self._store.fail(task, n, failure, **more)
+        return f"{write_id(task)} {_followed(after, self._clock.now().wall_ms, failure.kind)}"
 
     def _others(self, run: Run, end: SessionFacts) -> str:
         """End a session without a task of its own: what a worker still holds must not wait for its lease."""
@@ -183,15 +190,13 @@ class Recorder:
             self.moved = True
             try:
                 if (task, n) in spent:
-                    after = self._store.fail(task, n, Failure("policy", spent[task, n]))
-                    told.append(f"{write_id(task)} {_followed(after, self._clock.now().wall_ms)}")
+                    told.append(self._fail(task, n, Failure("policy", spent[task, n])))
                 elif ordered:  # of a worker that a budget ended also what had not spent its own
                     self._store.release(task, n, reason=f"its worker was stopped ({end.stop_reason or 'orphaned'})")
                     told.append(f"{write_id(task)} goes back")
                 else:
-                    failure = Failure("crashed", f"its worker ended: {describe_end(end)}\n{end.stderr_tail[-2000:]}")
-                    after = self._store.fail(task, n, failure)
-                    told.append(f"{write_id(task)} {_followed(after, self._clock.now().wall_ms)}")
+                    error = f"its worker ended: {describe_end(end)}\n{end.stderr_tail[-2000:]}"
+                    told.append(self._fail(task, n, Failure("crashed", error)))
             except (Conflict, NotFound):
                 continue
         self._store.end_session(session_end(run.session, end))
@@ -222,11 +227,16 @@ def session_end(session: int, end: SessionFacts) -> SessionEnd:
     return SessionEnd(session, outcome, end.code, end.signal, None if plain else detail)
 
 
-def _followed(after: Ended, wall_ms: int) -> str:
+def _asks(task: int, text: str) -> str:
+    return f"{write_id(task)} asks a person: {one_line(text, MAX_DETAIL)} (agentctl inbox)"
+
+
+def _followed(after: Ended, wall_ms: int, kind: str) -> str:
     if after.reason == "fallback":
         return "failed, a fallback takes over" if after.state == "ready" else "failed, a fallback's result stands in"
     if after.state == "dead":
         return f"is a dead letter ({after.reason})"
     if after.run_at_ms is not None:
-        return f"failed, again in {show_duration(max(0, after.run_at_ms - wall_ms))}"
+        what = "was throttled" if kind == "throttled" else "failed"
+        return f"{what}, again in {show_duration(max(0, after.run_at_ms - wall_ms))}"
     return f"failed, now {after.state}"

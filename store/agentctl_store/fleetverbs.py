@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import BadInput
+from .errors import BadInput, BadName
 from .ids import check_name, new_id
 from .taskverbs import kept_text
 
@@ -32,7 +32,7 @@ class FleetVerbs:
 
     def declare_agents(self, specs: Sequence[AgentSpec], *, actor: str) -> None:
         for spec in specs:
-            check_name(spec.name, "agent")
+            check_taken(check_name(spec.name, "agent"))
         self.driver.declare_agents(specs, actor=actor, now=self.clock.now())
 
     def set_desired(self, agent: str, desired: Desired, *, actor: str) -> Agent:
@@ -79,3 +79,11 @@ class FleetVerbs:
 
     def held_tasks(self, session: int) -> list[tuple[int, int]]:
         return self.driver.held_tasks(session)
+
+
+def check_taken(agent: str) -> None:
+    """Raise BadName for the name under which people send and get messages: an agent of it would read their mail."""
+    from .domain.message import OPERATOR
+
+    if agent == OPERATOR:
+        raise BadName(f"agent {agent!r} cannot be: that is who sends and reads outside of any agent", "Rename it")

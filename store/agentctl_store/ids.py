@@ -75,7 +75,9 @@ def id_range(prefix: str, what: str = "task id") -> tuple[int, int]:
     shift = 5 * (LENGTH - len(prefix))
     low, high = number << shift, (number + 1 << shift) - 1
     if low >= 1 << 63:
-        raise BadName(f"{what} {_shown(prefix)} is not an id", "The first character of an id is 0 to 7")
+        raise BadName(
+            f"{what} {_shown(prefix)} is not an id", "It has 13 characters and begins with 0 to 7, like 01k9x4m2v8qrs"
+        )
     return low, min(high, (1 << 63) - 1)
 
 
@@ -86,13 +88,31 @@ def write_attempt(task: int, number: int) -> str:
 
 def read_attempt(text: str) -> tuple[int, int]:
     """Read an attempt id as (task id, fence). Raises BadName."""
-    task, dot, number = text.partition(".")
-    if not dot or not (number.isascii() and number.isdigit()) or len(number) > 9 or int(number) < 1:
+    found = _numbered(text)
+    if found is None:
         raise BadName(
             f"attempt id {_shown(text)} is not an attempt id",
             "It is the task id, a dot and a number, as `agentctl task claim` printed it: 01k9x4m2v8qrs.1",
         )
-    return read_id(task), int(number)
+    return read_id(found[0]), found[1]
+
+
+def read_delivery(text: str) -> tuple[int, int]:
+    """Read a delivery as (message id, number). Raises BadName."""
+    found = _numbered(text)
+    if found is None:
+        raise BadName(
+            f"{_shown(text)} is not a delivery",
+            "It is the message id, a dot and a number, as `agentctl msg read` printed it: 01k9x4m2v8qrs.1",
+        )
+    return read_id(found[0], "message id"), found[1]
+
+
+def _numbered(text: str) -> tuple[str, int] | None:
+    whole, dot, number = text.partition(".")
+    if not dot or not (number.isascii() and number.isdigit()) or len(number) > 9 or int(number) < 1:
+        return None
+    return whole, int(number)
 
 
 def check_name(text: str, what: str) -> str:

@@ -55,6 +55,7 @@ def loads(text: str | bytes, what: str = "payload", max_bytes: int = MAX_BYTES) 
         where = getattr(error, "pos", None)
         reason = getattr(error, "msg", str(error)).rstrip(": ")
         at = f" at {_place(text, where)}" if where is not None else ""
+        reason = reason.removesuffix(" at")  # "Invalid control character at"
         raise BadJson(f"{what} is not JSON: {reason[:1].lower()}{reason[1:]}{at}") from None
     if end != len(text) and text[end:].strip(_SPACE):
         raise BadJson(f"{what} is not JSON: unexpected text after the value at {_place(text, end)}")

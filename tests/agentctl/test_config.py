@@ -82,7 +82,12 @@ MISTAKES = [
     ("[agent.a]\ncommand = 'x'\nverify_timeout = '5s'", 3, "agent.a.verify_timeout", "Add the command"),
     ("[agent.a]\ncommand = 'x'\nverify = 'x'\nverify_timeout = '1ms'", 4, "agent.a.verify_timeout", "least is 100 ms"),
     ("[agent.a]\ncommand = 'x'\nfallback = 'a'", 3, "agent.a.fallback", "there is no other agent"),
-    ("[agent.a]\ncommand = 'x'\nfallback = 'z'\n[agent.b]\ncommand = 'x'", 3, "agent.a.fallback", "Name one of b"),
+    (
+        "[agent.a]\ncommand = 'x'\nfallback = 'z'\n[agent.b]\ncommand = 'x'",
+        3,
+        "agent.a.fallback",
+        "fallback = 'z' names no",
+    ),
     (SERVICE.replace("[agent.b]", "fallback = 'b'\n[agent.b]"), 3, "agent.a.fallback", "it is a service"),
     (SERVICE + "can = ['x']", 6, "agent.b.can", "Leave it out"),
     (

@@ -58,6 +58,18 @@ def test_a_full_queue_refuses_with_four_and_says_what_to_do(work: Fleet) -> None
     work.ok("task", "add", "1", "-q", "elsewhere")
 
 
+def test_a_burst_without_a_rate_is_refused_as_wrong_usage(work: Fleet) -> None:
+    ran = work.run("limit", "set", "fleet", "--burst", "5")
+    assert ran.code == 2 and ran.err.startswith("agentctl: a burst goes with a rate")
+    work.ok("limit", "set", "fleet", "--rate", "30/min")
+    assert work.ok("limit", "set", "fleet", "--burst", "5") == "fleet: 30/min, burst 5"
+
+
+def test_a_table_of_instances_says_that_nobody_keeps_it_true(work: Fleet) -> None:
+    assert "No supervisor runs now" in work.run("ps").err
+    assert work.run("ps", "-o", "jsonl").err == "", "programs look at the lock"
+
+
 def test_why_nothing_starts_stands_in_ps_and_in_both_lists(work: Fleet) -> None:
     work.ok("limit", "set", "agent:ann", "--provider", "acme")
     work.ok("limit", "set", "provider:acme", "--rate", "1/h")

@@ -173,15 +173,17 @@ def test_a_429_of_one_agent_holds_its_providers_others_back_and_burns_nothing(tm
         limited = one.add("one")
         until(lambda: one.task(limited).throttled == 1, "it is throttled")
         until_ms = next(row.until_ms for row in _breakers(one))
-        held, free = one.add("two"), one.add("free")
+        held, after, free = one.add("two"), one.add("two"), one.add("free")
         one.state(free, "done")
         row = one.shows("two/1", lambda row: "throttled" in row.reason, "the other agent says why it waits")
         assert row.health == "degraded" and row.reason.startswith("provider acme throttled")
         assert one.task(held).attempts == 0
         done = one.state(held, "done")
         assert one.attempts(held)[0].claimed_ms >= until_ms
-        assert one.state(limited, "done").burnt == 0 and done.attempts == 1
+        assert one.state(limited, "done").burnt == 0 and done.attempts == one.state(after, "done").attempts == 1
         one.shows("two/1", lambda row: row.health == "healthy", "and it is well again")
+        one.says(r"one/1: \w+ was throttled, again in")
+        assert "step by step" not in one.said(), "one start after the other is a pace, no trouble"
         one.end()
     assert_whole(Path(one.folder))
 

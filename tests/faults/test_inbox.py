@@ -90,7 +90,8 @@ def test_an_agent_asks_for_its_own_attempt_alone_and_can_never_answer(tmp_path: 
             lambda: len(found := one.store.events(kinds=["access.refused"])) >= 3 and found, "refusals are events"
         )
         assert {event.actor for event in kinds} == {"one/1"}
-        one.says(f"one/1: {write_id(task)} asks a person")  # its process ended well: no failure is told
+        # Its process ended well: no failure is told.
+        one.says(rf"one/1: {write_id(task)} asks a person: Mine\? \(agentctl inbox\)")
         assert "ended without effect" not in one.said()
         one.store.questions.answer(task, "all of ours", actor="cli:eve")
         assert said(one, task) == ["all of ours"]

@@ -275,6 +275,7 @@ def test_a_question_of_an_agent_that_runs_nothing_holds_nobody_up(fleet: Fleet) 
 # --- chatty pairs -----------------------------------------------------------------------------------------------------
 def test_two_that_write_to_each_other_all_the_time_are_chatty(fleet: Fleet) -> None:
     fleet.declare(ann="a", bob="b", cid="c")
+    begun_ms = fleet.clock.now().wall_ms
     for number in range(24):
         fleet.say("ann", "bob")
         if number < 15:
@@ -285,6 +286,7 @@ def test_two_that_write_to_each_other_all_the_time_are_chatty(fleet: Fleet) -> N
     found = fleet.one("chatty_pair")
     assert (found.subject, found.count) == ("ann ⇄ bob", 40)
     assert dict(found.evidence) == {"from_first": 24, "from_second": 16, "damped": 0}
+    assert (found.first_ms, found.last_ms) == (begun_ms, fleet.clock.now().wall_ms), "of messages, not of whole buckets"
     assert fleet.find("chatty_pair", chatty_window_ms=5 * MINUTE_MS) == []
 
 

@@ -28,7 +28,7 @@ REFUSED = {
     "[1] x": "unexpected text after the value at line 1, column 4",
     '{\n "a" 1}': "at line 2, column 6",
     '{"a":tru}': "expected a value",
-    '"\x00"': "control character",
+    '"\x00"': "invalid control character at line 1, column 2",
     "'a'": "expected a value",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.events import MouseScrollDown
 from tui_source import NOW, Source, busy, instance
 
+from agentctl_store.domain.limits import Hold
 from agentctl_store.errors import StoreError
 from agentctl_store.read.models import SupervisorRow
 from agentctl_store.record import replace
@@ -21,6 +22,23 @@ async def test_every_instance_is_there_with_glyph_and_word(sit):
             assert any(row.instance in line and row.health in line for line in seat.screen())
         assert "◐ degraded" in seat.text
         assert "mailer/1 failed: 5 starts in 60 s" in seat.text
+
+
+async def test_an_idle_instance_says_which_limit_holds_it_back(sit):
+    async with sit(Source([instance("ann/1"), instance("bob/1")])) as seat:
+        seat.source.held = (Hold("rate", "rate limit of provider acme", NOW + 2_000, agent="ann"),)
+        seat.source.touch()
+        await seat.sees(lambda: any("ann/1" in line and "rate limit of" in line for line in seat.screen()))
+        assert any("bob/1" in line and "waiting for a task" in line for line in seat.screen())
+
+
+async def test_the_scrollbar_covers_no_column(sit):
+    async with sit(fleet_of(100), size=(80, 24)) as seat:
+        table = seat.app.screen.query_one(LiveTable)
+        await seat.sees(lambda: table.show_vertical_scrollbar and "waiting for a task" in seat.text)
+        seat.app.screen.refresh()
+        await seat.pilot.pause()
+        await seat.sees(lambda: any(line.rstrip("│ ▁▂▃▄▅▆▇█").endswith("2h30m") for line in seat.screen()))
 
 
 async def test_the_detail_follows_the_selection_with_its_log(sit):

@@ -107,6 +107,7 @@ def test_health_is_glyph_and_word_and_each_glyph_is_its_own(glyphs):
     ("row", "shown", "role"),
     [
         (instance("a/1"), "waiting for a task", "dim"),
+        (instance("a/1", held="rate limit of provider acme"), "rate limit of provider acme", "dim"),
         (instance("a/1", mode="service"), "running", "dim"),
         (busy("a/1", 7, "t", 0), "working", ""),
         (busy("a/1", 7, "t", 38), "working 38 s", ""),
@@ -212,6 +213,18 @@ def _summary(**more) -> FleetSummary:
             "◐ m/1 is degraded for 50 min: silent.",
             "l shows",
         ),
+        (
+            _summary(tasks=(("waiting", 1),), unroutable=2, why="no agent serves queue x"),
+            [instance("m/1", "degraded", reason="silent")],
+            "◐ A task waits for a person's answer.",
+            "agentctl inbox",
+        ),
+        (
+            _summary(unroutable=2, why="no agent serves queue x"),
+            [instance("a/1")],
+            "◐ 2 tasks cannot be taken: no agent serves queue x.",
+            "agentctl queue list",
+        ),
         (_summary(tasks=(("dead", 1),)), [instance("a/1")], "◐ 1 task is dead.", "Press 3"),
         (
             _summary(paused_queues=("mail",)),
@@ -239,6 +252,12 @@ def test_the_strip_fills_its_line_and_keeps_health(size):
     shown = strip(_summary(health=(("unhealthy", 1), ("healthy", 9))), NOW, size, UNICODE)
     assert width(shown) == size
     assert "● 9" in text_of(shown) or size == 40
+
+
+def test_the_strip_counts_what_nobody_can_take():
+    assert "ready 4  active 0 · unroutable 3" in text_of(strip(_summary(unroutable=3), NOW, 120, UNICODE))
+    assert "ready 4" in text_of(strip(_summary(unroutable=3), NOW, 60, UNICODE)), "it goes first where there is no room"
+    assert "unroutable" not in text_of(strip(_summary(), NOW, 120, UNICODE))
 
 
 def test_a_tab_shows_a_badge_only_for_what_waits_for_a_person():

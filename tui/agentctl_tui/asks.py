@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agentctl_store.read.models import DeadLetterRow, Filter, InstanceRow
+from agentctl_store.record import replace
 from agentctl_tui.ports import LogLine, Logs
 from agentctl_tui.window import Span, Window
 
@@ -47,6 +48,9 @@ class Instances(Ask):
             position = reader.instance_position(span.anchor, span.sort, wanted)
         offset = place(span, position, total)
         rows = reader.instances(offset, span.limit, span.sort, wanted)
+        held = {hold.agent: hold.why for hold in reader.holds(now_ms) if hold.agent is not None}
+        if held:
+            rows = tuple(replace(row, held=held[row.agent]) if row.agent in held else row for row in rows)
         return Window(rows, offset, total, span.anchor, position)
 
 

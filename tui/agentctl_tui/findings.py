@@ -35,6 +35,13 @@ def finding(summary: FleetSummary, worst: Sequence[InstanceRow], glyphs: Glyphs,
             f"Queue {stuck[0]} is paused.",
             f"`agentctl queue resume {stuck[0]}` opens it.",
         )
+    asked = summary.count("waiting")
+    if asked:
+        have = "A task waits" if asked == 1 else f"{units.plural(asked, 'task')} wait"
+        return _say("amber", glyphs, size, f"{have} for a person's answer.", "See `agentctl inbox`.")
+    if summary.unroutable:
+        what = f"{units.plural(summary.unroutable, 'task')} cannot be taken: {short(summary.why)}."
+        return _say("amber", glyphs, size, what, "See `agentctl queue list`.")
     if first is not None and first.health == "degraded":
         why = short(first.reason) or "no reason given"
         held = units.since(first.since_ms, now_ms)

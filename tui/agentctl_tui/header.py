@@ -20,17 +20,19 @@ def strip(summary: FleetSummary | None, now_ms: int, size: int, glyphs: Glyphs) 
         return spread((*name, raw(" reading the store", "dim")), right, size)
     title: Line = (*name, piece(f" {summary.fleet}", "strong"))
     parts: list[tuple[int, Line]] = [(0, title), (1, _health(summary, glyphs)), (2, _tasks(summary))]
+    if summary.unroutable:
+        parts.append((3, (raw(f"unroutable {units.count(summary.unroutable)}", "amber"),)))
     rate, line = _flow(summary, glyphs)
-    parts.append((3, (raw(f"{rate}/s "), raw(line, "dim")) if line.strip() else (raw(f"{rate}/s", "dim"),)))
+    parts.append((4, (raw(f"{rate}/s "), raw(line, "dim")) if line.strip() else (raw(f"{rate}/s", "dim"),)))
     if summary.cost_today_microusd is not None:
         budget = summary.budget_today_microusd
         of = f"/{units.money(budget).removeprefix('$')}" if budget else ""
         over = budget is not None and summary.cost_today_microusd > 0.8 * budget
         cost = f"{units.money(summary.cost_today_microusd)}{of} today"
-        parts.append((4, (raw(cost, "amber" if over else "text"),)))
+        parts.append((5, (raw(cost, "amber" if over else "text"),)))
     if summary.context_max is not None:
         role = "amber" if summary.context_max >= 0.7 else "text"
-        parts.append((5, (raw(f"ctx max {units.percent(summary.context_max)}", role),)))
+        parts.append((6, (raw(f"ctx max {units.percent(summary.context_max)}", role),)))
     room = size - len(right[0].text)
     return spread(pack(parts, f" {glyphs.dot} ", room), right, size)
 

@@ -69,7 +69,9 @@ def doing(row: InstanceRow, now_ms: int) -> Line:
         return (piece(short(row.reason), "dim"),) if row.reason else EMPTY
     if row.phase in ("starting", "stopping", "draining"):
         return (raw(row.phase, "blue"),)
-    return (raw("running" if row.mode == "service" else "waiting for a task", "dim"),)
+    if row.mode == "service":
+        return (raw("running", "dim"),)
+    return (piece(short(row.held) or "waiting for a task", "dim"),)
 
 
 def _flow(row: InstanceRow, at: Context) -> Line:

@@ -93,7 +93,7 @@ def hold(breaker: Breaker, now_ms: int) -> Hold | None:
             return Hold("throttled", f"{who} {breaker.reason}", breaker.until_ms)
         return Hold("breaker", f"breaker of {who} open: {breaker.reason}", breaker.until_ms)
     if breaker.state == "closed" and breaker.spaced and now_ms < breaker.next_ms:
-        return Hold("throttled", f"{who} comes back step by step", breaker.next_ms)
+        return Hold("rate", f"{who} comes back step by step", breaker.next_ms)
     return None
 
 

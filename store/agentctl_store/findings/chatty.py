@@ -68,7 +68,7 @@ def _told(pair: tuple[str, str], worst: list[Talk], damped: list[Damped], bucket
     one, other = named(pair[0]), named(pair[1])
     count = sum(talk.messages for talk in worst)
     forth = sum(talk.messages for talk in worst if talk.source == pair[0])
-    lasted = worst[-1].at_ms - worst[0].at_ms + bucket_ms
+    lasted = worst[-1].at_ms - worst[0].at_ms + bucket_ms  # whole buckets: the window as it is set
     summary = f"{counted(count, 'message')} within {span(lasted)}, {share(forth, count)} of them from {one}"
     if damped:
         summary += (
@@ -82,8 +82,8 @@ def _told(pair: tuple[str, str], worst: list[Talk], damped: list[Damped], bucket
         summary,
         f"Read what they say: agentctl msg list --agent {one}; stop one of them: agentctl agent pause {other}",
         count,
-        worst[0].at_ms,
-        max([worst[-1].at_ms + bucket_ms, *(event.at_ms for event in damped)]),
+        worst[0].first_ms,
+        max([*(talk.last_ms for talk in worst), *(event.at_ms for event in damped)]),
         events=some(sorted(set(seqs))),
         evidence=(("from_first", forth), ("from_second", count - forth), ("damped", len(damped))),
     )

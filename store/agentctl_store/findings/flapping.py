@@ -61,7 +61,7 @@ def _told(instance: str, now: Change, worst: list[Change], down: Change) -> Find
     else:
         lasted = span(worst[-1].at_ms - worst[0].at_ms)
         summary = f"it went down {counted(len(worst), 'time')} within {lasted}: {why}"
-        remedy = f"See why: agentctl logs --agent {agent}; raise `base` in [agent.{agent}.restart] of agentctl.toml"
+        remedy = f"See why: agentctl logs {agent}; raise `base` in [agent.{agent}.restart] of agentctl.toml"
     return Finding(
         "flapping",
         "critical" if now.latched else "warning",

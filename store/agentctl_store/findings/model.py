@@ -235,7 +235,9 @@ class Talk:
 
     source: str
     target: str
-    at_ms: int
+    at_ms: int  #: when the bucket begins
     messages: int
     first_seq: int
     last_seq: int
+    first_ms: int
+    last_ms: int

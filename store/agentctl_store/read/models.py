@@ -85,6 +85,7 @@ class InstanceRow:
     flow: tuple[int, ...] = ()  #: tasks finished per FleetSummary.bucket_ms, oldest first
     context: float | None = None  #: share of the context window in use, 0 to 1
     cost_microusd: int | None = None
+    held: str = ""  #: which limit, budget or breaker keeps it from work, where a reader was asked for that (`holds`)
 
 
 @record
@@ -268,6 +269,8 @@ class FleetSummary:
     budget_today_microusd: int | None = None
     context_max: float | None = None
     paused_queues: tuple[str, ...] = ()
+    unroutable: int = 0  #: waiting tasks that no declared agent can take
+    why: str = ""  #: they cannot; of several reasons the first
 
     def instances(self, *health: str) -> int:
         """Return how many instances are in any of these healths; in all, without arguments."""

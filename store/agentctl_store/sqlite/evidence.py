@@ -243,18 +243,22 @@ class SqliteEvidence:
     def talks(self, bucket_ms: int) -> tuple[rows.Talk, ...]:
         groups: dict[tuple[Any, ...], list[int]] = {}
         for page in self._pages():
-            for *key, count, first, last in self._file.rows(self._sql["talks"], (bucket_ms, *page, MOST_BUCKETS)):
+            for *key, count, first, last, from_ms, to_ms in self._file.rows(
+                self._sql["talks"], (bucket_ms, *page, MOST_BUCKETS)
+            ):
                 kept = groups.get(tuple(key))
                 if kept is not None:
-                    kept[0], kept[2] = kept[0] + count, last
+                    kept[:] = kept[0] + count, kept[1], last, min(kept[3], from_ms), max(kept[4], to_ms)
                 elif len(groups) < MOST_BUCKETS:
-                    groups[tuple(key)] = [count, first, last]
+                    groups[tuple(key)] = [count, first, last, from_ms, to_ms]
         names = self._names("actors", {key[0] for key in groups if key[0] is not None})
         talks: dict[tuple[str, str, int], list[int]] = {}
-        for (actor, source, target, at_ms), (count, first, last) in groups.items():
+        for (actor, source, target, at_ms), (count, first, last, from_ms, to_ms) in groups.items():
             said_by = agent_of(names.get(actor, "")) if source is None else str(source)
-            kept = talks.setdefault((said_by, target, at_ms), [0, first, last])
-            kept[:] = kept[0] + count, min(kept[1], first), max(kept[2], last)
+            kept = talks.setdefault((said_by, target, at_ms), [0, first, last, from_ms, to_ms])
+            kept[:] = (
+                kept[0] + count, min(kept[1], first), max(kept[2], last), min(kept[3], from_ms), max(kept[4], to_ms)
+            )  # fmt: skip
         return tuple(rows.Talk(*key, *kept) for key, kept in sorted(talks.items()))
 
     def damped(self, limit: int) -> tuple[rows.Damped, ...]:

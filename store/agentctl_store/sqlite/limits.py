@@ -6,7 +6,7 @@ from ..domain.breaker import SETTINGS, Breaker, reset
 from ..domain.budget import Budget, day_of
 from ..domain.event import KINDS
 from ..domain.limits import Bound, Hold, interval_us, named
-from ..errors import NotFound
+from ..errors import BadInput, NotFound
 from ..jsontext import dumps
 from ..record import as_dict, fields_of, replace
 from .limiting import SQL, Limits, breaker_from, save_breaker
@@ -42,6 +42,8 @@ class SqliteLimits:
             if bound.burst is None and kept.get("starts", bound.starts) is not None:
                 kept["burst"] = before.get("burst")
             bound = replace(bound, **kept)
+            if bound.burst is not None and bound.starts is None:
+                raise BadInput("a burst goes with a rate, and there is none", "Give both: --rate 30/min --burst 5")
             _save(tx, "bound", as_dict(bound) | {"full_us": _full(bound, before, now)}, before, actor)
         return bound
 

@@ -99,9 +99,11 @@ class SqliteReader:
     def summary(self, now_ms: int) -> FleetSummary:
         with self.file.snapshot():
             healths = dict(self.file.rows(self.sql["healths"]))
+            counts = self._tail.counts()
             states: dict[str, int] = {}
-            for (_, state), n in self._tail.counts().items():
+            for (_, state), n in counts.items():
                 states[state] = states.get(state, 0) + n
+            unroutable, why = Routes(self.file, self.sql).count_all(counts)
             paused = tuple(row[0] for row in self.file.rows(self.sql["paused"]))
             budget, since_ms = limitreads.today(self.file, now_ms) or (None, _midnight_ms(now_ms))
             cost = self.file.rows(self.sql["cost_since"], (since_ms,))[0][0]
@@ -117,6 +119,8 @@ class SqliteReader:
             cost,
             budget,
             paused_queues=paused,
+            unroutable=unroutable,
+            why=why,
         )
 
     def _last_seen(self) -> int | None:

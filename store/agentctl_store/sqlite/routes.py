@@ -51,3 +51,13 @@ class Routes:
             waiting = int(self._file.rows(self._sql["waiting_in"], (lane,))[0][0]) if why else 0
             found, first = found + waiting, first or (why if waiting else "")
         return found, first
+
+    def count_all(self, counts: Counts) -> tuple[int, str]:
+        """Return how many tasks of all queues nobody can take, and why (of several reasons the first)."""
+        busy = {number for (number, state), n in counts.items() if n and state in WAITING}
+        found, first = 0, ""
+        for number, queue in self._file.rows("SELECT id, name FROM queue ORDER BY name") if busy else ():
+            if number in busy:
+                waiting, why = self.count(number, queue, counts)
+                found, first = found + waiting, first or why
+        return found, first

@@ -9,7 +9,7 @@ from store.store_kit import SetClock, add  # noqa: TID251
 from agentctl_store.domain.agent import AgentSpec, Instance, Session, SessionEnd
 from agentctl_store.domain.event import KINDS
 from agentctl_store.domain.retry import Failure
-from agentctl_store.errors import BadInput, NotFound
+from agentctl_store.errors import BadInput, BadName, NotFound
 from agentctl_store.ids import session_nonce
 from agentctl_store.record import replace
 from agentctl_store.replay import verify
@@ -31,6 +31,12 @@ def test_declared_agents_are_these_and_others_stay_as_identities(store: Store) -
         ("ann", True, ("review",)),
         ("bob", False, ("write", "review")),
     ]
+
+
+def test_no_agent_bears_the_name_under_which_people_write_and_read(store: Store) -> None:
+    with pytest.raises(BadName, match="Rename it"):
+        store.declare_agents([AgentSpec("operator", "task", ("review",), 1)], actor="supervisor")
+    assert store.agents() == []
 
 
 def test_what_a_person_wants_of_an_agent_is_kept(store: Store) -> None:

@@ -121,6 +121,7 @@ def test_a_limit_that_makes_no_sense_is_refused(store: Store) -> None:
     for bad in (
         Bound("queue", ""), Bound("fleet", "x", concurrency=1), Bound("agent", "ann", max_depth=1),
         Bound("queue", "a", starts=1), Bound("queue", "a", starts=0, period_ms=1), Bound("nobody", "a"),  # type: ignore[arg-type]
+        Bound("fleet", "", burst=5),
     ):  # fmt: skip
         with pytest.raises(BadInput):
             store.limits.set_bound(bad, actor="t")

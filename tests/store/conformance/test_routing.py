@@ -122,11 +122,14 @@ def test_a_task_nobody_can_take_is_told_at_once_and_no_more_when_somebody_can(st
         assert list(rows.values()) == [""]
         counted = {row.queue: row.unroutable for row in reader.queues()}
         assert (counted["nowhere"], counted["work"]) == (2, 1)
+        glance = reader.summary(0)
+        assert (glance.unroutable, glance.why) == (3, "no agent serves queue nowhere")
     declare(store, ann=("python", "gpu"), nowhere=())
     assert len(told(store, "route.found")) == 2
     with open_reader(store.directory) as reader:
         assert not any(row.unroutable for row in reader.tasks(0, 9, "id", Filter()))
         assert not any(row.unroutable for row in reader.queues())
+        assert reader.summary(0).unroutable == 0
     declare(store, ann=("python",))
     assert len(told(store, "route.lost")) == 4, "they wait, and their agents have gone"
 

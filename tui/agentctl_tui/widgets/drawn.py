@@ -56,7 +56,7 @@ class Drawn(ScrollView):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         look, width = look_of(self), self.region.width
-        made_for = (look.serial, width, self.size.width)  # the last without the scrollbar
+        made_for = (look.serial, width, self.scrollable_size.width)  # the last without the scrollbar
         if self._strips is None or self._strips_for != made_for:
             self._strips, self._strips_for = {}, made_for
         found = [self._strip(self.line_at(y), width) for y in range(crop.y, crop.bottom)]

@@ -69,7 +69,7 @@ class Lines(Drawn, can_focus=False):
     def draw(self, line: int, width: int) -> Strip:
         cells = self._lines[line] if line < len(self._lines) else EMPTY
         look = look_of(self)
-        room = self.size.width  # without the scrollbar
+        room = self.scrollable_size.width  # without the scrollbar
         if room == width:
             return look.line(cells, width, self._ground)
         return look.strip((fit(cells, room, more=look.glyphs.more),), width, self._ground)

@@ -210,7 +210,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
         return Context(look.now_ms(), look.glyphs, self._group_top)
 
     def _columns_now(self) -> list[tuple[Column[Row], int]]:
-        room = self.size.width - GUTTER
+        room = self.scrollable_size.width - GUTTER
         key = (room, sum(self._seen.values()))
         if key != self._layout_of:
             self._layout_of = key
@@ -233,7 +233,7 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
         return y + self.scroll_offset.y if y else 0  # the header stays
 
     def draw(self, line: int, width: int) -> Strip:
-        look, room = look_of(self), self.size.width
+        look, room = look_of(self), self.scrollable_size.width
         if line == 0:
             return look.strip(self._header(), width)
         index = line - 1
@@ -287,10 +287,10 @@ class LiveTable(Drawn, Generic[Row], can_focus=True):
             start = max((self.visible_rows - len(lines)) // 3, 0)
             if 0 <= y - start < len(lines):
                 cells = lines[y - start]
-                pad = max((self.size.width - width(cells)) // 2, 0)
-                return look.line((Piece(" " * pad), *cells), self.size.width)
+                pad = max((self.scrollable_size.width - width(cells)) // 2, 0)
+                return look.line((Piece(" " * pad), *cells), self.scrollable_size.width)
         waiting = index < self.total
-        return look.line((raw(f"  {look.glyphs.more}", "dim"),) if waiting else (), self.size.width)
+        return look.line((raw(f"  {look.glyphs.more}", "dim"),) if waiting else (), self.scrollable_size.width)
 
     # --- keys and mouse
 

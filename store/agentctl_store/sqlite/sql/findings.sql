@@ -84,7 +84,8 @@ WHERE e.kind = ? AND e.kind >= 7 AND e.seq > ? AND e.seq <= ? ORDER BY e.seq DES
 
 -- name: talks
 -- A page of the window. Whoever acts as itself is not named again in what is told (sqlite/sending.py).
-SELECT e.actor, e.data ->> '$.from', e.data ->> '$.to', e.at_ms / ?1 * ?1, count(*), min(e.seq), max(e.seq)
+SELECT e.actor, e.data ->> '$.from', e.data ->> '$.to', e.at_ms / ?1 * ?1,
+    count(*), min(e.seq), max(e.seq), min(e.at_ms), max(e.at_ms)
 FROM event e WHERE e.kind = 100 AND e.kind >= 7 AND e.task > 0 AND e.seq > ?2 AND e.seq <= ?3
 AND e.data ->> '$.topic' IS NULL AND typeof(e.data ->> '$.to') = 'text' GROUP BY 1, 2, 3, 4 LIMIT ?4
 
