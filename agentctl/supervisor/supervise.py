@@ -104,7 +104,6 @@ class Supervisor:
         become_subreaper()  # so that what a killed shim leaves comes to us, not to init
         try:
             self._begin()
-            self._owner.serve(self._hands.live.values, lambda text: self._tell("supervisor", text))
             self._loop.listen(self._doorbell.fileno(), self._rung)
             self._loop.listen(signals.fileno(), lambda: self._signalled(signals))
             self._loop.listen(self._bell.fileno(), lambda: self._belled(watch))
@@ -136,6 +135,8 @@ class Supervisor:
         self._loop.saved = dict(memos)
         wanted = self._wants()
         adopted = self._adopt(wanted, memos)
+        # Between the two: who is adopted is known by now, and who is started finds the socket, and has its rights only.
+        self._owner.serve(self._hands.live.values, lambda text: self._tell("supervisor", text))
         for key in [key for key in memos if key not in wanted and key not in self._loop.slots]:
             self._hands.drop(key)
         for key, want in wanted.items():
@@ -153,7 +154,10 @@ class Supervisor:
         self._tell_stranded()
 
     def _tell_stranded(self) -> None:
-        text = fleet.unroutable(self._store)
+        try:
+            text = fleet.unroutable(self._store)
+        except AgentctlError:
+            return  # the next look at the store tells what is wrong with it
         if text:
             self._tell("note", text)
 

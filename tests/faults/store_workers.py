@@ -410,7 +410,9 @@ class Clients:
         assert self._parent.stdin is not None and self._parent.stdout is not None
         self._parent.stdin.write(json.dumps(command) + "\n")
         self._parent.stdin.flush()
-        assert select.select([self._parent.stdout], [], [], 30)[0], "the parent of the clients is stuck"
+        heard = select.poll()  # select() knows no descriptor beyond 1,023
+        heard.register(self._parent.stdout, select.POLLIN)
+        assert heard.poll(30_000), "the parent of the clients is stuck"
         return json.loads(self._parent.stdout.readline())
 
     def start(self, job: str, **about: Any) -> int:

@@ -64,7 +64,7 @@ CODE: dict[str, tuple[types.ModuleType, str, str, Check]] = {
     ),
     "what is awaited is not looked for": (
         delivering, "if not rows or rows[0][0]:", "if False:",
-        promises.test_after_a_reboot_nobody_holds_a_message,
+        promises.test_the_pause_before_each_delivery_grows_and_the_last_one_leads_to_the_dead_letters,
     ),
     "what was outlived is delivered": (
         delivering, "message.expires_ms <= tx.now.wall_ms:", "False:",

@@ -42,6 +42,8 @@ def _boot() -> bytes:
 class Connection:
     """An open store file. Writes by two threads take turns; not for use by a process forked after it was opened."""
 
+    _folder = -1  #: a descriptor of the store's folder, once it was needed
+
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.library = gate.load()
         self.directory = directory
@@ -75,7 +77,6 @@ class Connection:
         # What the mark in write.lock is good for: a commit that is not synced may be gone after a power cut.
         self._good_for = b"*" if synchronous in ("FULL", "EXTRA") else _boot()
         self._files: tuple[Any, Any] = (None, None)
-        self._folder = -1  #: a descriptor of the store's folder, once it was needed
         self._checked_ms = -1  #: boot time of the last look at the files
         self._log_bytes = self._folded_ms = 0
         self._synchronous, self._prepared = synchronous, False
@@ -330,8 +331,12 @@ class Connection:
         """Close the file. The last one out folds the WAL back."""
         if self.waiter is not None:
             self.waiter.close()
+        self.__del__()
+        self.db.close()
+        self._lock.close()
+
+    def __del__(self) -> None:
+        # Of a store that was dropped, not closed: SQLite closes its own descriptors then.
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
-        self.db.close()
-        self._lock.close()

@@ -115,6 +115,9 @@ class WriteLock:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    # Of a store that was dropped, not closed: SQLite closes its own descriptors then.
+    __del__ = close
+
 
 def _read(text: bytes) -> tuple[int, bytes]:
     try:
