@@ -398,6 +398,7 @@ def test_whoever_never_reads_or_never_finishes_keeps_nobody_waiting(
 LONG_CALLS: dict[str, tuple[Any, ...]] = {
     "messages.list": (MessageFilter(text="x"), 1),
     "messages.thread": (1, None, 1),
+    "messages.topics": (),
     "messages.send": (new_message(payload=f'"{"x" * 5_000}"'), None),
 }
 
