@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
@@ -12,6 +12,7 @@ from agentctl_store.domain.budget import Budget, zone_of
 from agentctl_store.domain.limits import Bound
 from agentctl_store.errors import BadInput, BadName
 from agentctl_store.ids import check_name
+from agentctl_store.limitverbs import check_bound, check_breaker, check_budget
 
 from .config_values import Duration, Section, ShortDuration
 from .quantities import read_count, read_rate, write_rate
@@ -31,6 +32,14 @@ def _zone(value: str) -> str:
     except BadInput as error:
         raise ValueError(f"= {value!r}: {error.message}; {error.remedy}") from None
     return value
+
+
+def _kept(check: Callable[[Any], Any], row: Any) -> None:
+    """Raise ValueError for what the store would refuse."""
+    try:
+        check(row)
+    except BadInput as error:
+        raise ValueError(f"is refused: {error.message}; {error.remedy}") from None
 
 
 Provider = Annotated[str, AfterValidator(provider_name)]
@@ -53,6 +62,7 @@ class BoundSection(Section):
     def _of_a_rate(self) -> BoundSection:
         if self.burst is not None and self.rate is None:
             raise ValueError('has a burst but no rate; add a rate like "30/min"')
+        _kept(check_bound, self.bound("queue", "any"))
         return self
 
     def bound(self, scope: str, name: str) -> Bound:
@@ -95,6 +105,12 @@ class SpendSection(Section):
     usd: float | None = Field(None, ge=0, le=1_000_000_000, strict=False)
     wall_time_ms: Duration | None = Field(None, alias="wall_time", description="of all attempts together")
     attempts: Count | None = Field(None, ge=0, description="starts, also those of retries and requeues")
+
+    @model_validator(mode="after")
+    def _in_range(self) -> SpendSection:
+        for one in self.budgets("fleet", "", "total", "UTC"):
+            _kept(check_budget, one)
+        return self
 
     def budgets(self, scope: str, name: str, per: str, zone: str) -> Iterator[Budget]:
         """Yield one budget for each measure."""
@@ -150,6 +166,7 @@ class BreakerSection(Section):
     def _ordered(self) -> BreakerSection:
         if self.cap_ms < self.open_ms:
             raise ValueError("has a cap below open; make cap at least as long")
+        _kept(check_breaker, self.breaker("agent", "any"))
         return self
 
     def breaker(self, scope: str, name: str) -> Breaker:

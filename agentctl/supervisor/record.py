@@ -182,15 +182,18 @@ class Recorder:
     def _others(self, run: Run, end: SessionFacts) -> str:
         """End a session without a task of its own: what a worker still holds must not wait for its lease."""
         told = []
-        ordered = end.stop_reason in ORDERED or end.orphaned or end.spawn_error is not None
+        budget = for_budget(end.stop_reason)
+        ordered = budget or end.stop_reason in ORDERED or end.orphaned or end.spawn_error is not None
+        overspent = self._store.limits.overspent() if budget else ()
+        spent = {(task, n): why for session, task, n, why in overspent if session == run.session}
         for task, n in self._store.held_tasks(run.session):
             self.moved = True
             try:
-                if ordered:
+                if (task, n) in spent:
+                    told.append(self._fail(task, n, Failure("policy", spent[task, n])))
+                elif ordered:  # of a worker that a budget ended also what had not spent its own
                     self._store.release(task, n, reason=f"its worker was stopped ({end.stop_reason or 'orphaned'})")
                     told.append(f"{write_id(task)} goes back")
-                elif for_budget(end.stop_reason):
-                    told.append(self._fail(task, n, Failure("policy", end.stop_reason.partition(": ")[2])))
                 else:
                     error = f"its worker ended: {describe_end(end)}\n{end.stderr_tail[-2000:]}"
                     told.append(self._fail(task, n, Failure("crashed", error)))

@@ -154,7 +154,10 @@ class Supervisor:
         self._tell_stranded()
 
     def _tell_stranded(self) -> None:
-        text = fleet.unroutable(self._store)
+        try:
+            text = fleet.unroutable(self._store)
+        except AgentctlError:
+            return  # the next look at the store tells what is wrong with it
         if text:
             self._tell("note", text)
 
@@ -250,7 +253,7 @@ class Supervisor:
         old, self._config, self._hands.config = self._config, config, config
         try:
             declare(self._store, config, ACTOR)
-        except StoreError as error:
+        except AgentctlError as error:
             self._tell("config", f"the changed configuration could not be stored: {error.message}")
         self._tell("config", f"configuration read again; {changes(old, config)}")
         self._tell_stranded()

@@ -43,7 +43,8 @@ def load_key(directory: str) -> bytes:
 def _unfit(path: str, how: str) -> StoreError:
     return StoreError(
         f"the key of the agents' tokens at {path} {how}",
-        "Delete it and start the supervisor again; agents that still run must be restarted",
+        "Delete it and start the supervisor again; agents that still run must be restarted, and messages that wait "
+        "become dead letters: send them back with agentctl dlq requeue --reason signature",
     )
 
 
@@ -63,7 +64,16 @@ def _make(directory: str, path: str) -> bytes:
         pass
     finally:
         os.unlink(beside)
+    _sync(directory)  # what is signed with it is good for nothing without it
     return load_key(directory)
+
+
+def _sync(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sweep(directory: str) -> None:

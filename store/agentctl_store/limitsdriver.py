@@ -52,4 +52,4 @@ if TYPE_CHECKING:
             """Return session, task, n and why of each running attempt of a session that a spent budget is to end."""
 
         def hold(self, queues: Sequence[str], agent: str, now_ms: int) -> Hold | None:
-            """Return what keeps an agent from tasks that wait in these queues; None: nothing does, or none waits."""
+            """Return what keeps an agent that just got none from tasks of these queues; None: nothing, or none wait."""

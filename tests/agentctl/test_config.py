@@ -113,7 +113,6 @@ MISTAKES = [
     ("[agent.a]\ncommand = 'x'\nenv = {A = 3}", 3, "agent.a.env.A", "is not a text"),
     ("[agent.a]\ncommand = 'x'\n[agent.a.env]\n\"A=B\" = '1'", 4, "agent.a.env.A=B", "environment variable"),
     ("[agent.'Bad Name']\ncommand = 'x'", 1, "agent.Bad Name", "lower-case"),
-    ("[agent.operator]\ncommand = 'x'", 1, "agent.operator", "sends and reads outside of any agent. Rename it"),
     ("[retry]\nbase = '1h'\ncap = '1m'", 1, "retry", "base ≤ cap"),
     ("[agent.a]\ncommand = 'x'\nlimits = {memory = '3XB'}", 3, "agent.a.limits.memory", "512MB"),
     (

@@ -115,7 +115,7 @@ def new_task(queue: str = "q", payload: str = "null", **more: Any) -> NewTask:
 def new_message(source: str = "a", target: str | None = "b", **more: Any) -> NewMessage:
     number = more.pop("id", None) or new_id(CLOCK, CLOCK.now().wall_ms)
     more.setdefault("correlation", new_correlation(CLOCK, number))
-    return NewMessage(number, source, target, "QUERY", '"psst"', **more)
+    return NewMessage(number, source, target, "QUERY", more.pop("payload", '"psst"'), **more)
 
 
 def claim_words(agent: str = "a", *, queues: tuple[str, ...] = ("q",), limit: int = 1, wait_ms: int = 0) -> Any:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.raw_kit import CLOCK, Raw, World, claim_words, hello_frame, in_thread, new_task, world
+from faults.raw_kit import CLOCK, Raw, World, claim_words, hello_frame, in_thread, new_message, new_task, world
 from faults.session_kit import until
 
 from agentctl_store.broker import server
 from agentctl_store.domain.agent import AgentSpec
+from agentctl_store.domain.message import MessageFilter
 from agentctl_store.errors import StoreError
 from agentctl_store.sqlite import adding, claiming, transaction
 
@@ -392,6 +393,34 @@ def test_whoever_never_reads_or_never_finishes_keeps_nobody_waiting(
         assert drip.take()[:2] == [7, 0]
         for one in (half, mute, deaf):
             assert one.closed(), "let go"
+
+
+LONG_CALLS: dict[str, tuple[Any, ...]] = {
+    "messages.list": (MessageFilter(text="x"), 1),
+    "messages.thread": (1, None, 1),
+    "messages.send": (new_message(payload=f'"{"x" * 5_000}"'), None),
+}
+
+
+@pytest.mark.parametrize("verb", LONG_CALLS)
+def test_what_takes_long_is_done_for_one_at_a_time(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(tmp_path, "a/1") as made:
+        batches: list[int] = []
+        serve = made.broker._desk.serve
+
+        def counted(calls: Any, alive: Any) -> Any:
+            batches.append(sum(call.verb == verb for call in calls))
+            time.sleep(0.02)  # the others come meanwhile
+            return serve(calls, alive)
+
+        monkeypatch.setattr(made.broker._desk, "serve", counted)
+        many = [made.raw("a/1") for _ in range(12)]
+        for one in many:
+            one.ask(verb, *LONG_CALLS[verb])
+        assert all(one.take()[1] == 0 for one in many)
+        assert sum(batches) == 12 and max(batches) == 1
+        for one in many:
+            one.close()
 
 
 def test_a_peer_that_is_stopped_while_it_waits_loses_its_task_with_its_lease(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from faults.store_kit import assert_whole, until
 
 from agentctl_store.domain.task import Usage
 from agentctl_store.read import open_reader
+from agentctl_store.store import TaskRequest
 
 SPENDER = """
 [agent.spender]
@@ -218,6 +219,18 @@ def test_starts_of_a_fleet_keep_to_the_rate_and_go_on_by_themselves(tmp_path: Pa
     assert_whole(Path(one.folder))
 
 
+def test_a_paced_queue_goes_on_though_what_waits_in_another_is_not_for_its_agent(tmp_path: Path) -> None:
+    paced = PACED.replace('queues = ["work"]', 'queues = ["other", "work"]').replace("10/s", "2/s")
+    with fleet(tmp_path, paced) as one:
+        one.store.add([TaskRequest("other", needs=("gpu",))])
+        tasks = [one.add("work") for _ in range(4)]
+        one.up()
+        for task in tasks:
+            one.state(task, "done")
+        one.end()
+    assert_whole(Path(one.folder))
+
+
 def test_what_a_person_set_holds_without_a_configuration_and_is_told_to_who_claims(tmp_path: Path) -> None:
     from agentctl_store.domain.budget import Budget
 
@@ -232,4 +245,73 @@ def test_what_a_person_set_holds_without_a_configuration_and_is_told_to_who_clai
         assert stop == "budget of agent ann spent: 10 of 10 tokens"
         began = time.monotonic()
         assert one.store.claim(["mine"], agent="ann", wait_ms=300) == [] and time.monotonic() - began >= 0.25
+        one.end()
+
+
+LAST = """
+[agent.last]
+command = ["sh", "last.sh"]
+queues = ["work"]
+[fleet]
+grace = "300ms"
+"""
+LAST_WORDS = """
+trap 'echo "{\\"agentctl\\": \\"usage\\", \\"input_tokens\\": 70}"; exit 1' TERM
+touch began
+while :; do sleep 0.05; done
+"""
+
+
+def test_what_an_agent_says_it_used_as_it_is_stopped_counts(tmp_path: Path) -> None:
+    (tmp_path / "last.sh").write_text(LAST_WORDS)
+    with fleet(tmp_path, LAST) as one:
+        task = one.add("work")
+        one.up()
+        until((tmp_path / "began").exists, "it runs")
+        assert one.end() == 0
+        (attempt,) = one.attempts(task)
+        assert (attempt.outcome, attempt.usage) == ("released", Usage(70))
+    assert_whole(Path(one.folder))
+
+
+HOLDER = """
+[agent.holder]
+mode = "worker"
+command = ["sh", "holder.sh"]
+queues = ["work"]
+grace = "200ms"
+restart = { policy = "always", base = "10s", cap = "10s" }
+[budget.task]
+tokens = 100
+"""
+HOLD = """
+a=$(agentctl task claim work --wait 1m) || exit 0
+agentctl task claim work --wait 1m > /dev/null || exit 0
+attempt=$(echo "$a" | sed 's/.*"attempt":"\\([^"]*\\)".*/\\1/')
+agentctl task heartbeat "$attempt" --input-tokens 100 > /dev/null
+trap '' TERM
+while :; do sleep 0.1; done
+"""
+
+
+def test_a_worker_ended_for_one_tasks_budget_gives_its_others_back(tmp_path: Path) -> None:
+    (tmp_path / "holder.sh").write_text(HOLD)
+    with fleet(tmp_path, HOLDER) as one:
+        spent, other = one.add("work"), one.add("work")
+        one.up()
+        assert one.state(spent, "dead", within_s=25).reason == "policy"
+        assert one.state(other, "ready").attempts == 1
+        one.end()
+    assert_whole(Path(one.folder))
+
+
+def test_a_breaker_the_store_would_refuse_is_reported_with_its_place_and_the_old_configuration_stays(
+    tmp_path: Path,
+) -> None:
+    good = '[agent.idle]\ncommand = "true"\n[breaker.agent.idle]\nwindow = "1m"\n'
+    with fleet(tmp_path, good) as one:
+        one.up()
+        one.configure(good.replace("1m", "60d"))
+        one.says(r"the old one stays. \S+agentctl.toml:\d+: breaker.agent.idle is refused: the window in ms")
+        one.state(one.add("idle"), "done")
         one.end()

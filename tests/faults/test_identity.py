@@ -342,6 +342,24 @@ found = [
     assert events[0].actor == "a/1" and stage.fleet.attempts(read_id(task))[0].slot == 1
 
 
+def test_who_leaves_out_for_which_task_it_delegates_is_in_the_chain_all_the_same(stage: Stage) -> None:
+    code = """
+cli("task", "add", "1", "-q", "chained")
+old = json.loads(cli("task", "claim", "chained")[1])
+cli("task", "complete", old["attempt"])
+cli("task", "add", "1", "-q", "chained")
+mine = json.loads(cli("task", "claim", "chained")[1])
+words = ("task", "add", "2", "-q", "passed-on", "-o", "json", "--correlation", mine["correlation"])
+found = [mine["task"], *[cli(*words, AGENTCTL_TASK=named) for named in ("", old["task"])]]
+cli("task", "complete", mine["attempt"])
+"""
+    held, *added = stage.do("a/1", code)
+    for exit_code, out, said in added:
+        assert exit_code == 0, said
+        task = stage.fleet.store.task(read_id(json.loads(out)[0]["task"]))
+        assert (task.creator, task.chain) == (read_id(held), ("a",))
+
+
 def test_an_agent_is_given_its_own_receipts_and_no_others(stage: Stage) -> None:
     """It asks for them when its supervisor was restarted: its own are kept apart, whatever number it calls itself."""
     code = """

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from faults.store_kit import assert_whole, filled
+from store.store_kit import SetClock  # noqa: TID251
 
 from agentctl_store.domain.limits import Bound
+from agentctl_store.domain.retry import Failure
 from agentctl_store.sqlite import writelock
 from agentctl_store.store import Store, TaskRequest, open_store
 
@@ -80,6 +82,20 @@ def test_a_mark_is_known_again_though_a_longer_one_was_there(tmp_path: Path) -> 
             assert store.driver.conn._lock.unmoved()  # type: ignore[attr-defined]
         finally:
             store.driver.conn.unlock()  # type: ignore[attr-defined]
+
+
+def test_a_clock_set_back_and_forth_is_noticed_by_who_saw_only_how_it_ends(tmp_path: Path) -> None:
+    clock = SetClock()
+    directory = filled(tmp_path, 2)
+    with open_store(str(directory), clock=clock) as one, open_store(str(directory), clock=clock) as two:
+        (claim,) = one.claim(["q"], agent="ann")
+        clock.set_wall_by(-7_200_000)
+        two.claim(["q"], agent="bob")
+        clock.set_wall_by(7_200_000)
+        one.fail(claim.task.id, claim.n, Failure("throttled", "429", retry_after_ms=1_000))
+        two.claim(["other"], agent="bob")
+        assert clock.wall_ms + 1_000 <= one.task(claim.task.id).available_ms <= clock.wall_ms + 300_000
+    assert_whole(directory)
 
 
 def test_a_lane_that_came_since_a_claim_found_nothing_is_looked_at(tmp_path: Path) -> None:

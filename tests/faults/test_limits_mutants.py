@@ -98,8 +98,8 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str]] = {
     "one more runs than may": (limiting, "if at_once >= bound.concurrency:", "if at_once > bound.concurrency:"),
     "only the queue's own bounds hold": (claiming, "if limits.hold(agent, now_ms, running) is not None:", "if False:"),
     "only the first claim of several is held": (
-        claiming, "        if limits:\n            looked = _let_through",
-        "        if False:\n            looked = _let_through",
+        claiming, "        if limits:\n            looked, best = _let_through",
+        "        if False:\n            looked, best = _let_through",
     ),
     "what runs is not counted": (limiting, "return spent + sum(", "return spent + 0 * sum("),
     "what has ended is not counted": (

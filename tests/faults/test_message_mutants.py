@@ -64,7 +64,16 @@ CODE: dict[str, tuple[types.ModuleType, str, str, Check]] = {
     ),
     "what is awaited is not looked for": (
         delivering, "if not rows or rows[0][0]:", "if False:",
-        promises.test_the_pause_before_each_delivery_grows_and_the_last_one_leads_to_the_dead_letters,
+        promises.test_after_a_reboot_nobody_holds_a_message,
+    ),
+    "what was outlived is delivered": (
+        delivering, "message.expires_ms <= tx.now.wall_ms:", "False:",
+        promises.test_of_many_whose_time_is_over_none_is_delivered,
+    ),
+    "a damped reply acks": (
+        sending, "return _damped(tx, messages, envelope, target, damping)",
+        "ack(tx, messages, new.reply_to or 0, new.acks or 0); return _damped(tx, messages, envelope, target, damping)",
+        promises.test_a_reply_that_is_damped_acks_nothing,
     ),
     "no jitter": (
         message, "* jitter)", "* 3)",

@@ -17,6 +17,8 @@ from faults.store_kit import filled, raw, until
 from faults.test_broker_waits import LONG_MS, ROUNDS, WOKEN_MS, opened, owned
 from history import read
 
+from agentctl_store import upkeep
+from agentctl_store.clock import Clock
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.message import MessageFilter
 from agentctl_store.errors import StoreError
@@ -270,3 +272,29 @@ def test_the_key_lies_beside_the_store_for_its_owner_alone(tmp_path: Path) -> No
         assert letter.reason == "signature"
         store.messages.requeue(letter.id, actor="t")
         assert len(store.messages.read("bob")) == 1, "a person vouched for it"
+
+
+def test_a_backup_that_is_restored_elsewhere_is_still_delivered(tmp_path: Path) -> None:
+    directory = inbox(tmp_path, 2)
+    with open_store(str(directory)) as store:
+        store.messages.read("bob", ack_ms=1)
+    made = upkeep.backup(str(directory), str(tmp_path / "b.db"), Clock(), "t")
+    elsewhere = tmp_path / "elsewhere"
+    upkeep.restore(str(elsewhere), made.path, Clock(), "t")
+    assert_told(elsewhere)
+    with open_store(str(elsewhere)) as store:
+        until(lambda: store.messages.read("bob", limit=5), "one that was not acked comes again")
+        taken = store.messages.list(MessageFilter())
+        assert not [one for one in taken if one.state == "dead"]
+
+
+def test_a_restored_backup_of_here_stays_under_its_signatures(tmp_path: Path) -> None:
+    directory = inbox(tmp_path, 2)
+    db = raw(directory)
+    db.execute("UPDATE message SET signature = x'' WHERE id = (SELECT max(id) FROM message)")
+    db.close()
+    made = upkeep.backup(str(directory), str(tmp_path / "b.db"), Clock(), "t")
+    upkeep.restore(str(directory), made.path, Clock(), "t")
+    with open_store(str(directory)) as store:
+        assert [one.message.payload for one in store.messages.read("bob", limit=5)] == ["0"]
+        assert [one.reason for one in store.messages.list(MessageFilter(dead=True))] == ["signature"]

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 #: kinds of events that change no row; another, noted, would tell what never happened
 NOTES = ("supervisor.started", "supervisor.stopped", "supervisor.noted", "store.backed_up", "store.restored")
 MANY_SET = 10_000  #: limits, budgets or breakers of one configuration
+HEAVY = ("parents", "messages.list", "messages.thread")  #: these look through much to find even one
+LONG = 4 << 10  #: characters of a message beyond which holding it to a schema may take longer than all else
 MANY = 32  #: rows or queues beyond which a call counts as heavy
 _lease, _wait = whole(1, MAX_LEASE_MS), whole(0, MAX_WAIT_MS)
 _queues, _usage, _end = many(name, 1_000), maybe(a("Usage")), maybe(a("SessionEnd"))
@@ -121,7 +123,9 @@ def checked(verb: Any, given: Any) -> dict[str, Any]:
 
 def is_heavy(verb: str, arguments: dict[str, Any]) -> bool:
     """Whether a call may take many times as long as most do: its size does not tell, what it asks for does."""
-    return verb == "parents" or arguments.get("limit", 0) > MANY or len(arguments.get("queues", ())) > MANY
+    if verb == "messages.send":
+        return len(arguments["message"].payload) > LONG
+    return verb in HEAVY or arguments.get("limit", 0) > MANY or len(arguments.get("queues", ())) > MANY
 
 
 def parts(value: Any) -> tuple[int, Any, Any]:

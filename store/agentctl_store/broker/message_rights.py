@@ -39,7 +39,7 @@ def _send(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> Non
             f"{who.instance} may not send for task {write_id(new.creator)}", "An agent sends for those it works on"
         )
     own = new.correlation[:16] == f"{new.id:016x}"
-    if not own and not driver.part_in_work(new.creator, who.session, new.correlation):
+    if not own and driver.part_in_work(new.creator, who.session, new.correlation) is None:
         raise Refused(
             f"{who.instance} may not send for work it has no part in",
             "Leave the correlation id out, or use that of a task it works on",

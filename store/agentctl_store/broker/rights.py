@@ -110,12 +110,15 @@ def _add(who: Identity, arguments: dict[str, Any], driver: SqliteDriver) -> None
                 "An agent adds tasks for those it works on",
             )
         begins = task.correlation[:16] == f"{task.id:016x}"  # a piece of work of its own; see renumber
-        if not begins and not driver.part_in_work(task.creator, who.session, task.correlation):
+        part = None if begins else driver.part_in_work(task.creator, who.session, task.correlation)
+        if part is None and not begins:
             # Whoever holds a task sees all of its piece of work.
             raise Refused(
                 f"{who.instance} may not add to work it has no part in",
                 "Leave the correlation id out, or use that of a task it works on",
             )
+        if part is not None:  # whoever does not say for which task it delegates is in its chain all the same
+            object.__setattr__(task, "creator", part)
         for parent in dict.fromkeys(task.after):
             _parent(who, parent, ours, driver)
     arguments["actor"] = who.instance

@@ -18,6 +18,7 @@ MAX_QUESTION = 4_000  #: characters
 MAX_OPTION = 200
 MAX_OPTIONS = 20
 MAX_ANSWER = 16_000
+MOST_DEFAULTS = 100  #: default answers that one task is given: asking burns no try, so it could go on for ever
 LEAST_DEADLINE_MS = 1_000
 MOST_DEADLINE_MS = 366 * 86_400_000
 

@@ -22,6 +22,7 @@ MOST_JITTER_MS = 86_400_000
 MAX_SCHEDULES = 1_000  #: that one file declares
 LATE_MS = 60_000  #: a run that comes later than this after its time has been missed
 MOST_LOOKS = 1_000  #: moments of a cron line that are passed over for the first one after another
+GAPS = 10  #: between runs of a cron line that its jitter is held against
 CRON_REMEDY = 'Write five fields, minute hour day month weekday, like "*/5 * * * *" or "0 8 * * MON-FRI"'
 
 
@@ -54,6 +55,11 @@ class ScheduleSpec:
             raise BadInput("every is out of range", "Use 1s to 366d")
         if not 0 <= self.jitter_ms <= min(MOST_JITTER_MS, self.every_ms or MOST_JITTER_MS):
             raise BadInput("jitter is out of range", "Use at most a day, and no more than `every`")
+        if self.cron is not None and self.jitter_ms and self.jitter_ms > _gap_ms(self.cron, self.zone or ""):
+            raise BadInput(
+                f"jitter is longer than from one run of {self.cron!r} to the next: runs would be left out",
+                "Use less jitter, or have it run less often",
+            )
         if self.overlap not in OVERLAPS:
             raise BadInput(f"overlap {str(self.overlap)[:40]!a} is unknown", f"Use one of {', '.join(OVERLAPS)}")
         if not PRIORITY_MIN <= self.priority <= PRIORITY_MAX:
@@ -132,6 +138,17 @@ def after_cron(line: str, zone: str, after_ms: int) -> int | None:
     except (StopIteration, OverflowError, ValueError):
         pass
     return None
+
+
+def _gap_ms(line: str, zone: str) -> int:
+    """Return the shortest time between the first runs there are of a cron line."""
+    gap, before = MOST_MS, after_cron(line, zone, 0)
+    for _ in range(GAPS):
+        after = None if before is None else after_cron(line, zone, before)
+        if before is None or after is None:
+            break
+        gap, before = min(gap, after - before), after
+    return gap
 
 
 def _local(zone: str, wall_ms: int) -> datetime:

@@ -35,7 +35,9 @@ def add(tx: Transaction, sql: dict[str, str], tasks: Sequence[NewTask], actor: s
     """Add all of `tasks` in order; later ones may name earlier ones as parents by key."""
     limits = tx.conn.limited()
     if limits and limits.depths:
-        limiting.check_depth(tx, limits, [one.queue for one in tasks if _known(tx, sql, one) is None])
+        fresh = [one for one in tasks if _known(tx, sql, one) is None]
+        new = {one.key or number: one for number, one in reversed([*enumerate(fresh)])}  # a key twice is one task
+        limiting.check_depth(tx, limits, [one.queue for one in new.values()])
     added, answered = [], 0
     unrouted: list[Unrouted] = []  # one, once there is a task that nobody can take
     for task in tasks:

@@ -10,6 +10,9 @@ from ..jsontext import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from .connection import Connection
     from .transaction import Transaction
 
@@ -17,6 +20,12 @@ _GAP = KINDS["clock.gap"]
 SLEPT_MS = 1_000  #: a difference of boot and awake clocks that grew by more means the machine slept
 JUMP_MS = 2_000  #: a wall clock that moved by more against the boot clock was set, not slewed
 GRACE_MS = 10_000  #: what each lease gets on top of the time slept
+_NOTICED = "SELECT at_ms, data ->> '$.grace', data ->> '$.shift' FROM event WHERE kind = ? ORDER BY seq"
+
+
+def gaps(rows: Callable[..., list[Any]]) -> list[tuple[int, int]]:
+    """Return when the machine had slept or its clock was set, and how far the wall clock ran ahead by that: in ms."""
+    return [(at, (grace - GRACE_MS if grace else 0) + (shift or 0)) for at, grace, shift in rows(_NOTICED, (_GAP,))]
 
 
 def clocks(tx: Transaction, conn: Connection) -> int:
@@ -27,7 +36,7 @@ def clocks(tx: Transaction, conn: Connection) -> int:
     """
     now = tx.now
     slept, offset = now.boot_ms - now.awake_ms, now.wall_ms - now.boot_ms
-    seen = conn.clock_seen
+    seen = conn.clock_noticed()
     if seen is not None and slept - seen[0] <= SLEPT_MS and abs(offset - seen[1]) <= JUMP_MS:
         return 0
     rows = tx.execute("SELECT key, value FROM meta WHERE key IN ('boot_id', 'slept_ms', 'wall_offset_ms')")
@@ -47,6 +56,8 @@ def clocks(tx: Transaction, conn: Connection) -> int:
         tx.execute(conn.sql["shift_backoffs"], (shift,))
         tx.execute(conn.sql["shift_bounds"], (shift * 1000,))
         tx.execute(conn.sql["shift_breakers"], (shift,))
+    if grace or shift:
+        conn.gaps.append((now.wall_ms, (grace - GRACE_MS if grace else 0) + shift))
         conn.limits = None
     if not known or rebooted or grace or shift:
         values = [("boot_id", now.boot_id), ("slept_ms", slept), ("wall_offset_ms", offset)]

@@ -58,6 +58,7 @@ class Connection:
         self.served_ms = 0  #: boot time since which that was looked up
         self.tail: tuple[int, bytes] | None = None  #: the last event this connection wrote: number and hash
         self.clock_seen: tuple[int, int] | None = None  #: last seen (slept, wall offset); sqlite/clocks.py
+        self.gaps: list[tuple[int, int]] = []  #: those noticed in the open transaction; sqlite/clocks.py
         self.waiter: Waiter | None = None  #: this connection's own, once it has waited; sqlite/waiting.py
         self.group: Group | None = None  #: the one that is open; sqlite/transaction.py
         #: what limits the store (sqlite/limiting.py), False when nothing does; None: to be read. It is what this
@@ -219,9 +220,15 @@ class Connection:
             # A writer killed between its commit and its mark may have started something that counts.
             unmoved = self.execute(HEAD).fetchone() == self.tail
         if not unmoved:
-            self.limits = self.plain = None
+            self.limits = self.plain = self.clock_seen = None
         self._unmoved = unmoved
         return unmoved
+
+    def clock_noticed(self) -> tuple[int, int] | None:
+        """Return the clocks as this connection saw them last; None when others may have noticed another since."""
+        if self._unmoved is None:
+            self._compare()
+        return self.clock_seen
 
     def is_plain(self) -> bool:
         """Whether no claim need look for lanes, schedules and questions. In a transaction, turn in hand."""
@@ -239,7 +246,7 @@ class Connection:
             if self.execute(_LIMITED).fetchone()[0]:
                 from .limiting import Limits
 
-                self.limits = Limits(lambda sql, values=(): self.db.execute(sql, values).fetchall())
+                self.limits = Limits(lambda sql, values=(): self.db.execute(sql, values).fetchall(), self.gaps)
             else:
                 self.limits = False
         return self.limits
@@ -272,6 +279,7 @@ class Connection:
 
     def committed(self, head: tuple[int, bytes] | None, boot_ms: int) -> None:
         """Take note of a commit that wrote events up to `head`, turn in hand."""
+        self.gaps.clear()
         if head is not None:
             self.tail = head
             self._lock.mark(head[0], self._good_for)
@@ -305,6 +313,7 @@ class Connection:
         """
         self.ids.clear()
         self.served.clear()
+        self.gaps.clear()
         self.routing = self.clock_seen = self.limits = self.plain = None
 
     def rows(self, sql: str, values: Any = ()) -> list[Any]:

@@ -318,9 +318,10 @@ class SqliteDriver:
         """Return whether `agent` works or worked on the task that added this one."""
         return bool(self.conn.rows(self.sql["added_by"], (task, agent)))
 
-    def part_in_work(self, task: int | None, session: int, correlation: str) -> bool:
-        """Return whether a correlation id is that of `task`, or of one that a session holds."""
-        return bool(self.conn.rows(self.sql["part_in_work"], (task, session, bytes.fromhex(correlation))))
+    def part_in_work(self, task: int | None, session: int, correlation: str) -> int | None:
+        """Return `task` if it has that correlation id, else one that a session holds and that has; None: neither."""
+        found = self.conn.rows(self.sql["part_in_work"], (task, session, bytes.fromhex(correlation)))
+        return found[0][0] if found else None
 
     def version(self) -> int:
         return int(self.conn.rows("PRAGMA data_version")[0][0])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
-from ..domain.routing import Lane
+from ..domain.routing import Lane, barred_by
 from ..domain.task import Ended
 from ..jsontext import dumps, loads
+from ..record import replace
 from .routing import known, servers
 
 TYPE_CHECKING = False
@@ -58,6 +59,9 @@ def _lane(tx: Transaction, held: Held, agent: str, told: dict[str, Any]) -> tupl
         asked = routing.lane(tx.conn, held.lane, name)
         wanted = Lane(server.queues[0], asked.needs, asked.barred)
         if server.serves(wanted):
+            failed = next((one for one in servers(tx.execute) if one.agent == held.agent), None)
+            if failed is not None and failed.serves(wanted):  # it must not be given again to whom it fell from
+                wanted = replace(wanted, barred=tuple(sorted({*wanted.barred, failed.agent})))
             return tx.number("queue", wanted.queue), routing.number(tx, wanted)
         barred = agent in wanted.barred
         told["no_fallback"] = f"{agent} delegated it" if barred else f"{agent} cannot do what it needs"
@@ -81,11 +85,12 @@ def _stand_in(
 
 def home(tx: Transaction, task: int) -> tuple[int, int | None]:
     """Return the lane in which a dead letter goes back, and the queue it was meant for where it has left that."""
-    lane, degraded, queue = tx.execute(
-        "SELECT t.lane, t.degraded, q.name FROM task t JOIN queue q ON q.id = t.queue WHERE t.id = ?", (task,)
+    lane, degraded, queue, chain = tx.execute(
+        "SELECT t.lane, t.degraded, q.name, t.chain FROM task t JOIN queue q ON q.id = t.queue WHERE t.id = ?", (task,)
     ).fetchone()
     if not lane or degraded is None:
         return lane, degraded
     (name,) = tx.execute("SELECT name FROM queue WHERE id = ?", (degraded,)).fetchone()
-    asked = known(tx.conn).lane(tx.conn, lane, queue)
-    return known(tx.conn).number(tx, Lane(name, asked.needs, asked.barred)), degraded
+    routing = known(tx.conn)
+    barred = barred_by(routing.chain(tx.conn, chain))  # not whom it fell from
+    return routing.number(tx, Lane(name, routing.lane(tx.conn, lane, queue).needs, barred)), degraded

@@ -14,6 +14,7 @@ from ..errors import QueueFull
 from ..jsontext import dumps, loads
 from ..record import as_dict
 from . import sqltext
+from .clocks import gaps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _TRIED = {"tokens": 1, "usd": 2, "wall_time": 3}  #: and in one of `tried`
 class Limits:
     """All that is set, and how it stands."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, noticed: Sequence[tuple[int, int]] = ()) -> None:
         self.bounds: dict[Key, Bound] = {}
         self.full_us: dict[Key, int] = {}
         for *given, full in rows(SQL["bounds"]):
@@ -58,6 +59,10 @@ class Limits:
         self._spends = [one for one in self.budgets if one.measure != "attempts"]
         self._starts = [one for one in self.budgets if one.measure == "attempts" and one.per != "task"]
         self._per_task = [one for one in self.budgets if one.per == "task"]
+        #: (wall ms, how much later it was than before without anybody having worked), oldest first
+        timed = any(one.measure == "wall_time" for one in self.budgets)
+        self._gaps = [*gaps(rows), *noticed] if timed else []
+        self._gaps_told = dumps(self._gaps)
         self._caps = any(one.concurrency is not None for one in self.bounds.values())
         self.depths = {name: one.max_depth for (_, name), one in self.bounds.items() if one.max_depth is not None}
 
@@ -76,7 +81,7 @@ class Limits:
 
     def running(self, rows: Rows, now_ms: int) -> Running:
         """Return what runs now, if anything that is set asks for it."""
-        return rows(SQL["running"], (now_ms,)) if self._caps or self._spends else []
+        return rows(SQL["running"], (now_ms, self._gaps_told)) if self._caps or self._spends else []
 
     # --- before a start ---------------------------------------------------------------------------------------
     def hold(self, agent: str, now_ms: int, running: Running) -> Hold | None:
@@ -138,7 +143,7 @@ class Limits:
         Of a task that `running` says runs, its attempts are spent by what they used alone.
         """
         mine = [one for one in self._per_task if self._concerns(one, agent)]
-        tried = rows(SQL["tried"], (task, now_ms)) if mine else ()
+        tried = rows(SQL["tried"], (task, now_ms, self._gaps_told)) if mine else ()
         for budget in mine:
             own = [row for row in tried if self._concerns(budget, row[0])]
             place = _TRIED.get(budget.measure)
@@ -198,9 +203,9 @@ class Limits:
         """Count what an attempt used, and what its end says of its agent and provider."""
         now_ms = tx.now.wall_ms
         agent, claimed_ms = tx.execute(SQL["whose"], (task, n)).fetchone()
-        amounts = {
-            "tokens": (used[0] or 0) + (used[1] or 0), "usd": used[2] or 0, "wall_time": max(now_ms - claimed_ms, 0),
-        }  # fmt: skip
+        worked_ms = now_ms - claimed_ms - sum(span for at, span in self._gaps if at > claimed_ms)
+        tokens = (used[0] or 0) + (used[1] or 0)
+        amounts = {"tokens": tokens, "usd": used[2] or 0, "wall_time": max(worked_ms, 0)}
         spent = [(one, amounts[one.measure]) for one in self._spends if one.per != "task"]
         self._spend(tx, [(one, amount) for one, amount in spent if amount and self._concerns(one, agent)])
         if not self.breakers:

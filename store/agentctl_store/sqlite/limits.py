@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..domain.breaker import SETTINGS, Breaker, reset
 from ..domain.budget import Budget, day_of
 from ..domain.event import KINDS
-from ..domain.limits import Bound, Hold, named
+from ..domain.limits import Bound, Hold, interval_us, named
 from ..errors import BadInput, NotFound
 from ..jsontext import dumps
 from ..record import as_dict, fields_of, replace
@@ -44,7 +44,7 @@ class SqliteLimits:
             bound = replace(bound, **kept)
             if bound.burst is not None and bound.starts is None:
                 raise BadInput("a burst goes with a rate, and there is none", "Give both: --rate 30/min --burst 5")
-            _save(tx, "bound", as_dict(bound) | {"full_us": before.get("full_us", 0)}, before, actor)
+            _save(tx, "bound", as_dict(bound) | {"full_us": _full(bound, before, now)}, before, actor)
         return bound
 
     def remove_bound(self, scope: str, target: str, *, actor: str, now: Moment) -> bool:
@@ -98,7 +98,7 @@ class SqliteLimits:
             known = _rows(tx, "bound")
             for bound in _drop(tx, "bound", known, bounds, actor):
                 before = known.get((bound.scope, bound.name), {})
-                _save(tx, "bound", as_dict(bound) | {"full_us": before.get("full_us", 0)}, before, actor)
+                _save(tx, "bound", as_dict(bound) | {"full_us": _full(bound, before, now)}, before, actor)
             old = {agent: origin for agent, _, origin in tx.rows(SQL["members"])}
             wanted = dict(members)
             for agent, origin in old.items():
@@ -139,11 +139,18 @@ class SqliteLimits:
         running = limits.running(rows, now_ms)
         held = limits.hold(agent, now_ms, running)
         if held is None:
-            shut = [limits.hold_queue(queue, now_ms, running) for queue in waits]
-            if None in shut:
-                return None
-            held = min((one for one in shut if one), key=lambda one: one.until_ms or 1 << 62)
-        return replace(held, agent=agent)
+            # What waits in the others is not for this agent: it has just tried to claim.
+            shut = [one for queue in waits if (one := limits.hold_queue(queue, now_ms, running)) is not None]
+            held = min(shut, key=lambda one: one.until_ms or 1 << 62, default=None)
+        return None if held is None else replace(held, agent=agent)
+
+
+def _full(bound: Bound, before: dict[str, Any], now: Moment) -> int:
+    """Return when a bucket is full that is set anew: no later than an empty one of its new rate."""
+    full: int = before.get("full_us", 0)
+    if bound.starts is None or bound.period_ms is None:
+        return full
+    return min(full, now.wall_ms * 1000 + (bound.burst or 1) * interval_us(bound.starts, bound.period_ms))
 
 
 def _rows(tx: Transaction, table: str) -> Known:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..domain.message import Delivery, MessageFilter, NewMessage, Sent, Settled
     from . import letters, schemas, sending
     from .driver import SqliteDriver
+    from .validating import Validator
 else:
     later(globals(), __package__, "letters", "schemas", "sending")
 
@@ -43,6 +44,7 @@ class Messages:
         }
         self._limited: dict[tuple[str, int], str] = {}
         self.arrived: set[str] = set()  #: who got mail; the broker, which lets readers wait, empties it
+        self.validators: dict[str, Validator] = {}  #: by the schema's text
         self._key = b""
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
-from ..domain.question import Question, check_answer
+from ..domain.question import MOST_DEFAULTS, Question, check_answer
 from ..domain.task import Ended
-from ..errors import Conflict, NotFound, StaleAttempt
+from ..errors import BadInput, Conflict, NotFound, StaleAttempt
 from ..ids import write_attempt, write_id
 from ..jsontext import dumps, loads
 from . import sqltext
@@ -102,6 +102,11 @@ def _same(tx: Transaction, task: int, n: int, question: NewQuestion) -> bool:
 
 def _ask(tx: Transaction, held: Held, question: NewQuestion) -> None:
     now_ms = tx.now.wall_ms
+    if question.fallback is not None and tx.execute(_SQL["defaults"], (held.task,)).fetchone()[0] >= MOST_DEFAULTS:
+        raise BadInput(
+            f"task {write_id(held.task)} was given a default answer {MOST_DEFAULTS} times already",
+            "Ask without a default, or decide without asking",
+        )
     deadline = None if question.deadline_ms is None else now_ms + question.deadline_ms
     options = dumps(list(question.options)) if question.options else None
     tx.execute(_SQL["ask"], (held.task, held.n))

@@ -1,6 +1,6 @@
 """JSON Schemas that messages of a type or topic are held to when they are sent.
 
-The library is imported only when a schema applies. It fetches nothing: a schema that refers elsewhere is refused.
+The libraries are imported only when a schema applies. Nothing is fetched: a schema that refers elsewhere is refused.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from ..text import cut, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from .messages import Messages
     from .transaction import Transaction
+    from .validating import Validator
 
 MAX_SCHEMA = 64 << 10  #: characters of a schema
 MAX_VALIDATED = 64 << 10  #: characters of a payload that a schema applies to: looking through more keeps others waiting
 MAX_SAID = 300  #: characters of what is wrong
-_validators: dict[str, Any] = {}  #: by the schema's text
 _MOST_KEPT = 100
+#: keywords that find out by ways of their own what others have seen, and so cannot be bounded (validating.py)
+UNBOUNDED = ("unevaluatedItems", "unevaluatedProperties")
 
 
 def violation(tx: Transaction, messages: Messages, type: str, topic: str | None, payload: str) -> str | None:
@@ -30,30 +33,21 @@ def violation(tx: Transaction, messages: Messages, type: str, topic: str | None,
     for scope, text in tx.execute(messages.sql["schemas_for"], (type, f"{TOPIC}{topic}")).fetchall():
         if len(payload) > MAX_VALIDATED:
             return f"a payload that the schema of {scope} applies to may have {MAX_VALIDATED:,} characters"
-        from referencing.exceptions import Unresolvable
-
-        try:
-            error = next(_validator(text).iter_errors(loads(payload)), None)
-        except (Unresolvable, RecursionError):
-            return f"the schema of {scope} refers to what it does not hold, or to itself without end"
-        if error is not None:
-            where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-            place = f" at {cut(printable(where), 100)}" if where else ""
-            return f"the payload breaks the schema of {scope}{place}: {cut(printable(error.message), MAX_SAID)}"
+        fault = _validator(messages, text).fault(loads(payload), f"the schema of {scope}")
+        if fault is not None:
+            return f"the payload {fault}"
     return None
 
 
-def _validator(text: str) -> Any:
-    found = _validators.get(text)
+def _validator(messages: Messages, text: str) -> Validator:
+    kept = messages.validators
+    found = kept.get(text)
     if found is None:
-        from jsonschema.validators import Draft202012Validator, validator_for
-        from referencing import Registry
+        from .validating import Validator
 
-        schema = loads(text, "schema")
-        kind = validator_for(schema, default=Draft202012Validator)
-        if len(_validators) >= _MOST_KEPT:
-            _validators.clear()
-        found = _validators[text] = kind(schema, registry=Registry())
+        if len(kept) >= _MOST_KEPT:
+            kept.clear()
+        found = kept[text] = Validator(loads(text, "schema"))
     return found
 
 
@@ -69,25 +63,55 @@ def check_schema(text: str) -> None:
         validator_for(schema, default=Draft202012Validator).check_schema(schema)
     except SchemaError as error:
         raise BadInput(f"this is no JSON Schema: {cut(printable(error.message), MAX_SAID)}") from None
-    elsewhere = next(_elsewhere(schema), None)
+    parts = list(_objects(schema))
+    elsewhere = next((ref for ref in _references(parts) if not ref.startswith("#")), None)
     if elsewhere is not None:
         raise BadInput(
             f"the schema refers to {cut(printable(elsewhere), 100)!r}, and nothing is fetched",
             'Put it under "$defs" and refer to it as "#/$defs/NAME"',
         )
+    unbounded = next((name for part in parts for name in UNBOUNDED if name in part), None)
+    if unbounded is not None:
+        raise BadInput(f"{unbounded} can take any time, and others wait meanwhile", "Use additionalProperties or items")
+    _check_references(schema, parts)
 
 
-def _elsewhere(schema: Any) -> Any:
+def _objects(schema: Any) -> Iterator[dict[str, Any]]:
     open_parts = [schema]
     while open_parts:
         part = open_parts.pop()
         if isinstance(part, dict):
-            for name in ("$ref", "$dynamicRef"):
-                if isinstance(part.get(name), str) and not part[name].startswith("#"):
-                    yield part[name]
+            yield part
             open_parts += part.values()
         elif isinstance(part, list):
             open_parts += part
+
+
+def _references(parts: list[dict[str, Any]]) -> Iterator[str]:
+    for part in parts:
+        for name in ("$ref", "$dynamicRef", "$recursiveRef"):
+            if isinstance(part.get(name), str):
+                yield part[name]
+
+
+def _check_references(schema: dict[str, Any], parts: list[dict[str, Any]]) -> None:
+    """Raise BadInput for a reference to nothing. Parts with a name of their own are looked at when they are used."""
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, specification_with
+
+    if any("$id" in part or "id" in part for part in parts if part is not schema):
+        return
+    kind = specification_with(schema.get("$schema", ""), default=DRAFT202012)
+    resolver = Registry().resolver_with_root(kind.create_resource(schema))
+    for reference in _references(parts):
+        try:
+            resolver.lookup(reference)
+        except Unresolvable:
+            shown = cut(printable(reference), 100)
+            raise BadInput(
+                f"the schema refers to {shown!r}, which is not there", 'Put it under "$defs", or correct it'
+            ) from None
 
 
 def set_schema(tx: Transaction, messages: Messages, scope: str, schema: str, actor: str) -> bool:

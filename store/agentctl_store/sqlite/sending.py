@@ -52,19 +52,19 @@ class _Envelope:
 
 
 def send(tx: Transaction, messages: Messages, new: NewMessage, actor: str | None) -> Sent:
-    """Store a message; a known key answers the first one, and acks nothing again."""
+    """Store a message; a known key answers the first one, and acks nothing again, nor does one that is damped."""
     if new.key is not None and (known := _known(tx, messages, new)) is not None:
         return known
+    envelope = _Envelope(tx, messages, new, actor)
+    target = envelope.target or ""
+    if envelope.topic is None and (damping := _looping(tx, messages, envelope, target)) is not None:
+        return _damped(tx, messages, envelope, target, damping)
     if new.acks is not None and new.reply_to is not None:
         ack(tx, messages, new.reply_to, new.acks)
     if new.source != OPERATOR:
         tx.number("agent", new.source)  # who sends can be answered
-    envelope = _Envelope(tx, messages, new, actor)
     if envelope.topic is not None:
         return _publish(tx, messages, envelope)
-    target = envelope.target or ""
-    if envelope.conversation is not None and (damping := _looping(tx, messages, envelope, target)) is not None:
-        return _damped(tx, messages, envelope, target, damping)
     reason, error = refusal(tx, messages, target, new.type, None, new.payload)
     number = _store(tx, messages, envelope, new.id, target, None, reason, error)
     return Sent(number, True, "dead" if reason else "stored", reason, error)
@@ -200,12 +200,14 @@ def _tell(
 # --- damping ----------------------------------------------------------------------------------------------------------
 def _looping(tx: Transaction, messages: Messages, envelope: _Envelope, target: str) -> Damping | None:
     """Return the rule by which a message is one too many between two who get nowhere, None if it is not."""
+    if envelope.conversation is None:
+        return None
     row = tx.execute(messages.sql["damping"]).fetchone()
     damping = Damping(*row) if row is not None else Damping()
     if not damping.messages:
         return None
-    since_ms = tx.now.wall_ms - damping.window_ms
-    pair = (envelope.conversation, since_ms << 20, envelope.new.source, target)
+    now_ms, since_ms = tx.now.wall_ms, tx.now.wall_ms - damping.window_ms
+    pair = (envelope.conversation, since_ms << 20, envelope.new.source, target, now_ms + 1 << 20)
     said = tx.execute(messages.limited("exchanged", damping.messages), pair).fetchall()
     if len(said) < damping.messages or any(type == "RESULT" for _, type in said) or envelope.new.type == "RESULT":
         return None
@@ -219,7 +221,7 @@ def _damped(tx: Transaction, messages: Messages, envelope: _Envelope, target: st
     """Refuse it; the first refusal of a window is an event."""
     conversation = envelope.conversation
     last = tx.execute(messages.sql["damped_last"], (conversation, _DAMPED)).fetchone()[0]
-    if last is None or last <= tx.now.wall_ms - damping.window_ms:
+    if last is None or not tx.now.wall_ms - damping.window_ms < last <= tx.now.wall_ms:
         told = {"from": envelope.new.source, "to": target, "messages": damping.messages, "window": damping.window_ms}
         tx.event(_DAMPED, conversation, None, envelope.actor, dumps(told))
     error = (

@@ -160,7 +160,7 @@ class Transaction:
         except self.conn.library.IntegrityError:
             if not guessed:
                 raise
-            self.conn.limits = self.conn.plain = None  # somebody wrote whom no mark told of
+            self.conn.limits = self.conn.plain = self.conn.clock_seen = None  # somebody wrote whom no mark told of
             rows = self._chained(self.execute(HEAD).fetchone())
             self.conn.db.executemany(_APPEND, rows)
         return rows[-1][0], rows[-1][-1]

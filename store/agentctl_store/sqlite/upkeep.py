@@ -280,7 +280,7 @@ def restore(directory: str, path: str, clock: Clock, actor: str) -> str:
         _copy(source, building)
     finally:
         source.close()
-    _make_wal(building)
+    _make_ready(directory, building)
     now = clock.now()
     with migrate.locked(directory):
         _refuse_while_used(directory)
@@ -294,9 +294,12 @@ def restore(directory: str, path: str, clock: Clock, actor: str) -> str:
     return aside
 
 
-def _make_wal(path: str) -> None:
+def _make_ready(directory: str, path: str) -> None:
+    from .vouching import vouch
+
     db = gate.load().connect(path, isolation_level=None)
     try:
+        vouch(db, directory)
         db.execute("PRAGMA journal_mode=WAL").fetchall()
     finally:
         db.close()

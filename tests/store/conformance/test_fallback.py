@@ -79,6 +79,21 @@ def test_a_fallback_that_fails_too_is_a_dead_letter_which_goes_back_to_where_it_
     assert verify(store.directory).faults == ()
 
 
+@pytest.mark.parametrize("needs", [(), ("gpu",)])
+def test_what_fell_back_within_a_queue_is_not_given_to_whom_it_fell_from(store: Store, needs: tuple[str, ...]) -> None:
+    shares = AgentSpec("eve", "task", ("work",), 1, ONE_TRY, ("gpu",))
+    declare(store, '{"agent":"eve"}', shares)
+    task = add(store, needs=needs)
+    fail(store, "ann", "work")
+    assert store.claim(["work"], agent="ann") == [] and store.task(task).unroutable == ""
+    fail(store, "eve", "work")
+    store.requeue(task, actor="t")
+    assert store.task(task).needs == needs
+    fail(store, "ann", "work")
+    assert [one.agent for one in store.attempts(task)] == ["ann", "eve", "ann"]
+    assert verify(store.directory).faults == ()
+
+
 def test_a_result_stands_in_and_the_children_see_that_it_is_degraded(store: Store) -> None:
     declare(store, '{"result":{"summary":null}}')
     task, other = add(store), add(store, "plain")

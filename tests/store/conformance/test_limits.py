@@ -10,7 +10,9 @@ from agentctl_store.domain.limits import Bound
 from agentctl_store.domain.retry import Failure, RetryPolicy
 from agentctl_store.domain.task import Usage
 from agentctl_store.errors import BadInput, QueueFull
+from agentctl_store.read import open_reader
 from agentctl_store.replay import verify
+from agentctl_store.sqlite import claiming
 from agentctl_store.store import Store, TaskRequest
 
 MINUTE_MS = 60_000
@@ -93,6 +95,16 @@ def test_a_clock_that_is_set_neither_frees_a_rate_nor_shuts_it_for_long(store: S
     assert won(store) == 1
     clock.reboot(away_ms=-3_600_000)
     assert won(store) == 1 and won(store) == 0, "a bucket cannot owe more than its burst"
+
+
+def test_a_rate_that_is_raised_counts_from_then_on(store: Store, clock: SetClock) -> None:
+    bound(store, "fleet", starts=1, period_ms=MINUTE_MS)
+    many(store)
+    assert won(store) == 1
+    bound(store, "fleet", starts=10, period_ms=1_000)
+    assert won(store) == 0
+    clock.pass_ms(100)
+    assert won(store) == 1
 
 
 def test_a_bound_is_changed_in_parts_and_lifted_whole(store: Store) -> None:
@@ -310,3 +322,51 @@ def test_what_is_reported_beyond_all_measure_spends_a_budget_and_breaks_nothing(
         assert (store.heartbeat(task, n, usage=Usage(10**12 - 1, number, 10**12)).stop is None) == (number == 0)
         store.complete(task, n, usage=Usage(10**12 - 1, number * 10**12, 10**12))
     assert won(store) == 0
+
+
+def test_a_key_twice_in_one_call_takes_up_one_place(store: Store) -> None:
+    bound(store, "queue", "work", max_depth=1)
+    first, again = store.add([TaskRequest("work", key="k"), TaskRequest("work", key="k")])
+    assert (first.id, first.created, again.created) == (again.id, True, False)
+    with pytest.raises(QueueFull):
+        store.add([TaskRequest("work")])
+
+
+def test_one_claim_buries_no_more_spent_tasks_than_a_second_has_room_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "BURIED_AT_ONCE", 3)
+    budget(store, "task", "", "attempts", "task", 0)
+    many(store, 5)
+    assert won(store) == 0
+    with open_reader(store.directory) as reader:
+        assert [(row.ready, row.dead) for row in reader.queues()] == [(2, 3)]
+        assert won(store) == 0
+        assert [(row.ready, row.dead) for row in reader.queues()] == [(0, 5)]
+
+
+@pytest.mark.parametrize("scope", ["fleet", "task"])
+def test_wall_time_is_no_time_that_the_machine_slept_or_its_clock_was_set_by(
+    store: Store, clock: SetClock, scope: str
+) -> None:
+    budget(store, scope, "", "wall_time", "task" if scope == "task" else "total", 60_000)
+    many(store)
+    held = one(store)
+    clock.pass_ms(10_000)
+    assert store.heartbeat(*held).stop is None
+    clock.sleep_ms(8 * 3_600_000)
+    assert store.heartbeat(*held).stop is None
+    clock.set_wall_by(3_600_000)
+    assert store.heartbeat(*held).stop is None
+    clock.pass_ms(20_000)
+    store.fail(*held, Failure("transient", "no"))
+    with open_reader(store.directory) as reader:
+        assert [row.spent for row in reader.budgets(clock.wall_ms)] == [0 if scope == "task" else 30_000]
+    clock.pass_ms(1_000)
+    (again,) = [one for one in store.claim(["work"], agent="ann", limit=10) if one.task.id == held[0]]
+    clock.sleep_ms(600_000)
+    store.heartbeat(again.task.id, again.n)
+    clock.pass_ms(29_999)
+    assert (store.heartbeat(again.task.id, again.n).stop is None) == (scope == "task")
+    clock.pass_ms(1)
+    assert store.heartbeat(again.task.id, again.n).stop is not None

@@ -377,6 +377,8 @@ def test_a_publication_that_breaks_its_topic_s_schema_is_not_sent(store: Store) 
         ('{"type":"nothing"}', "no JSON Schema"),
         ("3", "is a JSON object"),
         ('{"$ref":"https://example.com/x.json"}', "nothing is fetched"),
+        ('{"$ref":"#/$defs/none"}', "which is not there"),
+        ('{"unevaluatedProperties":false}', "can take any time"),
     ],
 )
 def test_what_is_no_schema_or_lies_elsewhere_is_refused(store: Store, schema: str, said: str) -> None:
@@ -386,12 +388,41 @@ def test_what_is_no_schema_or_lies_elsewhere_is_refused(store: Store, schema: st
         store.messages.set_schema("SHOUT", "{}", actor="t")
 
 
-@pytest.mark.parametrize("reference", ["#/$defs/nowhere", "#"])
-def test_a_schema_that_leads_nowhere_is_told_and_breaks_nothing(store: Store, reference: str) -> None:
-    store.messages.set_schema("QUERY", f'{{"$ref":"{reference}"}}', actor="t")
-    sent = send(store, type="QUERY")
-    assert sent.reason == "schema" and "refers to what it does not hold" in (sent.error or "")
+UNFIT = {
+    "a pattern": ('{"pattern":"^(a|a)*$"}', '"' + "a" * 60 + '!"'),
+    "a name's pattern": ('{"patternProperties":{"^(a|a)*$":{}}}', '{"' + "a" * 60 + '!":1}'),
+    "others than a pattern's": (
+        '{"patternProperties":{"^(a|a)*$":{}},"additionalProperties":false}',
+        '{"' + "a" * 60 + '!":1}',
+    ),
+    "references that multiply": (
+        '{"anyOf":[{"properties":{"a":{"$ref":"#"}},"type":"object"},'
+        '{"properties":{"a":{"$ref":"#"}},"type":"object"}]}',
+        '{"a":' * 40 + "1" + "}" * 40,
+    ),
+    "a reference to itself": ('{"$ref":"#"}', "1"),
+    "a reference to nothing in a part with a name of its own": (
+        '{"$defs":{"a":{"$id":"http://example.com/a","$ref":"#/none"}},"$ref":"#/$defs/a"}',
+        "1",
+    ),
+}
+
+
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_what_cannot_be_checked_is_a_dead_letter_and_keeps_nobody_waiting(store: Store, unfit: str) -> None:
+    schema, payload = UNFIT[unfit]
+    store.messages.set_schema("QUERY", schema, actor="t")
+    sent = send(store, payload=payload, type="QUERY")
+    assert (sent.state, sent.reason) == ("dead", "schema") and "cannot be held to" in (sent.error or "")
     assert send(store, type="STATUS").state == "stored"
+
+
+def test_a_long_list_is_looked_through_once_for_two_alike(store: Store) -> None:
+    store.messages.set_schema("QUERY", '{"uniqueItems":true}', actor="t")
+    unlike = ",".join(f'{{"a":{number}}}' for number in range(6_000))
+    assert send(store, payload=f"[{unlike}]", type="QUERY").state == "stored"
+    assert send(store, payload="[1,true,[0],[false]]", type="QUERY").state == "stored"
+    assert send(store, payload='[{"a":1},2,{"a":1.0}]', type="QUERY").reason == "schema"
 
 
 # --- damping ----------------------------------------------------------------------------------------------------------
@@ -416,6 +447,34 @@ def test_two_who_go_on_and_on_are_damped_until_the_window_has_passed(store: Stor
     assert send(store, "carl", "bob", conversation=stands(store, last).conversation).created, "another pair"
     clock.pass_ms(10_001)
     assert send(store, "ann", None, reply_to=last).created
+
+
+def test_a_clock_that_is_set_back_leaves_nobody_damped(store: Store, clock: SetClock) -> None:
+    store.messages.configure(Damping(4, 10_000), actor="t")
+    clock.set_wall_by(86_400_000)
+    last = ping_pong(store, 4)
+    with pytest.raises(Conflict, match="got nowhere"):
+        send(store, reply_to=last)
+    clock.set_wall_by(-86_400_000)
+    for _ in range(4):
+        assert send(store, reply_to=last).created
+    with pytest.raises(Conflict, match="got nowhere"):
+        send(store, reply_to=last)
+    assert len(store.events(kinds=["message.damped"])) == 2, "it is shown each time"
+
+
+def test_a_reply_that_is_damped_acks_nothing(store: Store) -> None:
+    store.messages.configure(Damping(4, 60_000), actor="t")
+    first = send(store).id
+    for _ in range(2):
+        send(store, conversation=first)
+        send(store, "bob", "ann", conversation=first)
+    number, n = one(store)
+    with pytest.raises(Conflict, match="got nowhere"):
+        send(store, "bob", None, reply_to=number, acks=n)
+    assert stands(store, number).state == "delivered"
+    assert send(store, "bob", None, reply_to=number, acks=n, type="RESULT").created
+    assert stands(store, number).state == "acked"
 
 
 def test_progress_is_a_result_or_a_task_that_ended(store: Store, clock: SetClock) -> None:

@@ -6,7 +6,7 @@ import pytest
 from store.store_kit import SetClock, add  # noqa: TID251
 
 from agentctl_store.domain.agent import SessionEnd
-from agentctl_store.domain.question import MAX_ANSWER, MAX_OPTIONS, MAX_QUESTION, NewQuestion
+from agentctl_store.domain.question import MAX_ANSWER, MAX_OPTIONS, MAX_QUESTION, MOST_DEFAULTS, NewQuestion
 from agentctl_store.domain.retry import RetryPolicy
 from agentctl_store.domain.task import Usage
 from agentctl_store.errors import BadInput, Conflict, NotFound, StaleAttempt
@@ -182,6 +182,20 @@ def test_at_the_deadline_the_default_is_given_and_nobodys(store: Store, clock: S
     (event,) = store.events(kinds=["task.answered"])
     assert event.actor is None and event.data == '{"answer":"no","how":"default"}'
     assert store.sweep().next_due_ms is None
+
+
+def test_a_task_cannot_live_on_default_answers_for_ever(store: Store, clock: SetClock) -> None:
+    add(store)
+    again = NewQuestion("Again?", deadline_ms=1_000, fallback="yes")
+    for _ in range(MOST_DEFAULTS):
+        number, n = claim(store)
+        store.questions.ask(number, n, again)
+        clock.pass_ms(1_000)
+        store.sweep()
+    number, n = claim(store)
+    with pytest.raises(BadInput, match="a default answer 100 times already"):
+        store.questions.ask(number, n, again)
+    assert store.questions.ask(number, n, NewQuestion("Again?")).state == "waiting", "of a person it may ask on"
 
 
 def test_at_the_deadline_without_a_default_the_task_dies_and_says_why(store: Store, clock: SetClock) -> None:

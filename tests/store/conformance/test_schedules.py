@@ -342,6 +342,8 @@ def test_the_file_declares_changes_and_withdraws_its_own_and_leaves_the_others(s
         (ScheduleSpec("x", "work", cron="@daily", zone="UTC"), "five fields"),
         (ScheduleSpec("x", "work", every_ms=999), "every is out of range"),
         (ScheduleSpec("x", "work", every_ms=MINUTE, jitter_ms=MINUTE + 1), "jitter"),
+        (ScheduleSpec("x", "work", cron="*/10 * * * *", zone="UTC", jitter_ms=11 * MINUTE), "runs would be left out"),
+        (ScheduleSpec("x", "work", cron="0,1 8 * * *", zone="UTC", jitter_ms=2 * MINUTE), "runs would be left out"),
         (ScheduleSpec("x", "work", every_ms=MINUTE, overlap="twice"), "overlap"),  # type: ignore[arg-type]
         (ScheduleSpec("x", "work", every_ms=MINUTE, priority=101), "priority"),
         (ScheduleSpec("x", "work", every_ms=MINUTE, timeout_ms=0), "timeout"),

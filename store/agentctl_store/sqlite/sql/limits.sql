@@ -16,7 +16,8 @@ FROM breaker ORDER BY scope, name
 -- name: running
 -- What runs now, by agent and queue, with what it said it used: few rows, the active ones, found by their leases.
 SELECT a.name, q.name, count(*), sum(coalesce(x.input_tokens, 0) + coalesce(x.output_tokens, 0)),
-    sum(coalesce(x.cost_microusd, 0)), sum(max(? - x.claimed_ms, 0))
+    sum(coalesce(x.cost_microusd, 0)), sum(max(?1 - x.claimed_ms - (SELECT coalesce(sum(g.value ->> 1), 0)
+        FROM json_each(?2) g WHERE g.value ->> 0 > x.claimed_ms), 0))
 FROM task t INDEXED BY task_lease CROSS JOIN attempt x ON x.task = t.id AND x.n = t.attempts
 CROSS JOIN agent a ON a.id = x.agent CROSS JOIN queue q ON q.id = t.queue
 WHERE t.state = 'active' GROUP BY a.id, q.id
@@ -31,7 +32,8 @@ WHERE t.state = 'active' AND x.task = t.id AND x.n = t.attempts AND x.session IS
 -- name: tried
 -- What each attempt of a task used.
 SELECT a.name, coalesce(x.input_tokens, 0) + coalesce(x.output_tokens, 0), coalesce(x.cost_microusd, 0),
-    max(coalesce(x.ended_ms, ?2) - x.claimed_ms, 0)
+    max(coalesce(x.ended_ms, ?2) - x.claimed_ms - (SELECT coalesce(sum(g.value ->> 1), 0) FROM json_each(?3) g
+        WHERE g.value ->> 0 > x.claimed_ms AND g.value ->> 0 <= coalesce(x.ended_ms, ?2)), 0)
 FROM attempt x JOIN agent a ON a.id = x.agent WHERE x.task = ?1
 
 -- name: whose

@@ -73,6 +73,14 @@ WHERE id = ? AND state IN (@sources(requeue))
 -- name: discard
 UPDATE message SET state = @target(discard), finished_ms = ?, reason = ? WHERE id = ? AND state IN (@sources(discard))
 
+-- name: deliverable
+-- All that is or may become so again, a part at a time.
+SELECT @message, m.signature FROM message m LEFT JOIN body b ON b.id = m.payload
+WHERE m.id > ? AND m.state NOT IN ('acked', 'discarded') ORDER BY m.id LIMIT ?
+
+-- name: sign
+UPDATE message SET signature = ? WHERE id = ?
+
 -- name: unacked
 -- Delivered, and no ack came in time; with what decides what follows.
 SELECT id, target, deliveries, burnt, max_deliveries, expires_ms FROM message
@@ -139,9 +147,11 @@ INSERT INTO damping VALUES (1, ?, ?)
 ON CONFLICT (id) DO UPDATE SET messages = excluded.messages, window_ms = excluded.window_ms
 
 -- name: exchanged
--- What two said to each other in a conversation since a moment, the newest first.
+-- What two said to each other in a conversation since a moment, the newest first; not what a clock that was set back
+-- since said is yet to come.
 SELECT id, type FROM (
-    SELECT id, type, source, target FROM message WHERE conversation = ?1 AND id >= ?2 ORDER BY id DESC LIMIT 1000)
+    SELECT id, type, source, target FROM message WHERE conversation = ?1 AND id >= ?2 AND id < ?5
+    ORDER BY id DESC LIMIT 1000)
 WHERE (source = ?3 AND target = ?4) OR (source = ?4 AND target = ?3) LIMIT @limit
 
 -- name: work_ended

@@ -19,6 +19,9 @@ SELECT n, options FROM question WHERE task = ? AND ended_ms IS NULL
 -- name: said
 SELECT question, options FROM question WHERE task = ? AND n = ?
 
+-- name: defaults
+SELECT count(*) FROM question WHERE task = ? AND how = 'default'
+
 -- name: due
 SELECT task, n, fallback, question FROM question WHERE deadline_ms <= ? AND ended_ms IS NULL AND deadline_ms IS NOT NULL
 ORDER BY deadline_ms, task LIMIT ?

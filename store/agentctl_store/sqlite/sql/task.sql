@@ -336,6 +336,6 @@ SELECT 1 FROM task t CROSS JOIN attempt x ON x.task = t.creator CROSS JOIN agent
 WHERE t.id = ? AND a.name = ? LIMIT 1
 
 -- name: part_in_work
-SELECT 1 FROM task WHERE id = ?1 AND correlation = ?3
-UNION ALL SELECT 1 FROM attempt x JOIN task h ON h.id = x.task
+SELECT id FROM task WHERE id = ?1 AND correlation = ?3
+UNION ALL SELECT h.id FROM attempt x JOIN task h ON h.id = x.task
 WHERE x.session = ?2 AND x.ended_ms IS NULL AND h.correlation = ?3 LIMIT 1
