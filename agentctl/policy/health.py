@@ -113,7 +113,7 @@ def _degraded(signals: Signals) -> str:
         left_ms = limit_ms - silent_ms
         return f"no output for {show_duration(silent_ms)}; it is stopped in {show_duration(left_ms)}"
     if signals.streak >= RESTARTS_NOTICE:
-        return f"fell {signals.streak} times in a row, last: {signals.why or 'unknown'}"
+        return f"fell {signals.streak} times in a row" + (f", last: {signals.why}" if signals.why else "")
     return ""
 
 

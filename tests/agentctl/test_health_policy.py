@@ -33,7 +33,8 @@ CASES = [
     ({**BUSY, "readiness": ProbeState(False, 3, 0, "refused")}, "degraded", "no new claims"),
     ({**BUSY, "memory_bytes": 95, "memory_limit_bytes": 100}, "degraded", "limits.memory"),
     ({**BUSY, "throttled": True}, "degraded", "provider"),
-    ({**BUSY, "streak": 3, "why": "exit 1"}, "degraded", "3 times"),
+    ({**BUSY, "streak": 3, "why": "exit 1"}, "degraded", "3 times in a row, last: exit 1"),
+    ({**BUSY, "streak": 3}, "degraded", "3 times in a row"),
     ({"phase": "idle", "desired": "running", "held": "waits for memory"}, "degraded", "memory"),
 ]
 
