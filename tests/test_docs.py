@@ -25,6 +25,7 @@ from agentctl_tui.widgets.table import LiveTable
 ROOT = Path(README).parent
 TEXT = Path(README).read_text(encoding="utf-8")
 LINES = TEXT.split("\n")
+HEADS = re.findall(r"^## (.+)$", TEXT, re.MULTILINE)
 #: heading of a table → the model whose keys it lists
 TABLES: dict[str, type[BaseModel]] = {
     "[fleet]": config.FleetSection,
@@ -149,6 +150,8 @@ def test_it_is_short_and_its_pictures_and_links_exist():
     assert len(LINES) < 960
     prose = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL).split("\n")
     assert max(len(line) for line in prose if not line.startswith("|")) <= 125
+    anchors = ["#" + re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in HEADS]
     for target in re.findall(r"\]\(([^)]+)\)", TEXT):
-        assert target.startswith("https://") or os.path.exists(ROOT / target), target
+        assert target.startswith("https://") or target in anchors or os.path.exists(ROOT / target), target
+    assert [target for target in re.findall(r"\]\((#[^)]+)\)", TEXT)[: len(anchors)]] == anchors, "the contents"
     assert not re.findall(r"/(?:tmp|home|root|work|Users)/", TEXT)
