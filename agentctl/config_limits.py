@@ -12,7 +12,7 @@ from agentctl_store.domain.budget import Budget, zone_of
 from agentctl_store.domain.limits import Bound
 from agentctl_store.errors import BadInput, BadName
 from agentctl_store.ids import check_name
-from agentctl_store.limitverbs import check_bound, check_breaker, check_budget
+from agentctl_store.settings import check_bound, check_breaker, check_budget
 
 from .config_values import Duration, Section, ShortDuration
 from .quantities import read_count, read_rate, write_rate

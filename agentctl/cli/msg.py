@@ -27,6 +27,8 @@ _TTL = opt(help="Not delivered after this long: an expired message is a dead let
 _MOST = opt(help="Deliveries without an ack before it becomes a dead letter.", metavar="N")
 _CORRELATION = opt(help="The correlation id: 32 hex digits. Otherwise that of the agent's task.", metavar="ID")
 _TYPE = "The type of the message."
+#: why a message was not even accepted, which saying it again under its key does not change
+_UNDELIVERED = {"no_such_agent": NotFound, "schema": BadInput, "offline": Conflict}
 _DELIVERY = "The delivery, as `msg read` printed it."
 
 
@@ -182,12 +184,12 @@ def _print_sent(call: Call, target: str | None, sent: Sent) -> int:
         call.show(SENT, lambda: [sent_row(sent, number) for number in numbers])
     if sent.state == "published" and not numbers:
         call.note(f"nobody is subscribed to {(target or '').removeprefix(TOPIC)}: nothing was sent")
-    if sent.created and sent.state == "dead":
-        kind = {"no_such_agent": NotFound, "schema": BadInput}.get(sent.reason or "", Conflict)
+    if sent.state == "dead" and (sent.created or sent.reason in _UNDELIVERED):
         name = write_id(sent.id)
         remedy = f"See: agentctl dlq show {name}"
         if sent.reason == "no_such_agent":
             remedy = f"Has `agentctl run` read an agentctl.toml that names it? {remedy}"
+        kind = _UNDELIVERED.get(sent.reason or "", Conflict)
         raise kind(f"{sent.error}; message {name} is kept as a dead letter", remedy)
     return 0
 

@@ -24,6 +24,7 @@ from agentctl.supervisor.facts import (
 )
 from agentctl.supervisor.slot import (
     LEASE_SHARE,
+    OVERSPENT_KEPT,
     PROGRESS_MS,
     STUCK_STOP_MS,
     ProbeRun,
@@ -207,11 +208,14 @@ def overspend(snapshot: Snapshot, now: Moment) -> list[Action]:
         return []
     if run.passed is not None:
         return []  # it has spent what it could: to check what it left costs nothing more
-    if run.task is None and not run.overspent_ms:
+    if run.task is None:
         # A worker is told by its heartbeats and may end its attempt itself: within its grace.
-        return [Become(replace(slot, run=replace(run, overspent_ms=now.boot_ms)))]
-    if run.task is None and now.boot_ms < run.overspent_ms + slot.want.section.grace_ms:
-        return []
+        since = next((at for task, n, at in run.overspent if (task, n) == (fact.task, fact.n)), None)
+        if since is None:
+            kept = (*run.overspent, (fact.task, fact.n, now.boot_ms))[-OVERSPENT_KEPT:]
+            return [Become(replace(slot, run=replace(run, overspent=kept)))]
+        if now.boot_ms < since + slot.want.section.grace_ms:
+            return []
     told = Tell("failure", f"{slot.name}: {fact.why}; it is stopped")
     return [told, *stop(slot, f"{BUDGET}: {fact.why}", slot.want.section.grace_ms, now)]
 

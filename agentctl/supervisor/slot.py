@@ -20,6 +20,7 @@ LOOK_MS = 10_000  #: how often a running session with a memory limit or a silenc
 LOOK_SELDOM_MS = 60_000  #: and one without
 STUCK_STOP_MS = 5_000  #: a stop that has not ended this long after its grace is asked for again, at once
 LEASE_SHARE = 3  #: a lease is extended this many times in its length
+OVERSPENT_KEPT = 64  #: attempts of a worker that were told of a spent budget
 PROGRESS_MS = 1_000  #: new progress is written at most this often
 
 
@@ -67,7 +68,8 @@ class Run:
     watchdog_at_ms: int = 0
     extra_ms: int = 0  #: EXTEND_TIMEOUT_USEC: added to its timeout
     memory_bytes: int | None = None
-    overspent_ms: int = 0  #: since when a worker's attempt was seen to run on a spent budget
+    #: of a worker's attempts that were seen to run on a spent budget the last ones: task, attempt, since when
+    overspent: tuple[tuple[int, int, int], ...] = ()
     stop: str = ""  #: why it was asked to stop, the first reason
     kill_ms: int = 0  #: when the stop must have ended it
     drain_until_ms: int = 0  #: when a drain stops waiting for the current task

@@ -55,7 +55,7 @@ def _make(directory: str, path: str) -> bytes:
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
-            os.write(descriptor, os.urandom(KEY_BYTES))
+            os.pwrite(descriptor, os.urandom(KEY_BYTES), 0)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

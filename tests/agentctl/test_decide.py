@@ -140,6 +140,17 @@ def test_a_spent_budget_stops_the_attempt_it_is_about_once_and_says_which():
     assert kinds(after(slot_in("busy"), seen.Overspent(7, 2, "another attempt's"))[1]) == set()
 
 
+def test_a_worker_has_its_grace_to_end_each_attempt_that_overspends():
+    slot = slot_in("busy", "worker")
+    grace_ms = slot.want.section.grace_ms
+    for number, begun_ms in enumerate((100, 9_000_000)):
+        fact = seen.Overspent(7 + number, 1, "budget of the day spent")
+        slot, found = after(slot, fact, begun_ms)
+        assert kinds(found) == set()
+        assert kinds(after(slot, fact, begun_ms + grace_ms - 1)[1]) == set()
+        assert kinds(after(slot, fact, begun_ms + grace_ms)[1]) == {do.Stop}
+
+
 def test_a_task_runs_through_its_life():
     slot, _ = after(slot_in("idle"), seen.Opened(9, "n", 7, 1))
     assert slot.phase == "starting"

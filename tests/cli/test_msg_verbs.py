@@ -109,6 +109,15 @@ def test_what_goes_wrong_is_told_with_its_exit_code(
     assert ran.code == code and said in ran.err and ran.err.count("\n") == 1, ran
 
 
+def test_what_was_not_accepted_is_not_said_to_be_sent_when_it_is_said_again(agents: Fleet) -> None:
+    first, again = (agents.run("msg", "send", "nobody", "1", "--key", "k") for _ in range(2))
+    assert (first.code, again.code) == (3, 3) and first.out == again.out
+    assert "there is no agent nobody" in again.err
+    agents.ok("msg", "send", "bob", "1", "--key", "k2")
+    agents.ok("msg", "refuse", one(agents.ok("msg", "read", "--agent", "bob"))["delivery"])
+    assert agents.run("msg", "send", "bob", "1", "--key", "k2").code == 0, "it was sent, whatever became of it"
+
+
 def test_dead_letters_are_tasks_and_messages_alike(agents: Fleet) -> None:
     task = agents.ok("task", "add", "1")
     agents.ok("task", "claim", "default", "--agent", "a")

@@ -23,11 +23,11 @@ import pytest
 from agentctl_store.clock import boot_id
 
 SECTOR = 512
-CHANGES = "pwrite64,fsync,fdatasync,ftruncate,truncate,unlink,rename,mkdir,openat,write"
+CHANGES = "pwrite64,fsync,fdatasync,ftruncate,truncate,unlink,rename,link,mkdir,openat,write"
 #: calls this disk does not know: they are recorded to fail the test rather than to be overlooked
 UNKNOWN = (
     "pwritev,pwritev2,writev,fallocate,sync_file_range,copy_file_range,sendfile,unlinkat,renameat,renameat2,rmdir,"
-    "link,linkat,symlink,symlinkat,mkdirat,creat,splice"
+    "linkat,symlink,symlinkat,mkdirat,creat,splice"
 )
 _CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)(.*)$")
 _HANDLE = re.compile(r"^\d+<(.*?)>")
@@ -97,7 +97,7 @@ def calls(trace: Path, root: str, said: str) -> Iterator[Call]:
                 yield Call("said", path, texts[0], 0)
             if not path.startswith(root) or path.endswith("-shm") or "(deleted)" in arguments + after:
                 continue
-            text = texts[-1] if texts and name in ("pwrite64", "rename") else b""
+            text = texts[-1] if texts and name in ("pwrite64", "rename", "link") else b""
             yield Call(name, path, text[:result] if name == "pwrite64" else text, number)
 
 
@@ -190,6 +190,8 @@ class Disk:
             self._name({path: None})
         elif name == "unlink":
             self._name({path: False})
+        elif name == "link":
+            self._name({os.fsdecode(call.text): self._file(path)})
         elif name == "rename":
             new = os.fsdecode(call.text)
             assert os.path.dirname(new) == os.path.dirname(path), "a move between folders is not known here"
@@ -220,6 +222,7 @@ class Disk:
             elif node is not None and place.parent.is_dir():
                 left = node.left(dice)
                 place.write_bytes(left.replace(boot, b"-" * len(boot)) if place.name == "write.lock" else left)
+                place.chmod(0o600)  # as all files of a store are
 
 
 def _rename(names: dict[str, File | None], change: dict[str, File | bool | None]) -> None:

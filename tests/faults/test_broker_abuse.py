@@ -398,6 +398,7 @@ def test_whoever_never_reads_or_never_finishes_keeps_nobody_waiting(
 LONG_CALLS: dict[str, tuple[Any, ...]] = {
     "messages.list": (MessageFilter(text="x"), 1),
     "messages.thread": (1, None, 1),
+    "messages.topics": (),
     "messages.send": (new_message(payload=f'"{"x" * 5_000}"'), None),
 }
 
@@ -421,6 +422,29 @@ def test_what_takes_long_is_done_for_one_at_a_time(verb: str, tmp_path: Path, mo
         assert sum(batches) == 12 and max(batches) == 1
         for one in many:
             one.close()
+
+
+def test_who_asks_for_much_has_every_other_turn_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with world(tmp_path, "a/1", "b/1") as made:
+        served: list[str] = []
+        serve = made.broker._desk.serve
+
+        def slowly(calls: Any, alive: Any) -> Any:
+            served.extend(call.peer.identity.agent for call in calls if call.peer.identity is not None)
+            time.sleep(0.05)  # the others come meanwhile
+            return serve(calls, alive)
+
+        monkeypatch.setattr(made.broker._desk, "serve", slowly)
+        many, other = [made.raw("a/1") for _ in range(12)], made.raw("b/1")
+        for one in many:
+            one.ask("messages.topics")
+        until(lambda: len(made.broker._heavy) > 6, "they wait for each other")
+        before = len(served)
+        other.ask("messages.topics")
+        for one in (*many, other):
+            assert one.take()[1] == 0
+            one.close()
+        assert served.count("a") == 12 and served.index("b") <= before + 2, served
 
 
 def test_a_peer_that_is_stopped_while_it_waits_loses_its_task_with_its_lease(tmp_path: Path) -> None:

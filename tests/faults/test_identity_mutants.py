@@ -118,7 +118,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
     "any task may be a parent": (rights, "        and not driver.visible_to(who.agent, who.session, number)\n",
         "        and False\n", CHILD),
     "any piece of work may be joined": (
-        rights, "if not begins and not driver", "if False and not driver",
+        rights, "if part is None and not begins:", "if False:",
         secret(TRIED.test_its_work_cannot_be_joined_by_its_correlation_id),
     ),
     "an agent names the ids of its tasks": (

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 #: kinds of events that change no row; another, noted, would tell what never happened
 NOTES = ("supervisor.started", "supervisor.stopped", "supervisor.noted", "store.backed_up", "store.restored")
 MANY_SET = 10_000  #: limits, budgets or breakers of one configuration
-HEAVY = ("parents", "messages.list", "messages.thread")  #: these look through much to find even one
+HEAVY = ("parents", "messages.list", "messages.thread", "messages.topics")  #: these look through much to find even one
 LONG = 4 << 10  #: characters of a message beyond which holding it to a schema may take longer than all else
 MANY = 32  #: rows or queues beyond which a call counts as heavy
 _lease, _wait = whole(1, MAX_LEASE_MS), whole(0, MAX_WAIT_MS)

@@ -94,6 +94,7 @@ class Broker:
         self._turn: deque[Peer] = deque()  #: peers whose next call has come whole
         self._large: deque[Peer] = deque()  #: the same, where it is a large one
         self._heavy: deque[Call] = deque()  #: calls that take long to serve
+        self._bearer: Identity | None = None  #: whose call of them was the last
         self._lost: list[Answer] = []  #: claims of peers that went before they were told
         self._looked_ms = self._tidied_ms = 0
         self._rung = self._ending = False
@@ -308,7 +309,16 @@ class Broker:
         if self._large:
             self._take(self._large.popleft(), found, answers)
         if self._heavy:
-            found.append(self._heavy.popleft())
+            found.append(self._next_heavy())
+
+    def _next_heavy(self) -> Call:
+        """Return whose turn it is: another's than the last one's, if any waits, however many calls that one has."""
+        others = (place for place, call in enumerate(self._heavy) if call.peer.identity != self._bearer)
+        place = next(others, 0)
+        call = self._heavy[place]
+        del self._heavy[place]
+        self._bearer = call.peer.identity
+        return call
 
     def _take(self, peer: Peer, found: list[Call], answers: list[Answer]) -> None:
         call = None if peer.gone else self._call(peer, answers)

@@ -30,6 +30,7 @@ KINDS: dict[str, int] = {
     "task.stood_in": 22,
     "route.lost": 23,
     "route.found": 24,
+    "task.used": 25,
     "queue.paused": 30,
     "queue.resumed": 31,
     "agent.declared": 40,

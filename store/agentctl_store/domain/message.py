@@ -26,6 +26,7 @@ TOPIC = "topic:"  #: a target that begins so is a topic
 EVERYBODY = "all"  #: the topic that every declared agent is subscribed to
 MAX_DELIVERIES = 5  #: deliveries without an ack before a message becomes a dead letter, unless it says otherwise
 MOST_DELIVERIES = 1_000
+MAX_TOPICS = 1_000  #: that one agent is subscribed to
 MAX_COPIES = 10_000  #: of one publication
 MAX_PUBLISHED = 16 << 20  #: characters of all copies of one publication
 LOOP_MESSAGES, LOOP_WINDOW_MS = 20, 60_000  #: see Damping

@@ -246,6 +246,10 @@ class TaskFold:
             cancel_asked=None,
         )  # fmt: skip
 
+    def _used(self, line: Line) -> None:
+        inp, out, cost = told(line[8])["usage"]
+        self.attempts[line[4]].update(input_tokens=inp, output_tokens=out, cost_microusd=cost)
+
     def _stood_in(self, line: Line) -> None:
         said, task = told(line[8]), self.task
         assert task is not None
@@ -299,6 +303,7 @@ _STEPS: dict[int, Callable[[TaskFold, Line], None]] = {
     KINDS["task.answered"]: TaskFold._answered,
     KINDS["task.fell_back"]: TaskFold._fell_back,
     KINDS["task.stood_in"]: TaskFold._stood_in,
+    KINDS["task.used"]: TaskFold._used,
     KINDS["task.cancel_asked"]: TaskFold._cancel_asked,
     KINDS["task.cancelled"]: TaskFold._cancelled,
     KINDS["task.buried"]: TaskFold._buried,

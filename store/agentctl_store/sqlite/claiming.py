@@ -54,8 +54,9 @@ def claim(
     group = conn.group
     if group is not None:
         group.claims -= 1
-        if limit == 1 and open_session is None and not conn.limited():
-            taken = _take_ahead(tx, conn, group, queues, agent, slot, session, lease_ms)
+        if limit == 1 and open_session is None and not conn.limited() and (found := _ahead(group, queues)) is not None:
+            holder, told = tx.number("agent", agent), _opening(tx, session, False)
+            taken = _take(tx, conn, *found, agent, holder, slot, session, lease_ms, told)
             if taken is not None:
                 return [taken]
     looked = _survey(tx, conn, queues, agent, can)
@@ -64,21 +65,15 @@ def claim(
         looked = _survey(tx, conn, queues, agent, can)
     conn.laned = bool(looked and looked[0][8])
     won: list[Claim] = []
-    much, buried, best = 0, 0, _best(looked)
+    much, best = 0, _best(looked)
     limits = False if best is None else conn.limited()
     if limits:
-        looked, best = _let_through(tx, limits, agent, looked)
+        looked, best = _let_through(tx, conn, limits, agent, looked)
     while best is not None:
         holder = tx.number("agent", agent)
         session = session if open_session is None else open_session.id
         told = _opening(tx, session, open_session is not None)
         (ready,) = _claimable(tx, conn, "one_ready", (best[2],))
-        if limits and _bury_spent(tx, conn, limits, agent, best[2]):
-            buried += 1
-            if buried == BURIED_AT_ONCE:
-                return won
-            looked, best = _without(tx, conn.sql, looked, best)
-            continue
         taken = _take(tx, conn, ready, best[1], agent, holder, slot, session, lease_ms, told)
         assert taken is not None, "a ready task was found in this transaction"
         won.append(taken)
@@ -88,12 +83,12 @@ def claim(
         if limits:
             limits.started(tx, agent, best[1], best[2], taken.n)
         if len(won) >= limit or much >= MOST_CLAIMED:
-            if group is not None and not limits:
-                _look_ahead(tx, conn, group, queues, best)
+            if group is not None and len(queues) == 1 and group.claims > 0 and not conn.laned and not limits:
+                _look_ahead(tx, conn, group, best)
             return won
         looked, best = _without(tx, conn.sql, looked, best)
         if limits:
-            looked, best = _let_through(tx, limits, agent, looked)
+            looked, best = _let_through(tx, conn, limits, agent, looked)
     return won
 
 
@@ -112,14 +107,24 @@ def _best(looked: list[Any]) -> Any:
     return best
 
 
-def _let_through(tx: Transaction, limits: Limits, agent: str, looked: list[Any]) -> tuple[list[Any], Any]:
-    """Return the queues from which this agent may start something now, and the best of them."""
+def _let_through(
+    tx: Transaction, conn: Connection, limits: Limits, agent: str, looked: list[Any]
+) -> tuple[list[Any], Any]:
+    """Return the queues from which this agent may start something now, and the best task of them.
+
+    Those that have spent a budget of their own become dead letters; none is returned where those are too many.
+    """
     now_ms = tx.now.wall_ms
     running = limits.running(tx.rows, now_ms)
     if limits.hold(agent, now_ms, running) is not None:
         return [], None
     looked = [row for row in looked if limits.hold_queue(row[1], now_ms, running) is None]
-    return looked, _best(looked)
+    best = _best(looked)
+    for _ in range(BURIED_AT_ONCE):
+        if best is None or not _bury_spent(tx, conn, limits, agent, best[2]):
+            return looked, best
+        looked, best = _without(tx, conn.sql, looked, best)
+    return [], None
 
 
 def _bury_spent(tx: Transaction, conn: Connection, limits: Limits, agent: str, task: int) -> bool:
@@ -176,31 +181,17 @@ def _claimable(tx: Transaction, conn: Connection, which: str, values: tuple[int,
     return tx.execute(block, values).fetchall()  # type: ignore[no-any-return]
 
 
-def _look_ahead(tx: Transaction, conn: Connection, group: Group, queues: Sequence[str], best: Any) -> None:
+def _look_ahead(tx: Transaction, conn: Connection, group: Group, best: Any) -> None:
     """Look up the next tasks of a queue for the claims to come in this commit."""
-    if len(queues) == 1 and group.claims > 0 and not conn.laned:
-        ahead = _claimable(tx, conn, "next_ready", (best[0], min(group.claims, AHEAD)))
-        group.ahead[best[1]] = [(row, best[1]) for row in reversed(ahead)]
+    ahead = _claimable(tx, conn, "next_ready", (best[0], min(group.claims, AHEAD)))
+    group.ahead[best[1]] = [(row, best[1]) for row in reversed(ahead)]
 
 
-def _take_ahead(
-    tx: Transaction,
-    conn: Connection,
-    group: Group,
-    queues: Sequence[str],
-    agent: str,
-    slot: int | None,
-    session: int | None,
-    lease_ms: int,
-) -> Claim | None:
-    """Take the task that was looked up for this claim, if one was."""
+def _ahead(group: Group, queues: Sequence[str]) -> tuple[Any, str] | None:
     # What a neighbour in this commit adds, cancels or pauses meanwhile has not been told to anybody: this claim is
     # as if it had come before. One that is not ready any more is not taken (see _take).
     line = group.ahead.get(queues[0]) if len(queues) == 1 else None
-    if not line:
-        return None
-    holder, told = tx.number("agent", agent), _opening(tx, session, False)
-    return _take(tx, conn, *line.pop(), agent, holder, slot, session, lease_ms, told)
+    return line.pop() if line else None
 
 
 def _opening(tx: Transaction, session: int | None, opens: bool) -> str | None:

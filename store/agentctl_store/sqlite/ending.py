@@ -7,7 +7,7 @@ from ..domain.task import Ended
 from ..ids import write_id
 from ..jsontext import dumps
 from ..later import later
-from .holding import Held, more_of, used_columns
+from .holding import Held, more_of, used_columns, used_late
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ WHERE id = ?7 AND ended_ms IS NULL AND (?8 IS NULL OR (task = ?8 AND attempt = ?
 RETURNING task, attempt, pid, started_ms"""
 
 
-def _said_before(tx: Transaction, held: Held, end_session: SessionEnd | None) -> Ended:
-    """The attempt has ended this way already, by its agent's own word or its lease: only its session is left to end."""
+def _said_before(tx: Transaction, held: Held, end_session: SessionEnd | None, usage: Usage | None) -> Ended:
+    """The attempt has ended this way already, by its agent's own word or its lease: its session is left to end."""
+    if usage is not None:
+        used_late(tx, held.task, held.n, usage)
     if end_session is not None:
         write_session_end(tx, end_session)
     return Ended(held.state)
@@ -62,7 +64,7 @@ def complete(
         if held.outcome == "done" and held.attempts == n:
             if number is not None:
                 tx.execute("DELETE FROM body WHERE id = ?", (number,))
-            return _said_before(tx, held, end_session)
+            return _said_before(tx, held, end_session, usage)
         raise held.stale("complete")
     used, awaited = _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
     told: dict[str, Any] = {}
@@ -86,7 +88,7 @@ def fail(
     held = Held(tx, sql, task, n)
     if not held.owns:
         if held.outcome == "failed" and held.attempts == n:
-            return _said_before(tx, held, end_session)
+            return _said_before(tx, held, end_session, usage)
         raise held.stale("fail")
     if held.cancel_asked:
         return _cancelled(tx, sql, held, usage, failure.exit_code, end_session)
@@ -197,7 +199,7 @@ def release(
     held = Held(tx, sql, task, n)
     if not held.owns:
         if held.outcome == "released" and held.attempts == n:
-            return _said_before(tx, held, end_session)
+            return _said_before(tx, held, end_session, usage)
         raise held.stale("be released")
     if held.cancel_asked:
         return _cancelled(tx, sql, held, usage, None, end_session)
@@ -221,7 +223,7 @@ def cancelled(
     held = Held(tx, sql, task, n)
     if not held.owns:
         if held.state == "cancelled" and held.attempts == n:
-            return _said_before(tx, held, end_session)
+            return _said_before(tx, held, end_session, usage)
         raise held.stale("be cancelled")
     return _cancelled(tx, sql, held, usage, None, end_session)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ..domain.event import KINDS
 from ..domain.task import Lease
 from ..errors import NotFound, StaleAttempt
 from ..ids import write_attempt, write_id
+from ..jsontext import dumps
 from .rows import policy_from
 
 TYPE_CHECKING = False
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from .transaction import Transaction
 
     Used = tuple[int | None, int | None, int | None]  #: tokens in, tokens out, millionths of a dollar
+
+
+_USED = KINDS["task.used"]
 
 
 class Held:
@@ -85,6 +90,19 @@ def more_of(one: Sequence[int | None], other: Used) -> Used:
     """Return what was used in all: what was said once stays said, whoever says less of it later."""
     inp, out, cost = [b if a is None else a if b is None else max(a, b) for a, b in zip(one, other, strict=True)]
     return inp, out, cost
+
+
+def used_late(tx: Transaction, task: int, n: int, usage: Usage) -> None:
+    """Count what is told of an attempt's usage after it ended: its agent ended it, its keeper heard all it said."""
+    *said, _ = tx.execute(tx.conn.sql["used"], (task, n)).fetchone()
+    used = more_of(said, used_columns(usage))
+    if used == tuple(said):
+        return
+    tx.execute(tx.conn.sql["report"], (None, *used, task, n))
+    tx.event(_USED, task, n, None, dumps({"usage": list(used)}))
+    limits = tx.conn.limited()
+    if limits:
+        limits.used_late(tx, task, n, [(late or 0) - (before or 0) for late, before in zip(used, said, strict=True)])
 
 
 def used_columns(usage: Usage | None) -> Used:

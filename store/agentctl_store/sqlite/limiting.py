@@ -224,6 +224,13 @@ class Limits:
             if change is not None:
                 self._become(tx, _CHANGES[change[0]], change[1])
 
+    def used_late(self, tx: Transaction, task: int, n: int, more: list[int]) -> None:
+        """Count what an attempt that has ended had used beyond what was known: tokens in and out, microdollars."""
+        agent, _ = tx.execute(SQL["whose"], (task, n)).fetchone()
+        amounts = {"tokens": more[0] + more[1], "usd": more[2], "wall_time": 0}
+        spent = [(one, amounts[one.measure]) for one in self._spends if one.per != "task"]
+        self._spend(tx, [(one, amount) for one, amount in spent if amount and self._concerns(one, agent)])
+
     def _spend(self, tx: Transaction, spent: list[tuple[Budget, int]]) -> None:
         told = []
         for budget, amount in spent:

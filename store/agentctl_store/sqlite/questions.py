@@ -51,7 +51,7 @@ class SqliteQuestions:
             held = Held(tx, self._sql, task, n)
             if not held.owns:
                 if held.outcome == "asked" and held.attempts == n and _same(tx, task, n, question):
-                    return _said_before(tx, held, end_session)
+                    return _said_before(tx, held, end_session, usage)
                 raise held.stale("ask")
             if held.cancel_asked:
                 return _cancelled(tx, self._sql, held, usage, exit_code, end_session)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
-from ..domain.message import EVERYBODY, MAX_COPIES, MAX_DELIVERIES, MAX_PUBLISHED, OPERATOR, TOPIC, Damping, Sent
+from ..domain.message import (
+    EVERYBODY,
+    MAX_COPIES,
+    MAX_DELIVERIES,
+    MAX_PUBLISHED,
+    MAX_TOPICS,
+    OPERATOR,
+    TOPIC,
+    Damping,
+    Sent,
+)
 from ..errors import BadInput, NotFound
 from ..ids import write_id
 from ..jsontext import dumps
@@ -248,6 +258,8 @@ def subscribe(tx: Transaction, messages: Messages, topic: str, agent: str, actor
         tx.number("agent", agent)
     if not tx.execute(messages.sql["subscribe"], (topic, agent, tx.now.wall_ms)).rowcount:
         return False
+    if tx.execute(messages.sql["subscribed"], (agent,)).fetchone()[0] > MAX_TOPICS:
+        raise BadInput(f"{agent} is subscribed to {MAX_TOPICS:,} topics already", "Unsubscribe it from some first")
     tx.event(_SUBSCRIBED, actor=actor, data=dumps({"topic": topic, "agent": agent}))
     return True
 

@@ -370,3 +370,15 @@ def test_wall_time_is_no_time_that_the_machine_slept_or_its_clock_was_set_by(
     assert (store.heartbeat(again.task.id, again.n).stop is None) == (scope == "task")
     clock.pass_ms(1)
     assert store.heartbeat(again.task.id, again.n).stop is not None
+
+
+def test_what_is_told_of_usage_after_the_end_counts_once(store: Store) -> None:
+    budget(store, "fleet", "", "tokens", "total", 100)
+    many(store)
+    for verb in (store.complete, store.release):
+        held = one(store)
+        verb(*held)
+        for used in (30, 50, 50, 10):
+            verb(*held, usage=Usage(used))
+        assert store.attempts(held[0])[0].usage == Usage(50)
+    assert won(store) == 0

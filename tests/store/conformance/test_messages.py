@@ -8,7 +8,7 @@ import pytest
 from store.store_kit import SetClock, add  # noqa: TID251
 
 from agentctl_store.domain.agent import AgentSpec
-from agentctl_store.domain.message import OPERATOR, Damping, Delivery, Message, MessageFilter, Sent
+from agentctl_store.domain.message import MAX_TOPICS, OPERATOR, Damping, Delivery, Message, MessageFilter, Sent
 from agentctl_store.domain.message_machine import MOVES, STATES
 from agentctl_store.errors import BadInput, BadName, Conflict, NotFound, StaleAttempt
 from agentctl_store.ids import write_id
@@ -344,6 +344,15 @@ def test_a_topic_that_nobody_hears_and_the_one_that_all_hear(store: Store) -> No
     assert send(store, target="topic:void").copies == ()
     assert len(send(store, "carl", "topic:all").copies) == 2
     assert [len(read(store, agent)) for agent in ("ann", "bob", "carl")] == [1, 1, 0]
+
+
+def test_one_agent_is_subscribed_to_no_more_topics_than_it_may(store: Store) -> None:
+    for number in range(MAX_TOPICS):
+        store.messages.subscribe(f"t{number}", "bob")
+    with pytest.raises(BadInput, match="1,000 topics already"):
+        store.messages.subscribe("one-more", "bob")
+    assert not store.messages.subscribe("t0", "bob") and store.messages.subscribe("one-more", "ann")
+    assert len(store.messages.topics()) == MAX_TOPICS + 1
 
 
 # --- schemas ----------------------------------------------------------------------------------------------------------

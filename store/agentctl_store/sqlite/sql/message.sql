@@ -123,6 +123,9 @@ SELECT topic, agent FROM subscription ORDER BY topic, agent
 -- name: subscribe
 INSERT OR IGNORE INTO subscription VALUES (?, ?, ?)
 
+-- name: subscribed
+SELECT count(*) FROM subscription WHERE agent = ?
+
 -- name: unsubscribe
 DELETE FROM subscription WHERE topic = ? AND agent = ?
 
