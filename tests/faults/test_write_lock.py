@@ -13,7 +13,7 @@ from faults.store_kit import assert_whole, filled, finals, until
 from faults.store_workers import Clients
 
 from agentctl_store.errors import StoreBusy, StoreError
-from agentctl_store.sqlite import connection
+from agentctl_store.sqlite import connection, writelock
 from agentctl_store.store import TaskRequest, open_store
 
 
@@ -53,6 +53,19 @@ def test_a_waiter_that_gave_up_never_holds_the_lock_afterwards(tmp_path: Path, m
         one.add([TaskRequest("q")])
         two.add([TaskRequest("q")])
     assert len(finals(store)) == 2
+
+
+def test_a_lock_left_to_the_end_of_the_process_is_closed_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = writelock.WriteLock(str(tmp_path))
+    lock.take(1.0)
+    monkeypatch.setattr(writelock, "os", None)  # what Python does to a module's names when it ends
+    lock.close()
+    other = writelock.WriteLock(str(tmp_path))
+    monkeypatch.undo()
+    other.take(0.1)
+    other.close()
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["one store", "a store each"])

@@ -16,6 +16,10 @@ try:
 except ImportError:  # Windows: agentctl refuses to run there with a plain sentence (agentctl.main)
     fcntl = None  # type: ignore[assignment]
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 NAME = "write.lock"
 _MARK = 64  #: bytes read at most; a mark is 20 digits and the boot it is good for
 
@@ -109,10 +113,10 @@ class WriteLock:
         finally:
             os.close(descriptor)
 
-    def close(self) -> None:
-        """Close the descriptor."""
+    def close(self, close: Callable[[int], None] = os.close) -> None:
+        """Close the descriptor. `close` outlives this module's names, which the end of a process takes away first."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            close(self._descriptor)
             self._descriptor = -1
 
     # Of a store that was dropped, not closed: SQLite closes its own descriptors then.
