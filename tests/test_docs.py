@@ -153,5 +153,5 @@ def test_it_is_short_and_its_pictures_and_links_exist():
     anchors = ["#" + re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in HEADS]
     for target in re.findall(r"\]\(([^)]+)\)", TEXT):
         assert target.startswith("https://") or target in anchors or os.path.exists(ROOT / target), target
-    assert [target for target in re.findall(r"\]\((#[^)]+)\)", TEXT)[: len(anchors)]] == anchors, "the contents"
+    assert re.findall(r"\]\((#[^)]+)\)", TEXT)[: len(anchors)] == anchors, "the contents"
     assert not re.findall(r"/(?:tmp|home|root|work|Users)/", TEXT)

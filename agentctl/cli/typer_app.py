@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import Annotated, Any, Optional
 
@@ -22,15 +22,15 @@ KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 COMPLETION_VARIABLE = "_AGENTCTL_COMPLETE"
 _NOUNS = {
     "task": "Units of work in queues.",
-    "dlq": "Dead letters: tasks and messages that a person decides on.",
     "inbox": "Questions that tasks ask a person.",
+    "dlq": "Dead letters: tasks and messages that a person decides on.",
     "msg": "Messages between agents.",
     "schema": "JSON Schemas that messages are held to.",
     "agent": "The agents of the fleet.",
+    "queue": "Queues of tasks.",
     "limit": "What may start: rates, how many at once, depth of queues.",
     "budget": "What may be spent: tokens, money, time, starts.",
     "breaker": "Agents and providers that are left alone for a while.",
-    "queue": "Queues of tasks.",
     "schedule": "Work that is added again and again.",
     "event": "The history of everything that happened.",
     "store": "The fleet's store.",
@@ -46,9 +46,10 @@ _SETTINGS: dict[str, Any] = {
 
 def run_typer(words: list[str], table: dict[str, str], run: Run) -> int:
     """Parse `words` with typer and run what they name. Raises BadInput for what it cannot parse."""
-    # Only what the first word can mean is loaded; without one, or for completion, everything is.
+    # Only what the first word can mean is loaded; for the list of all, verbs of one word; for completion, everything.
     named = [path for path in table if words and path.partition(" ")[0] == words[0]]
-    paths = named or list(table)
+    overview = words in (["--help"], ["-h"]) and COMPLETION_VARIABLE not in os.environ
+    paths = named or [path for path in table if not overview or " " not in path]
     for module in dict.fromkeys(table[path] for path in paths):
         import_module(f"agentctl.cli.{module}")
     if COMPLETION_VARIABLE in os.environ:
@@ -58,7 +59,8 @@ def run_typer(words: list[str], table: dict[str, str], run: Run) -> int:
     # Above the verbs only their names and summaries are shown: no parameter has to be made for that.
     listing = words in (["--help"], ["-h"]) or (bool(words) and words[0][:1] != "-" and not named)
     whole = not listing or COMPLETION_VARIABLE in os.environ
-    command = typer.main.get_command(build(run, {path: VERBS[path] for path in paths}, whole=whole))
+    nouns = {path.partition(" ")[0] for path in table if " " in path} if overview else ()
+    command = typer.main.get_command(build(run, {path: VERBS[path] for path in paths}, whole=whole, nouns=nouns))
     try:
         code = command.main(words, prog_name="agentctl", complete_var=COMPLETION_VARIABLE, standalone_mode=False)
     except typer.TyperException as error:
@@ -68,24 +70,23 @@ def run_typer(words: list[str], table: dict[str, str], run: Run) -> int:
     return code if isinstance(code, int) else 0
 
 
-def build(run: Run, verbs: dict[str, Verb] = VERBS, *, whole: bool = True) -> typer.Typer:
+def build(run: Run, verbs: dict[str, Verb] = VERBS, *, whole: bool = True, nouns: Collection[str] = ()) -> typer.Typer:
     """Make the app of `verbs`, all declared so far; a parsed one is handed to `run` with its values.
 
-    Without `whole` the verbs have no parameters: enough for the list of them.
+    Without `whole` the verbs have no parameters, and `nouns` have no verbs: enough for a list of them.
     """
     app = typer.Typer(
         help="Run a team of AI agents on your own machine overnight and be fine in the morning.", **_SETTINGS
     )
     app.callback()(_root)
-    nouns: dict[str, typer.Typer] = {}
+    named = [*dict.fromkeys(path.rpartition(" ")[0] for path in verbs if " " in path), *nouns]
+    groups = {"": app}
+    for noun in sorted(named, key=list(_NOUNS).index):
+        groups[noun] = typer.Typer(name=noun, help=_NOUNS[noun], no_args_is_help=True, **_SETTINGS)
+        app.add_typer(groups[noun])
     for path, declared in verbs.items():
         noun, _, name = path.rpartition(" ")
-        group = app
-        if noun:
-            if noun not in nouns:
-                nouns[noun] = typer.Typer(name=noun, help=_NOUNS[noun], no_args_is_help=True, **_SETTINGS)
-                app.add_typer(nouns[noun])
-            group = nouns[noun]
+        group = groups[noun]
         group.command(name, help=_help(declared), short_help=declared.summary)(
             _function(declared, run) if whole else _nothing
         )
