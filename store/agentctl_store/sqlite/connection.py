@@ -14,6 +14,7 @@ from .writelock import WriteLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Literal
 
     from ..clock import Moment
@@ -344,8 +345,9 @@ class Connection:
         self.db.close()
         self._lock.close()
 
-    def __del__(self) -> None:
-        # Of a store that was dropped, not closed: SQLite closes its own descriptors then.
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Of a store that was dropped, not closed: SQLite closes its own descriptors then. `close` outlives this module's
+        # names, which the end of a process takes away first.
         if self._folder >= 0:
-            os.close(self._folder)
+            close(self._folder)
             self._folder = -1
