@@ -346,8 +346,8 @@ class Connection:
         self._lock.close()
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        # Of a store that was dropped, not closed: SQLite closes its own descriptors then. `close` outlives this module's
-        # names, which the end of a process takes away first.
+        # Of a store that was dropped, not closed: SQLite closes its own descriptors then. `close` outlives the names of
+        # this module, which the end of a process takes away first.
         if self._folder >= 0:
             close(self._folder)
             self._folder = -1
