@@ -14,7 +14,7 @@ from faults.store_kit import assert_honest, assert_whole, dice_of, filled, final
 from faults.store_workers import PATIENCE_S, THROUGH, Clients
 from history import read
 
-KILLS, OWNER_KILLS, STOPS, ALIVE = 300, 120, 12, 5
+KILLS, OWNER_KILLS, STOPS, ALIVE = 200, 80, 8, 5
 STOPPED_S, PATIENT_S = 0.25, 0.1
 
 

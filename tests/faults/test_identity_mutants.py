@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import raw_kit, test_broker_abuse, test_callers
+from faults import raw_kit, store_kit, test_broker_abuse, test_callers
 from faults.seeding import seed
 
 from agentctl.supervisor import owner
@@ -202,6 +202,7 @@ MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
 def test_a_seeded_bug_is_caught(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, good, bad, check = MUTANTS[name]
     monkeypatch.setattr(raw_kit, "WITHIN_S", 2.0)
+    monkeypatch.setattr(store_kit.until, "__defaults__", (3.0,))
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     seed(module, good, bad, monkeypatch)
     try:

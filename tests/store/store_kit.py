@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import random
+import shutil
+import tempfile
 from pathlib import Path
 
 from agentctl_store.clock import Clock, Moment
@@ -49,10 +53,25 @@ class SetClock(Clock):
         self.boot += "+"
 
 
+@functools.cache
+def _empty() -> tempfile.TemporaryDirectory[str]:
+    """A store with nothing in it, made once: to copy it takes a tenth of the time that its migrations take."""
+    folder = tempfile.TemporaryDirectory(prefix="agentctl-tests-")
+    SqliteDriver(f"{folder.name}/.agentctl", create=True).close()
+    return folder
+
+
+def make(directory: str) -> None:
+    """Make an empty store where there is none."""
+    if not os.path.exists(f"{directory}/store.db"):
+        shutil.copytree(f"{_empty().name}/.agentctl", directory, dirs_exist_ok=True)
+
+
 def new_store(folder: Path, clock: Clock | None = None) -> Store:
     """Make a store in `folder`, one that a power cut may hurt: tests write much and need no fsync."""
     directory = str(folder / ".agentctl")
-    return Store(SqliteDriver(directory, create=True, synchronous="OFF"), directory, clock or SetClock())
+    make(directory)
+    return Store(SqliteDriver(directory, synchronous="OFF"), directory, clock or SetClock())
 
 
 def add(store: Store, queue: str = "work", payload: str = "null", **more: object) -> int:

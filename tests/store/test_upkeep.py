@@ -324,7 +324,7 @@ def test_folder_and_files_are_their_owners_alone(tmp_path: Path) -> None:
     folder.mkdir(mode=0o755)
     old = os.umask(0)
     try:
-        with new_store(tmp_path) as store:
+        with open_store(str(tmp_path / ".agentctl"), create=True) as store:
             add(store)
             assert {path.name for path in folder.iterdir()} >= {"store.db", "store.db-wal", "store.db-shm"}
             assert place.open_to_others(store.directory) == []
@@ -358,5 +358,5 @@ def test_network_file_systems_are_refused(path: str, refused: str | None) -> Non
 def test_a_store_is_not_made_on_a_network_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place, "refusal", lambda path, text: "nfs4")
     with pytest.raises(StoreError, match="AGENTCTL_STORE"):
-        new_store(tmp_path)
+        open_store(str(tmp_path / ".agentctl"), create=True)
     assert not (tmp_path / ".agentctl").exists()

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from store.store_kit import make  # noqa: TID251
+
 from agentctl_store.broker.driver import connect
 from agentctl_store.broker.server import Broker
 from agentctl_store.sqlite.driver import SqliteDriver
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
 
 def sqlite(folder: Path, clock: Clock) -> Driver:
     """The file itself."""
-    return SqliteDriver(str(folder / ".agentctl"), create=True, synchronous="OFF")
+    make(str(folder / ".agentctl"))
+    return SqliteDriver(str(folder / ".agentctl"), synchronous="OFF")
 
 
 def broker(folder: Path, clock: Clock) -> Driver:
     """A client of a broker that runs beside the test."""
     directory = str(folder / ".agentctl")
-    SqliteDriver(directory, create=True).close()
+    make(directory)
     server = Broker(directory, clock, synchronous="OFF")
     server.start()
     driver = connect(directory, clock, create=False, stay=False)
