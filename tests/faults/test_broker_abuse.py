@@ -307,10 +307,11 @@ def test_an_agent_is_not_declared_with_a_fallback_that_nobody_can_read(wrong: st
 
 
 def test_one_key_ten_thousand_times_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "MOST_ANSWERED", 1 << 20)
     with world(tmp_path) as w, w.raw() as caller:
         [task] = added(caller, new_task("q", key="k"))
         won(caller, "a")
-        large = '"' + "x" * 200_000 + '"'
+        large = '"' + "x" * 10_000 + '"'
         assert caller.call("complete", task, 1, large, None, None, None)[0] == 0
         how, value = caller.call("add", tuple(new_task("q", key="k") for _ in range(10_000)), None)
         assert (how, value[0]) == (1, "BadInput") and "Add them in parts" in value[2]
