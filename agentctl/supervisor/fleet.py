@@ -12,7 +12,7 @@ from agentctl.policy.restart import History
 from agentctl.supervisor.facts import Overspent
 from agentctl.supervisor.slot import Slot, Want, signals_of
 from agentctl_store.domain.agent import Instance
-from agentctl_store.errors import StoreError
+from agentctl_store.errors import NotFound, StoreError
 from agentctl_store.read import open_reader
 
 if TYPE_CHECKING:
@@ -187,10 +187,10 @@ def stranded(queues: Iterable[QueueRow]) -> str:
 
 
 def unroutable(store: Store) -> str:
-    """Say so of a store; a store in trouble says nothing."""
+    """Say so of a store; one in trouble, or one that has gone, says nothing: the next look at it tells."""
     try:
         with closing(open_reader(store.directory)) as reader:
             found = stranded(reader.queues())
-    except StoreError:
+    except (NotFound, StoreError):
         return ""
     return f"tasks wait that no agent can take: {found}" if found else ""

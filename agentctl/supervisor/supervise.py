@@ -154,10 +154,7 @@ class Supervisor:
         self._tell_stranded()
 
     def _tell_stranded(self) -> None:
-        try:
-            text = fleet.unroutable(self._store)
-        except AgentctlError:
-            return  # the next look at the store tells what is wrong with it
+        text = fleet.unroutable(self._store)
         if text:
             self._tell("note", text)
 
