@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .record import replace
-from .taskverbs import _storable, check_usage, kept_text
+from .taskverbs import check_usage, kept_text, storable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class QuestionVerbs:
         end_session: SessionEnd | None = None,
     ) -> Ended:
         """End an attempt with a question; no try is burnt. BadInput; StaleAttempt when it does not own its task."""
-        clean = replace(question, text=_storable(question.text)).check()
+        clean = replace(question, text=storable(question.text)).check()
         now = self._clock.now()
         return self._driver.ask(
             task, n, clean, usage=check_usage(usage), exit_code=exit_code, end_session=end_session, now=now
@@ -44,7 +44,7 @@ class QuestionVerbs:
         BadInput for what is none of the options, NotFound, Conflict when it asks nothing, StaleAttempt when it asks
         something else by now.
         """
-        return self._driver.answer(task, n, _storable(answer), actor=actor, now=self._clock.now())
+        return self._driver.answer(task, n, storable(answer), actor=actor, now=self._clock.now())
 
     def reject(self, task: int, *, reason: str = "", n: int | None = None, actor: str) -> Ended:
         """Make a task that asks a dead letter. Errors as for `answer`."""

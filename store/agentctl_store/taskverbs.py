@@ -217,7 +217,7 @@ class TaskVerbs:
     ) -> Lease:
         """Extend a lease. StaleAttempt when the attempt no longer owns the task."""
         check_lease(lease_ms)
-        said = None if progress is None else _storable(progress[:MAX_PROGRESS])
+        said = None if progress is None else storable(progress[:MAX_PROGRESS])
         return self.driver.heartbeat(
             task, n, lease_ms=lease_ms, progress=said, usage=check_usage(usage), now=self.clock.now()
         )
@@ -388,12 +388,12 @@ def check_lease(lease_ms: int) -> None:
 
 def kept_text(text: str) -> str:
     """Keep MAX_TEXT characters, the beginning and the end, and nothing SQLite or JSON could choke on."""
-    clean = _storable(text)
+    clean = storable(text)
     if len(clean) <= MAX_TEXT:
         return clean
     half = MAX_TEXT // 2 - 10
     return f"{clean[:half]} … {clean[-half:]}"
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\x00", "")

@@ -38,7 +38,7 @@ WHERE id = ?7 AND ended_ms IS NULL AND (?8 IS NULL OR (task = ?8 AND attempt = ?
 RETURNING task, attempt, pid, started_ms"""
 
 
-def _said_before(tx: Transaction, held: Held, end_session: SessionEnd | None, usage: Usage | None) -> Ended:
+def said_before(tx: Transaction, held: Held, end_session: SessionEnd | None, usage: Usage | None) -> Ended:
     """The attempt has ended this way already, by its agent's own word or its lease: its session is left to end."""
     if usage is not None:
         used_late(tx, held.task, held.n, usage)
@@ -64,11 +64,11 @@ def complete(
         if held.outcome == "done" and held.attempts == n:
             if number is not None:
                 tx.execute("DELETE FROM body WHERE id = ?", (number,))
-            return _said_before(tx, held, end_session, usage)
+            return said_before(tx, held, end_session, usage)
         raise held.stale("complete")
-    used, awaited = _end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
+    used, awaited = end_attempt(tx, sql, task, n, "done", None, usage, exit_code)
     told: dict[str, Any] = {}
-    session = _tell(tx, told, task, n, used, exit_code, end_session)
+    session = tell_end(tx, told, task, n, used, exit_code, end_session)
     data = dumps(told) if told else None
     tx.event(_COMPLETED, task, n, None, data, session=session, body=number, body_digest=body)
     return Ended("done", freed=tuple(settle_children(tx, sql, task, "done")) if awaited else ())
@@ -88,11 +88,11 @@ def fail(
     held = Held(tx, sql, task, n)
     if not held.owns:
         if held.outcome == "failed" and held.attempts == n:
-            return _said_before(tx, held, end_session, usage)
+            return said_before(tx, held, end_session, usage)
         raise held.stale("fail")
     if held.cancel_asked:
-        return _cancelled(tx, sql, held, usage, failure.exit_code, end_session)
-    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code, jitter)
+        return end_cancelled(tx, sql, held, usage, failure.exit_code, end_session)
+    used, _ = end_attempt(tx, sql, task, n, "failed", failure, usage, failure.exit_code, jitter)
     return after_failure(tx, sql, held, failure, jitter, used, end_session)
 
 
@@ -110,7 +110,7 @@ def after_failure(
 
     verdict = judge(failure, held.policy(), held.burnt, held.throttled, jitter)
     told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
-    session = _tell(tx, told, held.task, held.n, used, failure.exit_code, end_session)
+    session = tell_end(tx, told, held.task, held.n, used, failure.exit_code, end_session)
     if verdict.dead is not None:
         stands = None if held.fallback is None else fallback.fall_back(tx, sql, held, verdict, told, session)
         if stands is not None:
@@ -199,14 +199,14 @@ def release(
     held = Held(tx, sql, task, n)
     if not held.owns:
         if held.outcome == "released" and held.attempts == n:
-            return _said_before(tx, held, end_session, usage)
+            return said_before(tx, held, end_session, usage)
         raise held.stale("be released")
     if held.cancel_asked:
-        return _cancelled(tx, sql, held, usage, None, end_session)
+        return end_cancelled(tx, sql, held, usage, None, end_session)
     tx.execute(sql["release"], (reason, task, n))
     told: dict[str, Any] = {"reason": reason}
-    used, _ = _end_attempt(tx, sql, task, n, "released", None, usage, None)
-    session = _tell(tx, told, task, n, used, None, end_session)
+    used, _ = end_attempt(tx, sql, task, n, "released", None, usage, None)
+    session = tell_end(tx, told, task, n, used, None, end_session)
     tx.event(_RELEASED, task, n, None, dumps(told), session=session)
     return Ended("ready", None, reason)
 
@@ -223,12 +223,12 @@ def cancelled(
     held = Held(tx, sql, task, n)
     if not held.owns:
         if held.state == "cancelled" and held.attempts == n:
-            return _said_before(tx, held, end_session, usage)
+            return said_before(tx, held, end_session, usage)
         raise held.stale("be cancelled")
-    return _cancelled(tx, sql, held, usage, None, end_session)
+    return end_cancelled(tx, sql, held, usage, None, end_session)
 
 
-def _cancelled(
+def end_cancelled(
     tx: Transaction,
     sql: dict[str, str],
     held: Held,
@@ -237,8 +237,8 @@ def _cancelled(
     end_session: SessionEnd | None,
 ) -> Ended:
     told: dict[str, Any] = {}
-    used, _ = _end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code)
-    session = _tell(tx, told, held.task, held.n, used, exit_code, end_session)
+    used, _ = end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code)
+    session = tell_end(tx, told, held.task, held.n, used, exit_code, end_session)
     (reason,) = tx.execute("SELECT reason FROM task WHERE id = ?", (held.task,)).fetchone()
     return cancel_now(tx, sql, held.task, held.n, reason or "cancelled", None, told, session)
 
@@ -343,7 +343,7 @@ def _end_told(end: SessionEnd, exit_code: int | None, closed: Any) -> dict[str, 
     return told if end.exit_code == exit_code else {"exit": end.exit_code, **told}
 
 
-def _end_attempt(
+def end_attempt(
     tx: Transaction,
     sql: dict[str, str],
     task: int,
@@ -366,7 +366,7 @@ def _end_attempt(
     return used, bool(awaited)
 
 
-def _tell(
+def tell_end(
     tx: Transaction,
     told: dict[str, Any],
     task: int,

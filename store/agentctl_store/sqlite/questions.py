@@ -9,7 +9,7 @@ from ..errors import BadInput, Conflict, NotFound, StaleAttempt
 from ..ids import write_attempt, write_id
 from ..jsontext import dumps, loads
 from . import sqltext
-from .ending import _cancelled, _end_attempt, _said_before, _tell, bury
+from .ending import bury, end_attempt, end_cancelled, said_before, tell_end
 from .holding import Held
 
 TYPE_CHECKING = False
@@ -51,10 +51,10 @@ class SqliteQuestions:
             held = Held(tx, self._sql, task, n)
             if not held.owns:
                 if held.outcome == "asked" and held.attempts == n and _same(tx, task, n, question):
-                    return _said_before(tx, held, end_session, usage)
+                    return said_before(tx, held, end_session, usage)
                 raise held.stale("ask")
             if held.cancel_asked:
-                return _cancelled(tx, self._sql, held, usage, exit_code, end_session)
+                return end_cancelled(tx, self._sql, held, usage, exit_code, end_session)
             _ask(tx, held, question)
             told: dict[str, Any] = {"question": question.text}
             if question.options:
@@ -63,8 +63,8 @@ class SqliteQuestions:
                 told["deadline"] = now.wall_ms + question.deadline_ms
             if question.fallback is not None:
                 told["default"] = question.fallback
-            used, _ = _end_attempt(tx, self._sql, task, n, "asked", None, usage, exit_code)
-            session = _tell(tx, told, task, n, used, exit_code, end_session)
+            used, _ = end_attempt(tx, self._sql, task, n, "asked", None, usage, exit_code)
+            session = tell_end(tx, told, task, n, used, exit_code, end_session)
             tx.event(_ASKED, task, n, None, dumps(told), session=session)
             return Ended("waiting")
 

@@ -7,7 +7,7 @@ from ..domain.retry import LATE, Failure
 from ..domain.task import Swept
 from ..jsontext import dumps
 from .clocks import JUMP_MS, clocks
-from .ending import _cancelled, _end_attempt, _tell, after_failure, bury
+from .ending import after_failure, bury, end_attempt, end_cancelled, tell_end
 from .holding import Held
 
 TYPE_CHECKING = False
@@ -121,8 +121,8 @@ def lost(tx: Transaction, sql: dict[str, str], task: int, n: int, jitter: float)
     failure = Failure("lost", "the lease ran out without a heartbeat")
     held = Held(tx, sql, task, n)
     if held.cancel_asked:
-        return _cancelled(tx, sql, held, None, None, None)
-    used, _ = _end_attempt(tx, sql, task, n, "failed", failure, None, None, jitter)
+        return end_cancelled(tx, sql, held, None, None, None)
+    used, _ = end_attempt(tx, sql, task, n, "failed", failure, None, None, jitter)
     return after_failure(tx, sql, held, failure, jitter, used, None)
 
 
@@ -132,5 +132,5 @@ def end_late(tx: Transaction, sql: dict[str, str], task: int, n: int) -> dict[st
     Burying the task is the caller's.
     """
     told: dict[str, Any] = {}
-    _tell(tx, told, task, n, _end_attempt(tx, sql, task, n, "failed", LATE, None, None)[0], None, None)
+    tell_end(tx, told, task, n, end_attempt(tx, sql, task, n, "failed", LATE, None, None)[0], None, None)
     return told
