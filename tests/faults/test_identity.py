@@ -366,9 +366,9 @@ def test_an_agent_is_given_its_own_receipts_and_no_others(stage: Stage) -> None:
 from agentctl_store.store import open_store, TaskRequest
 store = open_store(STORE, stay=True)
 store.add([TaskRequest("again", "1")])
-link = store.driver._call.__self__._link
-number = store.driver._call.__self__._number
-raw_client = store.driver._call.__self__._client
+link = store.driver.call.__self__._link
+number = store.driver.call.__self__._number
+raw_client = store.driver.call.__self__._client
 found = [link.client, store.driver.receipt(raw_client, number)]
 try:
     store.driver.receipt(12345, number)

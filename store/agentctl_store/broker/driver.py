@@ -55,12 +55,12 @@ class BrokerDriver:
     questions = Part("agentctl_store.broker.questions", "BrokerQuestions")
 
     def __init__(self, caller: Caller) -> None:
-        self._call = self.call = caller.call
+        self.call = caller.call
         self.close = caller.close
 
     # --- tasks ------------------------------------------------------------------------------------------------
     def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:
-        return self._call("add", tasks, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("add", tasks, actor, now=now)  # type: ignore[no-any-return]
 
     def claim(
         self,
@@ -77,12 +77,12 @@ class BrokerDriver:
         now: Moment,
     ) -> list[Claim]:
         given = (queues, agent, slot, session, open_session, lease_ms, limit, can, wait_ms)
-        return self._call("claim", *given, now=now, wait_ms=wait_ms)  # type: ignore[no-any-return]
+        return self.call("claim", *given, now=now, wait_ms=wait_ms)  # type: ignore[no-any-return]
 
     def heartbeat(
         self, task: int, n: int, *, lease_ms: int, progress: str | None, usage: Usage | None, now: Moment
     ) -> Lease:
-        return self._call("heartbeat", task, n, lease_ms, progress, usage, now=now)  # type: ignore[no-any-return]
+        return self.call("heartbeat", task, n, lease_ms, progress, usage, now=now)  # type: ignore[no-any-return]
 
     def complete(
         self,
@@ -96,7 +96,7 @@ class BrokerDriver:
         now: Moment,
     ) -> Ended:
         given = (task, n, result, usage, exit_code, end_session)
-        return self._call("complete", *given, now=now)  # type: ignore[no-any-return]
+        return self.call("complete", *given, now=now)  # type: ignore[no-any-return]
 
     def complete_and_claim(
         self,
@@ -114,7 +114,7 @@ class BrokerDriver:
         now: Moment,
     ) -> Turn:
         given = (task, n, result, usage, queues, agent, slot, session, lease_ms, can)
-        return self._call("complete_and_claim", *given, now=now)  # type: ignore[no-any-return]
+        return self.call("complete_and_claim", *given, now=now)  # type: ignore[no-any-return]
 
     def fail(
         self,
@@ -127,106 +127,106 @@ class BrokerDriver:
         end_session: SessionEnd | None,
         now: Moment,
     ) -> Ended:
-        return self._call("fail", task, n, failure, usage, jitter, end_session, now=now)  # type: ignore[no-any-return]
+        return self.call("fail", task, n, failure, usage, jitter, end_session, now=now)  # type: ignore[no-any-return]
 
     def release(
         self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, usage: Usage | None, now: Moment
     ) -> Ended:
-        return self._call("release", task, n, reason, end_session, usage, now=now)  # type: ignore[no-any-return]
+        return self.call("release", task, n, reason, end_session, usage, now=now)  # type: ignore[no-any-return]
 
     def cancel(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:
-        return self._call("cancel", task, reason, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("cancel", task, reason, actor, now=now)  # type: ignore[no-any-return]
 
     def cancelled(
         self, task: int, n: int, *, end_session: SessionEnd | None, usage: Usage | None, now: Moment
     ) -> Ended:
-        return self._call("cancelled", task, n, end_session, usage, now=now)  # type: ignore[no-any-return]
+        return self.call("cancelled", task, n, end_session, usage, now=now)  # type: ignore[no-any-return]
 
     def hasten(self, task: int, *, actor: str, now: Moment) -> Ended:
-        return self._call("hasten", task, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("hasten", task, actor, now=now)  # type: ignore[no-any-return]
 
     def requeue(
         self, task: int, *, payload: str | None, run_at_ms: int | None, note: str, actor: str, now: Moment
     ) -> Ended:
-        return self._call("requeue", task, payload, run_at_ms, note, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("requeue", task, payload, run_at_ms, note, actor, now=now)  # type: ignore[no-any-return]
 
     def discard(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:
-        return self._call("discard", task, reason, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("discard", task, reason, actor, now=now)  # type: ignore[no-any-return]
 
     def sweep(self, *, limit: int, jitter: float, now: Moment) -> Swept:
-        return self._call("sweep", limit, jitter, now=now)  # type: ignore[no-any-return]
+        return self.call("sweep", limit, jitter, now=now)  # type: ignore[no-any-return]
 
     def task(self, task: int) -> Task:
-        return self._call("task", task)  # type: ignore[no-any-return]
+        return self.call("task", task)  # type: ignore[no-any-return]
 
     def find_tasks(self, low: int, high: int, limit: int) -> list[int]:
-        return self._call("find_tasks", low, high, limit)  # type: ignore[no-any-return]
+        return self.call("find_tasks", low, high, limit)  # type: ignore[no-any-return]
 
     def task_by_key(self, key: str) -> int | None:
-        return self._call("task_by_key", key)  # type: ignore[no-any-return]
+        return self.call("task_by_key", key)  # type: ignore[no-any-return]
 
     def attempts(self, task: int) -> list[Attempt]:
-        return self._call("attempts", task)  # type: ignore[no-any-return]
+        return self.call("attempts", task)  # type: ignore[no-any-return]
 
     def unfinished(self, queues: Sequence[str], agents: Sequence[str] | None = None) -> bool:
-        return self._call("unfinished", queues, agents)  # type: ignore[no-any-return]
+        return self.call("unfinished", queues, agents)  # type: ignore[no-any-return]
 
     def parents(self, task: int) -> list[ParentResult]:
-        return self._call("parents", task)  # type: ignore[no-any-return]
+        return self.call("parents", task)  # type: ignore[no-any-return]
 
     # --- queues -----------------------------------------------------------------------------------------------
     def pause_queue(self, queue: str, *, reason: str, actor: str, now: Moment) -> bool:
-        return self._call("pause_queue", queue, reason, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("pause_queue", queue, reason, actor, now=now)  # type: ignore[no-any-return]
 
     def resume_queue(self, queue: str, *, actor: str, now: Moment) -> bool:
-        return self._call("resume_queue", queue, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("resume_queue", queue, actor, now=now)  # type: ignore[no-any-return]
 
     # --- agents -----------------------------------------------------------------------------------------------
     def declare_agents(self, specs: Sequence[AgentSpec], *, actor: str, now: Moment) -> None:
-        self._call("declare_agents", specs, actor, now=now)
+        self.call("declare_agents", specs, actor, now=now)
 
     def set_desired(self, agent: str, desired: Desired, *, actor: str, now: Moment) -> Agent:
-        return self._call("set_desired", agent, desired, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("set_desired", agent, desired, actor, now=now)  # type: ignore[no-any-return]
 
     def restart_agent(self, agent: str, *, actor: str, now: Moment) -> Agent:
-        return self._call("restart_agent", agent, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("restart_agent", agent, actor, now=now)  # type: ignore[no-any-return]
 
     def scale_agent(self, agent: str, instances: int | None, *, actor: str, now: Moment) -> Agent:
-        return self._call("scale_agent", agent, instances, actor, now=now)  # type: ignore[no-any-return]
+        return self.call("scale_agent", agent, instances, actor, now=now)  # type: ignore[no-any-return]
 
     def agents(self) -> list[Agent]:
-        return self._call("agents")  # type: ignore[no-any-return]
+        return self.call("agents")  # type: ignore[no-any-return]
 
     def save_instances(self, changed: Sequence[Instance], *, now: Moment) -> None:
-        self._call("save_instances", changed, now=now)
+        self.call("save_instances", changed, now=now)
 
     def drop_instances(self, gone: Sequence[tuple[str, int]], *, now: Moment) -> None:
-        self._call("drop_instances", gone, now=now)
+        self.call("drop_instances", gone, now=now)
 
     def instances(self) -> list[Instance]:
-        return self._call("instances")  # type: ignore[no-any-return]
+        return self.call("instances")  # type: ignore[no-any-return]
 
     def open_session(self, session: NewSession, *, now: Moment) -> Session:
-        return self._call("open_session", session, now=now)  # type: ignore[no-any-return]
+        return self.call("open_session", session, now=now)  # type: ignore[no-any-return]
 
     def session_started(self, session: int, *, pid: int, now: Moment) -> None:
-        self._call("session_started", session, pid, now=now)
+        self.call("session_started", session, pid, now=now)
 
     def end_session(self, end: SessionEnd, *, now: Moment) -> None:
-        self._call("end_session", end, now=now)
+        self.call("end_session", end, now=now)
 
     def open_sessions(self) -> list[Session]:
-        return self._call("open_sessions")  # type: ignore[no-any-return]
+        return self.call("open_sessions")  # type: ignore[no-any-return]
 
     def session(self, session: int) -> Session:
-        return self._call("session", session)  # type: ignore[no-any-return]
+        return self.call("session", session)  # type: ignore[no-any-return]
 
     def held_tasks(self, session: int) -> list[tuple[int, int]]:
-        return [(task, n) for task, n in self._call("held_tasks", session)]
+        return [(task, n) for task, n in self.call("held_tasks", session)]
 
     # --- history ----------------------------------------------------------------------------------------------
     def note(self, kind: str, *, actor: str, data: str | None, now: Moment) -> None:
-        self._call("note", kind, actor, data, now=now)
+        self.call("note", kind, actor, data, now=now)
 
     def events(
         self,
@@ -237,13 +237,13 @@ class BrokerDriver:
         kinds: Sequence[str] = (),
         newest_first: bool = False,
     ) -> list[Event]:
-        return self._call("events", after, limit, task, kinds, newest_first)  # type: ignore[no-any-return]
+        return self.call("events", after, limit, task, kinds, newest_first)  # type: ignore[no-any-return]
 
     def changed(self, after: int, *, task: int | None, wait_ms: int) -> int:
-        return self._call("changed", after, task, wait_ms, wait_ms=wait_ms)  # type: ignore[no-any-return]
+        return self.call("changed", after, task, wait_ms, wait_ms=wait_ms)  # type: ignore[no-any-return]
 
     def receipt(self, client: int, request: int) -> str | None:
-        return self._call("receipt", client, request)  # type: ignore[no-any-return]
+        return self.call("receipt", client, request)  # type: ignore[no-any-return]
 
     def version(self) -> int:
-        return self._call("version")  # type: ignore[no-any-return]
+        return self.call("version")  # type: ignore[no-any-return]
