@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from faults.store_kit import assert_whole
-from faults.test_mutants import World
+from faults.test_mutants import World, caught_by
 
 from agentctl_store.domain import routing as rules
 from agentctl_store.domain.agent import AgentSpec
@@ -215,19 +215,6 @@ CODE_MUTANTS = [
 ]  # fmt: skip
 
 
-def caught_by(folder: Path) -> list[str]:
-    """The first check that fails, if any does."""
-    for check in CHECKS:
-        world = World(folder / check.__name__)
-        try:
-            check(world)
-        except (Exception, pytest.fail.Exception):  # a crash is noticed, too
-            return [check.__name__]
-        finally:
-            world.store.close()
-    return []
-
-
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_the_store_as_it_is_passes(check: Callable[[World], None], tmp_path: Path) -> None:
     check(World(tmp_path / "world"))
@@ -245,7 +232,7 @@ def test_a_bug_in_a_statement_is_caught(name: str, tmp_path: Path, monkeypatch: 
         return blocks
 
     monkeypatch.setattr(sqltext, "load", broken)
-    assert caught_by(tmp_path), f"nobody noticed: {name}"
+    assert caught_by(CHECKS, tmp_path), f"nobody noticed: {name}"
 
 
 @pytest.mark.parametrize("mutant", CODE_MUTANTS, ids=lambda mutant: mutant.__name__)
@@ -253,4 +240,4 @@ def test_a_bug_in_the_code_is_caught(
     mutant: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutant(monkeypatch)
-    assert caught_by(tmp_path), f"nobody noticed: {mutant.__name__}"
+    assert caught_by(CHECKS, tmp_path), f"nobody noticed: {mutant.__name__}"
