@@ -21,7 +21,7 @@ from agentctl_store.domain.retry import Failure
 from agentctl_store.errors import AlreadyRunning, Conflict, NotFound, StoreCorrupt, StoreError
 from agentctl_store.replay import state_at, verify
 from agentctl_store.sqlite import gate, place
-from agentctl_store.store import Store, open_store
+from agentctl_store.store import Store, TaskRequest, open_store
 
 DAY = 24 * 3_600_000
 
@@ -317,6 +317,27 @@ def test_info_tells_sizes_and_counts(tmp_path: Path) -> None:
         assert seen.store_bytes + seen.log_bytes > 50_000 and seen.schema == upkeep.schema_version()
         assert sum(count for _, count in seen.tasks) == len(tables(store)["task"])
         assert seen.sessions == len(tables(store)["session"]) and seen.pruned_to_ms is None
+
+
+def test_the_log_stays_small_where_short_processes_write_one_after_the_other(tmp_path: Path) -> None:
+    """None of them closes the store, and each forgets what of the log SQLite had copied into the file before."""
+    directory = str(tmp_path / ".agentctl")
+    open_store(directory, create=True).close()
+    sizes = []
+    for _ in range(8):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                store = open_store(directory)
+                for _ in range(3):
+                    store.add([TaskRequest("q", '"' + "x" * 100_000 + '"')] * 2)
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        sizes.append((tmp_path / ".agentctl" / "store.db-wal").stat().st_size)
+    assert max(sizes) < 2 << 20
 
 
 def test_folder_and_files_are_their_owners_alone(tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ SCHEMA_VERSION = 6  #: PRAGMA user_version this code reads and writes
 BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
 LOG_BYTES = 16 << 20  #: a write-ahead log that outgrew this is begun anew, though readers come and go all the time
 FOLD_MS = 400  #: how long that waits for them
+#: A log that outgrew this is begun anew by the first commit of whoever opens the store. Where short processes come one
+#: after the other, each reads it whole, and SQLite, which forgot with the last one what of it is in the file already,
+#: copies it whole: past 1,000 pages with every commit, and never begins anew.
+FOUND_BYTES = 1 << 20
 FOLD_EVERY_MS = 250
 FILE = "store.db"
 _OTHERS = """SELECT EXISTS (SELECT 1 FROM lane) OR EXISTS (SELECT 1 FROM schedule WHERE due_ms IS NOT NULL)
@@ -81,6 +85,7 @@ class Connection:
         self._files: tuple[Any, Any] = (None, None)
         self._checked_ms = -1  #: boot time of the last look at the files
         self._log_bytes = self._folded_ms = 0
+        self._most_log = FOUND_BYTES  #: bytes; until the first commit
         self._synchronous, self._prepared = synchronous, False
         self.use(self._open())
         self._check_version()
@@ -170,13 +175,13 @@ class Connection:
         what = FILE if now[0] != self._files[0] else FILE + "-wal"
         raise self._damaged(f"{what} was moved, replaced or deleted while it was open; nothing was written")
 
-    def _fold_log(self, boot_ms: int) -> None:
+    def _fold_log(self, boot_ms: int, patience_ms: int) -> None:
         """Wait a moment for a gap between readers and begin the log anew; checkpoints alone never find one."""
         if boot_ms - self._folded_ms < FOLD_EVERY_MS:
             return
         self._folded_ms, self._log_bytes = boot_ms, 0
         try:
-            self.db.execute(f"PRAGMA busy_timeout={FOLD_MS}")
+            self.db.execute(f"PRAGMA busy_timeout={patience_ms}")
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except self.library.Error:
             pass  # a reader that stays, or no space: the next commit tries again
@@ -284,8 +289,9 @@ class Connection:
         if head is not None:
             self.tail = head
             self._lock.mark(head[0], self._good_for)
-        if self._log_bytes > LOG_BYTES:
-            self._fold_log(boot_ms)
+        if self._log_bytes > self._most_log:
+            self._fold_log(boot_ms, FOLD_MS if self._log_bytes > LOG_BYTES else 0)
+        self._most_log = LOG_BYTES
 
     def wake(self, told: list[Telling]) -> None:
         """Wake whoever waits for what was just committed. Never raises: it is done, and would be told as undone."""
