@@ -23,8 +23,11 @@ from agentctl_store.store import open_store
 pytestmark = pytest.mark.bench
 ROUNDS = 40
 FLOOR = "import sqlite3"
+ALONE = "task add, nobody else has the store open"
 GOALS = {"": 1.1, "supervised": 0.8, "other": 4.5}
-HOT = ("task add", "task claim", "task heartbeat", "task complete", "task fail", "task show")
+HOT = (
+    "task add", "task claim", "task heartbeat", "task complete", "task fail", "task show", "msg send", "msg read",
+)  # fmt: skip
 
 
 def _launcher() -> list[str]:
@@ -47,11 +50,18 @@ def test_verbs_start_as_fast_as_promised(tmp_path: Path) -> None:
     with open_store(str(tmp_path / "store"), create=True), fleet(tmp_path / "fleet", "") as f:
         # The first is kept open: a fleet's store has other users.
         f.up()
+        alone = env | {"AGENTCTL_STORE": str(tmp_path / "alone")}
+        open_store(alone["AGENTCTL_STORE"], create=True).close()
         supervised = env | {"AGENTCTL_STORE": f.folder}
         cases = [(name, words, env) for name, words in _cases(command, env).items()]
         cases += [
             (f"{name}, supervised", words, supervised) for name, words in _cases(command, supervised, HOT).items()
         ]
+        # A script on a store that nothing else has open: each call finds the log as the last one left it.
+        add = _cases(command, alone, ("task add",))["task add"]
+        for words in add * 10:
+            _once(words, alone)
+        cases.append((ALONE, add, alone))
         cases.append((FLOOR, [[sys.executable, "-c", FLOOR]] * ROUNDS, env))
         times: dict[str, list[float]] = {name: [] for name, _, _ in cases}
         for at in range(ROUNDS):
@@ -63,10 +73,13 @@ def test_verbs_start_as_fast_as_promised(tmp_path: Path) -> None:
     what = f"{FLOOR}: whole processes, median of {ROUNDS} interleaved rounds (minimum)"
     table.add("N7", what, f"{base:.1f} ({least:.1f}) ms", "", None)
     for name, values in times.items():
-        took, goal = statistics.median(values), _goal(name)
+        took = statistics.median(values)
         ratio = took / base
         measured = f"{took:.1f} ({min(values):.1f}) ms, {ratio:.2f}x ({min(values) / least:.2f}x)"
-        table.add("N7", name, measured, f"≤ {goal}x", ratio <= goal)
+        if name == ALONE:
+            table.add("N7", name, measured, "", None)
+        else:
+            table.add("N7", name, measured, f"≤ {_goal(name)}x", ratio <= _goal(name))
 
 
 def _goal(name: str) -> float:
@@ -94,6 +107,8 @@ def _cases(command: list[str], env: dict[str, str], only: tuple[str, ...] = ()) 
         "task complete": [[*command, "task", "complete", one] for one in won[:ROUNDS]],
         "task fail": [[*command, "task", "fail", one, "-m", "x"] for one in won[ROUNDS : 2 * ROUNDS]],
         "task show": [[*command, "task", "show", one.split(".")[0]] for one in won[:ROUNDS]],
+        "msg send": [[*command, "msg", "send", "bench", '{"path": "a.py"}']] * ROUNDS,
+        "msg read": [[*command, "msg", "read", "--ack"]] * ROUNDS,
         "task list": [[*command, "task", "list"]] * ROUNDS,
         "ps": [[*command, "ps"]] * ROUNDS,
         "--help": [[*command, "--help"]] * ROUNDS,
