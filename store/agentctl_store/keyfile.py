@@ -1,6 +1,6 @@
 """The store's secret: 32 random bytes beside it, readable by its owner alone.
 
-Agents' tokens are made with it (broker/tokens.py), and the key that messages are signed with (signing.py).
+Agents' tokens are made with it (broker/tokens.py), and the key that messages are signed with (sqlite/signing.py).
 """
 
 from __future__ import annotations

@@ -214,13 +214,41 @@ def test_the_schema_names_keys_as_the_file_does():
 
 @pytest.mark.parametrize(
     ("text", "ms"),
-    [("10s", 10_000), ("1h30m", 5_400_000), ("250ms", 250), ("1.5s", 1500), (3, 3000), ("1d", 86_400_000)],
+    [
+        ("10s", 10_000),
+        ("1h30m", 5_400_000),
+        ("250ms", 250),
+        ("1.5s", 1500),
+        (3, 3000),
+        ("1d", 86_400_000),
+        (" 1 H 2MS", 3_600_002),
+    ],
 )
 def test_durations(text, ms):
     assert read_duration_ms(text) == ms
 
 
-@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1s x", True, "9999d", None])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "10",
+        "s",
+        "-1s",
+        "1s x",
+        "1.s",
+        ".5s",
+        "1.2.3s",
+        "1mh",
+        "1sms",
+        "²s",
+        "٣s",
+        "9" * 400 + "s",
+        True,
+        "9999d",
+        None,
+    ],
+)
 def test_bad_durations_are_refused(text):
     with pytest.raises(ValueError, match="duration"):
         read_duration_ms(text)

@@ -50,7 +50,10 @@ def hot(fleet: Fleet) -> Iterator[tuple[list[str], set[str]]]:
     """Run every hot verb; what each has loaded."""
     fleet.ok("task", "add", "1")
     fleet.ok("task", "add", "1")
+    fleet.ok("task", "add", "1", "-q", "awaited")
     first, second = [json.loads(fleet.ok("task", "claim", "default", "--agent", "a"))["attempt"] for _ in range(2)]
+    fleet.ok("msg", "send", "a", "1")
+    delivery = json.loads(fleet.ok("msg", "read", "--agent", "a"))["delivery"]
     for words in (
         ["task", "add", '{"a": 1}', "-q", "q", "--key", "k"],
         ["task", "claim", "q", "--agent", "a", "-o", "json"],
@@ -58,6 +61,10 @@ def hot(fleet: Fleet) -> Iterator[tuple[list[str], set[str]]]:
         ["task", "show", first.partition(".")[0]],
         ["task", "fail", first],
         ["task", "complete", second],
+        ["task", "claim", "awaited", "--agent", "a", "--wait", "20s", "--lease", "5m"],
+        ["msg", "send", "a", '{"a": 1}', "-t", "QUERY"],
+        ["msg", "read", "--agent", "a", "--wait", "20s"],
+        ["msg", "ack", delivery],
     ):
         yield words, loaded(fleet, *words)
 

@@ -12,10 +12,9 @@ from faults.seeding import seed
 from store.conformance import test_messages as promises  # noqa: TID251
 from store.store_kit import SetClock, new_store  # noqa: TID251
 
-from agentctl_store import signing
 from agentctl_store.domain import message
 from agentctl_store.replay import verify
-from agentctl_store.sqlite import delivering, letters, sending, sqltext
+from agentctl_store.sqlite import delivering, letters, sending, signing, sqltext
 from agentctl_store.store import Store
 
 Check = Callable[..., Any]
@@ -84,7 +83,7 @@ CODE: dict[str, tuple[types.ModuleType, str, str, Check]] = {
         promises.test_a_refused_message_is_a_dead_letter_until_a_person_decides,
     ),
     "no signature is good": (
-        signing, "return hmac.compare_digest(made, signature)", "return False",
+        signing, "return same(made, signature)", "return False",
         promises.test_a_message_is_stored_then_delivered_then_acked,
     ),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from ..domain.message_machine import target
 from ..errors import NotFound, StaleAttempt
 from ..ids import write_attempt, write_id
 from ..jsontext import dumps
-from ..signing import genuine
+from .signing import genuine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

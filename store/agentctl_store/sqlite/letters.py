@@ -8,8 +8,8 @@ from ..domain.message_machine import LETTERS
 from ..errors import BadInput, Conflict, NotFound
 from ..ids import write_id
 from ..jsontext import dumps
-from ..signing import sign
 from .sending import refusal
+from .signing import sign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

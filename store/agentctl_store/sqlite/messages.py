@@ -7,9 +7,9 @@ from ..domain.message import Damping, Message, MessageSchema, Topic
 from ..errors import NotFound
 from ..ids import write_id
 from ..later import later
-from ..signing import message_key
 from . import delivering, sqltext
 from .clocks import clocks
+from .signing import message_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

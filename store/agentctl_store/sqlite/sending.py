@@ -17,9 +17,9 @@ from ..domain.message import (
 from ..errors import BadInput, NotFound
 from ..ids import write_id
 from ..jsontext import dumps
-from ..signing import sign
 from . import schemas
 from .delivering import ack
+from .signing import sign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

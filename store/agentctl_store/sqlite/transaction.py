@@ -25,12 +25,12 @@ _NAMED = KINDS["store.named"]
 _OTHERS = frozenset(code for kind, code in KINDS.items() if kind.startswith(("lane.", "schedule.", "task.asked")))
 
 try:  # the builtin digest: hashlib loads OpenSSL, 3 ms
-    from _sha2 import sha256  # type: ignore[import-not-found]  # CPython 3.12 and newer
+    from _sha2 import sha256 as sha256  # type: ignore[import-not-found]  # CPython 3.12 and newer
 except ImportError:
     try:
-        from _sha256 import sha256  # type: ignore[import-not-found]
+        from _sha256 import sha256 as sha256  # type: ignore[import-not-found]
     except ImportError:
-        from hashlib import sha256
+        from hashlib import sha256 as sha256
 
 
 def digest(text: str) -> bytes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..domain import message_machine
 from ..domain.message import Message
-from ..signing import genuine, message_key, sign
 from . import sqltext
 from .messages import COLUMNS
+from .signing import genuine, message_key, sign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
