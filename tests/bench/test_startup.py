@@ -108,7 +108,7 @@ def _cases(command: list[str], env: dict[str, str], only: tuple[str, ...] = ()) 
         "task fail": [[*command, "task", "fail", one, "-m", "x"] for one in won[ROUNDS : 2 * ROUNDS]],
         "task show": [[*command, "task", "show", one.split(".")[0]] for one in won[:ROUNDS]],
         "msg send": [[*command, "msg", "send", "bench", '{"path": "a.py"}']] * ROUNDS,
-        "msg read": [[*command, "msg", "read", "--ack"]] * ROUNDS,
+        "msg read": [[*command, "msg", "read"]] * ROUNDS,
         "task list": [[*command, "task", "list"]] * ROUNDS,
         "ps": [[*command, "ps"]] * ROUNDS,
         "--help": [[*command, "--help"]] * ROUNDS,
