@@ -64,13 +64,13 @@ class Caller:
             )
         with self._turn:
             self._number += 1
-            until_s = time.monotonic() + wait_ms / 1000
+            until_s = time.monotonic() + wait_ms / 1000 if wait_ms else 0.0
             try:
                 return self._carry(verb, given, now, wait_ms)
             except Lost as lost:
-                return self._after_loss(verb, given, until_s if wait_ms else 0.0, lost)
+                return self._after_loss(verb, given, until_s, lost)
             except PermissionError as shut:
-                return self._after_loss(verb, given, until_s if wait_ms else 0.0, Lost(shut))
+                return self._after_loss(verb, given, until_s, Lost(shut))
 
     def _carry(self, verb: str, given: tuple[Any, ...], now: Moment | None, wait_ms: int) -> Any:
         link = self._link

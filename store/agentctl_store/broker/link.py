@@ -70,22 +70,29 @@ class Link:
 
     def _taken(self, number: int) -> Any:
         come = self._come or self._channel.recv(_CHUNK)
-        while len(come) < LENGTH:
-            come += self._more()
         end = LENGTH + int.from_bytes(come[:LENGTH], "big")
-        if len(come) < end:
-            parts, size = [come], len(come)
-            while size < end:
-                parts.append(self._more())
-                size += len(parts[-1])
-            come = b"".join(parts)
-        self._come = come[end:]
-        answers, how, value = read_answer(come[LENGTH:end])
+        if len(come) != end or end == LENGTH:
+            come, self._come = self._whole(come)
+        elif self._come:
+            self._come = b""
+        answers, how, value = read_answer(come[LENGTH:])
         if answers not in (number, 0):  # 0: of no call, but why the connection ends
             raise ConnectionResetError(f"an answer to call {answers} came to call {number}")
         if how == VALUE:
             return value
         raise error_from(value)
+
+    def _whole(self, come: bytes) -> tuple[bytes, bytes]:
+        """Return a frame that has not come alone and in one piece, and what came after it."""
+        while len(come) < LENGTH:
+            come += self._more()
+        end = LENGTH + int.from_bytes(come[:LENGTH], "big")
+        parts, size = [come], len(come)
+        while size < end:
+            parts.append(self._more())
+            size += len(parts[-1])
+        come = b"".join(parts)
+        return come[:end], come[end:]
 
     def _more(self) -> bytes:
         data: bytes = self._channel.recv(_CHUNK)

@@ -43,6 +43,7 @@ RECORDS = {
 }
 _types: dict[str, Any] = {}
 _getters: dict[type, Any] = {}
+_makers: dict[str, tuple[Any, tuple[int, ...]]] = {}
 
 
 class Malformed(BadInput):
@@ -80,11 +81,24 @@ def _default(value: Any) -> Any:
 def _given(pairs: list[tuple[str, Any]]) -> Any:
     # Of answers: they come from our own server. Calls are held to their shapes as well; broker/shapes.py.
     ((name, values),) = pairs
-    if name == "bytes":
-        return bytes.fromhex(values)
-    if list in set(map(type, values)):
-        values = [tuple(one) if type(one) is list else one for one in values]
-    return record_type(name)(*values)
+    known = _makers.get(name)
+    if known is None:
+        if name == "bytes":
+            return bytes.fromhex(values)
+        known = _maker(name)
+    make, tuples = known
+    for at in tuples:
+        values[at] = tuple(values[at])
+    return make(*values)
+
+
+def _maker(name: str) -> tuple[Any, tuple[int, ...]]:
+    """Return a record's type and which of its fields are tuples, which JSON does not know."""
+    kind = record_type(name)
+    said = kind.__annotations__
+    tuples = tuple([at for at, field in enumerate(kind.__fields__) if said[field].startswith("tuple")])
+    _makers[name] = kind, tuples
+    return kind, tuples
 
 
 def scanner(build: Callable[[list[tuple[str, Any]]], Any]) -> Callable[[bytes], Any]:
