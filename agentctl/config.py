@@ -54,6 +54,9 @@ class FleetSection(Section):
     min_free_memory_bytes: Size = Field(
         512_000_000, alias="min_free_memory", description="no new start while less memory than this is free"
     )
+    keep_output_bytes: Size = Field(
+        5_000_000_000, alias="keep_output", description="what ended sessions have printed is kept up to this size"
+    )
     orphan_grace_ms: Duration = Field(
         600_000, alias="orphan_grace", description="agents that nobody supervises for so long stop; 0 = never"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,8 +30,6 @@ put a link in the way of a file that its keeper, outside the sandbox, is about t
 MAX_RESULT_BYTES = jsontext.MAX_BYTES
 RESULT_TAIL_BYTES = 64 << 10  #: kept of an output too large to be a result
 STDERR_TAIL_BYTES = 4 << 10
-PRUNED_AT_ONCE = 200  #: folders removed in one go: a few tens of milliseconds
-KEPT_SESSIONS = 2_000  #: folders of ended sessions that stay for their logs
 
 
 class BadResult(Exception):
@@ -246,17 +243,3 @@ def stop_reason(folder: str) -> str:
     asked: dict[str, Any] | None = read_object(os.path.join(folder, "stop.json"))
     reason = (asked or {}).get("reason")
     return reason if isinstance(reason, str) else ""
-
-
-def prune(store: str, open_sessions: Iterable[int], keep: int = KEPT_SESSIONS, at_most: int = PRUNED_AT_ONCE) -> int:
-    """Remove the oldest folders of ended sessions beyond `keep`, at most so many at once; return how many."""
-    folder = os.path.join(store, "sessions")
-    running = {write_id(session) for session in open_sessions}
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return 0
-    old = [name for name in names[: max(0, len(names) - keep)] if name not in running][:at_most]
-    for name in old:
-        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
-    return len(old)

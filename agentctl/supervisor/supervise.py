@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from agentctl.config import Config, load_config
 from agentctl.quantities import show_duration
 from agentctl.supervisor import facts as seen
-from agentctl.supervisor import fleet, recover, session_dir
+from agentctl.supervisor import fleet, recover
 from agentctl.supervisor.adopt import adopt, keep_leases
 from agentctl.supervisor.cancels import CancelNews
 from agentctl.supervisor.declare import changes, declare
 from agentctl.supervisor.doorbell import Bell, Doorbell, SignalPipe
+from agentctl.supervisor.keeping import Keeper
 from agentctl.supervisor.lock import SupervisorLock
 from agentctl.supervisor.loop import Loop
 from agentctl.supervisor.narrate import Happening, OnEvent, plural
@@ -88,6 +89,7 @@ class Supervisor:
             self._store, self._config, self._path, self._clock, self._pool, self._prober, bell, mint, step
         )
         self._recorder = Recorder(self._store, self._clock, step)
+        self._keeper = Keeper(store)
         self._loop = Loop(self._hands, self._recorder, self._pool, self._clock, on_event)
         self._version, self._asked = -1, CancelNews(self._store)
         self._agents: dict[str, Agent] = {}
@@ -320,11 +322,11 @@ class Supervisor:
 
     def _tidy(self) -> bool:
         """Remove old session folders, some at a time; whether there are more."""
-        removed = session_dir.prune(self._store.directory, self._hands.live)
+        more = self._keeper.tidy(self._hands.live, self._config.fleet.keep_output_bytes)
         if not self._prober.busy:  # the pool waits for its own children
             shims = [live.shim.pid for live in self._hands.live.values() if live.shim is not None]
             recover.reap_orphans(shims)
-        return removed >= session_dir.PRUNED_AT_ONCE
+        return more
 
     def _progress(self) -> None:
         done = self._loop.counts["task"]

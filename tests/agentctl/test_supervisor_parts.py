@@ -13,15 +13,16 @@ import pytest
 from faults.session_kit import until
 
 from agentctl.config import Config, parse_config
-from agentctl.supervisor import session_dir
+from agentctl.supervisor import keeping, session_dir
 from agentctl.supervisor.doorbell import Bell
 from agentctl.supervisor.jsonlines import read_line
+from agentctl.supervisor.keeping import Keeper
 from agentctl.supervisor.lock import SupervisorLock, read_holder, running
 from agentctl.supervisor.notify import read_notify
 from agentctl.supervisor.probes import Job, Prober, check
 from agentctl.supervisor.reload import ConfigWatch
 from agentctl_store.errors import AlreadyRunning
-from agentctl_store.ids import write_id
+from agentctl_store.ids import read_id, write_id
 
 LINES = [
     ('{"agentctl":"progress","text":"half","share":0.5}', {"progress": "50% half"}),
@@ -149,12 +150,41 @@ def test_a_result_file_goes_before_stdout_and_has_a_limit(tmp_path):
         session_dir.result(str(tmp_path))
 
 
+def sessions(store, sizes):
+    for number, size in enumerate(sizes):
+        folder = store / "sessions" / write_id(number)
+        (folder / "own").mkdir(parents=True)
+        (folder / "own" / "out.000000").write_bytes(bytes([1]) * size)
+    return lambda: [read_id(path.name, "session id") for path in sorted((store / "sessions").iterdir())]
+
+
 def test_old_session_folders_go_and_open_ones_stay(tmp_path):
-    for number in range(10):
-        (tmp_path / "sessions" / write_id(number)).mkdir(parents=True)
-    assert session_dir.prune(str(tmp_path), open_sessions=[0], keep=4) == 5
-    left = sorted(path.name for path in (tmp_path / "sessions").iterdir())
-    assert left == [write_id(0), *(write_id(n) for n in range(6, 10))]
+    left = sessions(tmp_path, [0] * 10)
+    assert not Keeper(str(tmp_path)).tidy([0], 1 << 30, most_sessions=4)
+    assert left() == [0, 6, 7, 8, 9]
+
+
+def test_the_oldest_output_goes_when_all_of_it_takes_too_much(tmp_path):
+    left = sessions(tmp_path, [100_000] * 6)
+    keeper = Keeper(str(tmp_path))
+    keeper.tidy([1], 250_000)
+    assert left() == [1, 4, 5]
+    keeper.tidy([], 250_000)  # the first has ended meanwhile
+    assert left() == [4, 5]
+    keeper.tidy([], 250_000)
+    assert left() == [4, 5]
+    keeper.tidy([], 0)
+    assert left() == []
+
+
+def test_thousands_of_folders_are_looked_at_some_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "AT_ONCE", 4)
+    left = sessions(tmp_path, [100_000] * 10)
+    keeper = Keeper(str(tmp_path))
+    assert keeper.tidy([], 350_000) and left() == list(range(4, 10)), "the four newest alone are too much already"
+    while keeper.tidy([], 350_000):
+        pass
+    assert left() == [7, 8, 9]
 
 
 def test_the_lock_names_its_holder_and_is_not_inherited(tmp_path):
