@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from faults.fleet_kit import fleet
@@ -34,6 +35,8 @@ def test_detached_it_runs_until_it_is_told_to_end(tmp_path):
         os.kill(holder.pid, signal.SIGHUP)
         again = detach(f.config)
         assert again.returncode != 0 and f"process {holder.pid}" in again.stderr
+        log = (Path(f.folder) / "supervisor.log").read_text()
+        assert "supervising" in log and "supervised" not in log, "who is refused leaves the log to the one that runs"
         assert lock.running(f.folder) == holder, "a lost terminal ends nothing"
         assert down(f.folder, timeout_s=15).pid == holder.pid
         assert lock.running(f.folder) is None and not f.leftovers()
