@@ -105,6 +105,16 @@ def used_late(tx: Transaction, task: int, n: int, usage: Usage) -> None:
         limits.used_late(tx, task, n, [(late or 0) - (before or 0) for late, before in zip(used, said, strict=True)])
 
 
+def used_by_session(tx: Transaction, session: int, usage: Usage) -> None:
+    """Count what is told of the usage of a session's attempt as the session ends: the attempt has ended before."""
+    row = tx.execute(
+        "SELECT x.task, x.n FROM session s JOIN attempt x ON (x.task, x.n) = (s.task, s.attempt) WHERE s.id = ?",
+        (session,),
+    ).fetchone()
+    if row is not None:
+        used_late(tx, row[0], row[1], usage)
+
+
 def used_columns(usage: Usage | None) -> Used:
     """Return usage as its three columns, empty where nothing was said."""
     return (None,) * 3 if usage is None else (usage.input_tokens, usage.output_tokens, usage.cost_microusd)
