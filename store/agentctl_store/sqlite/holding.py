@@ -13,10 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..domain.retry import RetryPolicy
+    from ..domain.retry import Failure, RetryPolicy
     from ..domain.task import Usage
     from .transaction import Transaction
 
+    Body = tuple[int | None, bytes]  #: its number and digest
     Used = tuple[int | None, int | None, int | None]  #: tokens in, tokens out, millionths of a dollar
 
 
@@ -84,6 +85,15 @@ def heartbeat(
         tx.execute(sql["report"], (progress, *used_columns(usage), task, n))
     limits = row[2] and tx.conn.limited()
     return Lease(row[0], bool(row[1]), limits.stop(tx.rows, task, n, tx.now.wall_ms) if limits else None)
+
+
+def kept_partial(tx: Transaction, held: Held, failure: Failure) -> Body:
+    """Keep with an attempt what it had got to, if it said that; return the body for the event of its end."""
+    if failure.partial is None:
+        return None, b""
+    partial = tx.body(failure.partial)
+    tx.execute("UPDATE attempt SET partial = ? WHERE task = ? AND n = ?", (partial[0], held.task, held.n))
+    return partial
 
 
 def more_of(one: Sequence[int | None], other: Used) -> Used:
