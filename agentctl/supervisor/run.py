@@ -64,6 +64,7 @@ def down(store: str, *, now: bool = False, timeout_s: float = 60.0) -> lock.Hold
     process = (holder.pid, holder.start)
     for number in (signal.SIGINT, signal.SIGINT) if now else (signal.SIGTERM,):
         proctree.signal_exact(process, number)
+        proctree.signal_exact(process, signal.SIGCONT)  # one that is stopped hears nothing
         time.sleep(LOOK_S)
     deadline, again = time.monotonic() + timeout_s, time.monotonic() + INSIST_S
     while lock.running(store) is not None:

@@ -35,13 +35,22 @@ def test_detached_it_runs_until_it_is_told_to_end(tmp_path):
         os.kill(holder.pid, signal.SIGHUP)
         again = detach(f.config)
         assert again.returncode != 0 and f"process {holder.pid}" in again.stderr
-        log = (Path(f.folder) / "supervisor.log").read_text()
-        assert "supervising" in log and "supervised" not in log, "who is refused leaves the log to the one that runs"
         assert lock.running(f.folder) == holder, "a lost terminal ends nothing"
         assert down(f.folder, timeout_s=15).pid == holder.pid
         assert lock.running(f.folder) is None and not f.leftovers()
         with pytest.raises(NoSupervisor, match="agentctl run"):
             down(f.folder)
+        log = (Path(f.folder) / "supervisor.log").read_text()
+        assert "supervising" in log and "supervised" not in log, "who is refused leaves the log to the one that runs"
+
+
+def test_one_that_is_stopped_goes_on_to_hear_that_it_is_to_end(tmp_path):
+    with fleet(tmp_path, SERVICE) as f:
+        pid = f.up().pid
+        f.shows("s/1", lambda row: row.phase == "busy", "runs")
+        os.kill(pid, signal.SIGSTOP)
+        assert down(f.folder, timeout_s=15).pid == pid
+        assert not f.leftovers()
 
 
 def test_down_now_waits_for_nobody(tmp_path):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 
-from store.store_kit import new_store  # noqa: TID251
+from store.store_kit import held_later, new_store  # noqa: TID251
 
 from agentctl_store.read import open_reader
 from agentctl_store.read.models import SupervisorRow
@@ -29,17 +28,14 @@ def test_a_running_supervisor_is_known_by_its_process_and_not_by_its_number_alon
 
 
 def test_a_supervisor_that_a_signal_holds_is_told_until_it_goes_on(tmp_path: Path) -> None:
-    with (
-        new_store(tmp_path) as store,
-        open_reader(store.directory) as reader,
-        subprocess.Popen(["cat"], stdin=-1) as cat,
-    ):
-        (tmp_path / ".agentctl" / "supervisor.lock").write_text(json.dumps({"pid": cat.pid}))
-        assert reader.summary(0).supervisor == SupervisorRow(True, cat.pid)
+    with new_store(tmp_path) as store, open_reader(store.directory) as reader, held_later() as process:
+        (tmp_path / ".agentctl" / "supervisor.lock").write_text(json.dumps({"pid": process.pid}))
+        assert reader.summary(0).supervisor == SupervisorRow(True, process.pid)
         before = reader.version()
-        cat.send_signal(signal.SIGSTOP)
-        os.waitpid(cat.pid, os.WUNTRACED)
-        assert reader.summary(0).supervisor == SupervisorRow(True, cat.pid, stopped=True) and reader.version() != before
-        cat.send_signal(signal.SIGCONT)
-        os.waitpid(cat.pid, os.WCONTINUED)
-        assert reader.summary(0).supervisor == SupervisorRow(True, cat.pid) and reader.version() == before
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert reader.summary(0).supervisor == SupervisorRow(True, process.pid, stopped=True)
+        assert reader.version() != before
+        process.send_signal(signal.SIGCONT)
+        os.waitpid(process.pid, os.WCONTINUED)
+        assert reader.summary(0).supervisor == SupervisorRow(True, process.pid) and reader.version() == before
