@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agentctl_store.read.models import SupervisorRow
+
     from .call import Call
 
 _SHOW_PROGRESS_FROM = 50
@@ -50,11 +52,26 @@ def each(
     return code
 
 
-def supervised(call: Call) -> bool:
-    """Tell whether a supervisor runs on this store now."""
+def supervisor(call: Call) -> SupervisorRow:
+    """Tell who supervises this store now."""
     from agentctl_store.read.presence import supervisor_row
 
-    return supervisor_row(call.place()[0]).running
+    return supervisor_row(call.place()[0])
+
+
+def supervised(call: Call) -> bool:
+    """Tell whether a supervisor runs on this store now."""
+    return supervisor(call).running
+
+
+def holds_later(call: Call) -> str:
+    """Return from when on holds what was just asked of an agent; empty while a supervisor is there to obey."""
+    row = supervisor(call)
+    if not row.running:
+        return "No supervisor runs now; it holds from the next `agentctl run` on."
+    if row.stopped:
+        return f"Supervisor {row.pid} is stopped; it holds once that goes on. Let it: kill -CONT {row.pid}"
+    return ""
 
 
 def need_supervisor(call: Call, what: str) -> None:

@@ -7,7 +7,7 @@ import time
 from agentctl_store.errors import BadInput, NotFound, TimedOut
 from agentctl_store.ids import check_name, write_id
 
-from .acts import each, need_supervisor, supervised
+from .acts import each, holds_later, need_supervisor
 from .call import Call, actor
 from .limits import why_held
 from .table import Column
@@ -285,6 +285,6 @@ def _named(call: Call, agents: tuple[str, ...], every: bool) -> list[str]:
 
 
 def _noted(call: Call, code: int) -> int:
-    if code == 0 and not call.dry_run and not supervised(call):
-        call.note("No supervisor runs now; it holds from the next `agentctl run` on.")
+    if code == 0 and not call.dry_run and (later := holds_later(call)):
+        call.note(later)
     return code

@@ -15,7 +15,7 @@ from agentctl_store.read.models import Filter
 from agentctl_store.store import read_session_id, sessions_folder
 from agentctl_tui.ports import LogLine, Receipt
 
-from .acts import supervised
+from .acts import holds_later
 from .call import Call, actor
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class FleetOperator:
         notes = [receipt.note] if receipt.note else []
         if any("/" in target for target in targets) and receipt.done:
             notes.append("It holds for the whole agent.")
-        if receipt.done and not supervised(self._call):
-            notes.append("No supervisor runs now; it holds from the next `agentctl run` on.")
+        if receipt.done and (later := holds_later(self._call)):
+            notes.append(later)
         return Receipt(receipt.done, " ".join(notes))
 
     def _each(self, targets: Sequence[str], act: Callable[[Store, str], object]) -> Receipt:

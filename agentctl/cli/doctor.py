@@ -172,13 +172,16 @@ def _limits(call: Call) -> Iterator[Finding]:
 
 
 def _supervisor(call: Call) -> Iterator[Finding]:
-    from agentctl_store.read.presence import supervisor_row
+    from .acts import supervisor
 
     try:
-        row = supervisor_row(call.place()[0])
+        row = supervisor(call)
     except NotFound:
         return
-    yield "ok", f"process {row.pid} supervises this store" if row.running else "no supervisor runs now", ""
+    if row.stopped:
+        yield "fail", f"supervisor {row.pid} is stopped: nothing is supervised", f"kill -CONT {row.pid}"
+    else:
+        yield "ok", f"process {row.pid} supervises this store" if row.running else "no supervisor runs now", ""
 
 
 def _fleet(call: Call) -> Iterator[Finding]:

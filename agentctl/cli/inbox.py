@@ -209,10 +209,12 @@ def _chosen(call: Call, task: int, n: int | None, place: int) -> tuple[str, int]
 
 def _persons_only(call: Call) -> None:
     """Return outside of an agent. Inside the supervisor refuses, and notes it; without one that is done here."""
+    from agentctl_store.broker.rights import OPERATORS
+
     from .acts import supervised
 
     try:
-        operators("answer a question", call.place()[0])
+        operators(OPERATORS["questions.answer"], call.place()[0])
     except Refused as refused:
         if not supervised(call):
             try:

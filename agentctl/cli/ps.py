@@ -6,7 +6,7 @@ import time
 
 from agentctl_store.read.models import INSTANCE_SORTS, Filter
 
-from .acts import supervised
+from .acts import supervisor
 from .call import Call
 from .diagnostics import counted
 from .limits import why_held
@@ -96,9 +96,12 @@ def ps(call: Call, *, agent: str | None = None, health: str | None = None, sort:
 
     code = call.show(_COLUMNS, fetch, empty="No instances yet. Start the fleet with: agentctl run")
     if call.output == "table" and call.fields is None:
-        if not supervised(call):
+        row = supervisor(call)
+        if not row.running:
             call.note("No supervisor runs now: this is what the last one saw. Start one with: agentctl run")
-        for row in call.reader.queues():
-            if row.unroutable:
-                call.note(f"{counted(row.unroutable, 'task')} in queue {row.queue} cannot be taken: {row.why}")
+        elif row.stopped:
+            call.note(f"Supervisor {row.pid} is stopped: nothing is supervised. Let it go on: kill -CONT {row.pid}")
+        for queue in call.reader.queues():
+            if queue.unroutable:
+                call.note(f"{counted(queue.unroutable, 'task')} in queue {queue.queue} cannot be taken: {queue.why}")
     return code

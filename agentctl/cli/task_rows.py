@@ -74,7 +74,7 @@ def task_row(store: Store, number: int) -> dict[str, Any]:
         "error": task.error,
         "payload": task.payload,
         "result": task.result,
-        "partial": attempts[-1].partial if attempts else None,
+        "partial": next((one.partial for one in reversed(attempts) if one.partial is not None), None),
         "priority": task.priority,
         "needs": list(task.needs),
         "agent": task.agent,

@@ -132,8 +132,8 @@ class Recorder:
                 refused = Failed(Failure("permanent", f"{what} is refused: {error.message}", end.code))
                 return Recorded(self._write(run, refused, None, end, closing))
         except (Conflict, NotFound) as error:
-            # Another attempt owns the task by now: this one's end is told, its result is not taken.
-            self._store.end_session(closing)
+            # It ended otherwise, by its agent's own word or its lease: its result is not taken, what it used counts.
+            self._store.end_session(closing, usage=usage_of(run))
             asked = self._asked(run.task, run.n)
             if asked is not None:  # by `agentctl task ask`
                 return Recorded(_asks(run.task, asked), asked=True)

@@ -64,6 +64,7 @@ def down(store: str, *, now: bool = False, timeout_s: float = 60.0) -> lock.Hold
     process = (holder.pid, holder.start)
     for number in (signal.SIGINT, signal.SIGINT) if now else (signal.SIGTERM,):
         proctree.signal_exact(process, number)
+        proctree.signal_exact(process, signal.SIGCONT)  # one that is stopped hears nothing
         time.sleep(LOOK_S)
     deadline, again = time.monotonic() + timeout_s, time.monotonic() + INSIST_S
     while lock.running(store) is not None:
@@ -107,21 +108,30 @@ def _detach(config_path: str, store: str, until_idle: bool) -> int:
 
 
 def detached() -> None:
-    """Entry of the process that `--detach` starts: config, store, descriptor to answer on, until_idle."""
+    """Entry of the process that `--detach` starts: config, store, descriptor to answer on, until_idle.
+
+    What keeps it from supervising is told to whoever waits for its answer, and to nobody else: the log is the
+    supervisor's, which may be another.
+    """
     config_path, store, answer, until_idle = sys.argv[1:5]
     channel = int(answer)
     os.set_inheritable(channel, False)
+    supervises = False
 
     def ready() -> None:
+        nonlocal supervises
+        supervises = True
         os.write(channel, b"ready")
         os.close(channel)
 
     try:
         sys.exit(run_fleet(config_path, store=store, until_idle=until_idle == "1", ready=ready))
     except AgentctlError as error:
-        print(f"agentctl: {error}", file=sys.stderr)  # noqa: T201 - there is no command line around this process
-        try:
-            os.write(channel, f"{error.exit_code} {error}".encode())
-        except OSError:
-            pass
+        if supervises:
+            print(f"agentctl: {error}", file=sys.stderr)  # noqa: T201 - there is no command line around this process
+        else:
+            try:
+                os.write(channel, f"{error.exit_code} {error}".encode())
+            except OSError:
+                pass  # who asked has gone
         sys.exit(error.exit_code)

@@ -204,8 +204,11 @@ if TYPE_CHECKING:
 
         def session_started(self, session: int, *, pid: int, now: Moment) -> None: ...
 
-        def end_session(self, end: SessionEnd, *, now: Moment) -> None:
-            """End a session; its unfinished attempts are released by the caller, or expire. Idempotent."""
+        def end_session(self, end: SessionEnd, *, usage: Usage | None, now: Moment) -> None:
+            """End a session; its unfinished attempts are released by the caller, or expire. Idempotent.
+
+            `usage` is what its task's attempt has used in all, told where that has ended already, in whatever way.
+            """
 
         def open_sessions(self) -> list[Session]:
             """Sessions that have not ended: what a new supervisor adopts."""

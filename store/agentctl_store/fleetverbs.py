@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .errors import BadInput, BadName
 from .ids import check_name, new_id
-from .taskverbs import kept_text
+from .taskverbs import check_usage, kept_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .domain.agent import Agent, AgentSpec, Desired, Instance, Session, SessionEnd
+    from .domain.task import Usage
     from .driver import Driver
 
 
@@ -68,8 +69,9 @@ class FleetVerbs:
     def session_started(self, session: int, *, pid: int) -> None:
         self.driver.session_started(session, pid=pid, now=self.clock.now())
 
-    def end_session(self, end: SessionEnd) -> None:
-        self.driver.end_session(end, now=self.clock.now())
+    def end_session(self, end: SessionEnd, *, usage: Usage | None = None) -> None:
+        """End a session; `usage` counts for its task's attempt, which has ended otherwise. BadInput for no usage."""
+        self.driver.end_session(end, usage=check_usage(usage), now=self.clock.now())
 
     def open_sessions(self) -> list[Session]:
         return self.driver.open_sessions()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 from cli.command_kit import Fleet
+from store.store_kit import held_later  # noqa: TID251
 
 from agentctl.supervisor import sandbox
 from agentctl_store.domain.agent import AgentSpec, Instance
@@ -126,6 +129,21 @@ def test_ps_and_doctor_say_what_is_wrong(declared: Fleet) -> None:
     declared.ok("task", "add", "1", "-q", "orphaned")
     found = declared.ok("doctor")
     assert "reviewer/1 is latched" in found and "no agent serves" in found
+
+
+def test_a_stopped_supervisor_is_told_with_how_it_goes_on(declared: Fleet) -> None:
+    lock = declared.store / "supervisor.lock"
+    with held_later() as process:
+        lock.write_text(json.dumps({"pid": process.pid}))
+        assert declared.run("ps").err == "" and "supervises this store" in declared.ok("doctor")
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        remedy = f"kill -CONT {process.pid}"
+        told = declared.run("ps")
+        assert told.code == 0 and told.err.endswith(f"nothing is supervised. Let it go on: {remedy}\n")
+        (found,) = [row for row in rows(declared.run("doctor", "-o", "jsonl").out) if row["verdict"] == "fail"]
+        assert found["check"] == "supervisor" and found["remedy"] == remedy
+        assert remedy in declared.run("agent", "pause", "reviewer").err, "nobody obeys now"
 
 
 def test_doctor_looks_at_a_machine_that_has_no_fleet_yet(fleet: Fleet) -> None:

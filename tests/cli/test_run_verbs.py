@@ -64,6 +64,7 @@ def test_a_detached_fleet_obeys_the_agent_verbs_and_ends_with_down(working: Flee
     working.ok("run", "--detach")
     refused = working.run("run")
     assert refused.code == 4 and "supervised already" in refused.err
+    assert working.run("run", "--detach") == refused
     working.ok("agent", "stop", "worker", "--wait", "20s")
     task = working.ok("task", "add", "1")
     assert working.run("task", "wait", task, "--timeout", "300ms").code == 5, "a stopped agent must not work"

@@ -102,6 +102,18 @@ def test_a_circle_of_delegations_exits_with_4(fleet: Fleet, monkeypatch: pytest.
     assert json.loads(fleet.ok("task", "show", second, "--json", "chain")) == {"chain": ["ann"]}
 
 
+def test_what_was_got_to_before_a_fallback_took_over_is_shown(fleet: Fleet) -> None:
+    declare(
+        fleet, AgentSpec("ann", "task", ("ann",), 1, fallback='{"agent":"eve"}'), AgentSpec("eve", "task", ("eve",), 1)
+    )
+    task = fleet.ok("task", "add", "1", "-q", "ann")
+    fleet.ok("task", "claim", "ann", "--agent", "ann")
+    fleet.ok("task", "fail", f"{task}.1", "-c", "permanent", "--partial", '{"pages": 3}')
+    for _ in range(2):
+        assert json.loads(fleet.ok("task", "show", task, "--json", "partial")) == {"partial": {"pages": 3}}
+        fleet.run("task", "claim", "eve", "--agent", "eve")
+
+
 def test_what_a_fallback_did_is_marked(fleet: Fleet) -> None:
     declare(fleet, AgentSpec("ann", "task", ("ann",), 1, fallback='{"result":[]}'))
     task = fleet.ok("task", "add", "1", "-q", "ann")

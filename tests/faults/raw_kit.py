@@ -145,7 +145,7 @@ class World:
 
     def end(self, name: str) -> None:
         end = SessionEnd(self.sessions[name].session, "exited", 0)
-        self.driver.end_session(end, now=CLOCK.now())
+        self.driver.end_session(end, usage=None, now=CLOCK.now())
 
     def identify(self, pid: int, token: str | None) -> Identity | None:
         if token is not None and token not in self.sessions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import signal
 import socket
@@ -20,7 +21,7 @@ import pytest
 from faults.raw_kit import CLOCK, Raw, World, claim_words, hello_frame, in_thread, new_message, new_task, world
 from faults.session_kit import until
 
-from agentctl_store.broker import server
+from agentctl_store.broker import calls, rights, server
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.message import MessageFilter
 from agentctl_store.errors import StoreError
@@ -181,6 +182,12 @@ def test_reads_of_it_are_refused_and_told_once_with_their_number(secret: Any) ->
         assert {event.actor for event in secret.refusals()} == {"a/1"}
 
 
+def test_every_call_is_under_a_rule_or_the_operators_with_words_for_a_refusal() -> None:
+    assert {*rights._RULES, *rights.OPERATORS} == {*calls.ORDER}
+    assert not {*rights._RULES} & {*rights.OPERATORS}
+    assert not [words for words in rights.OPERATORS.values() if "_" in words or re.search(r"\w\.\w", words)]
+
+
 OPERATORS = [
     ("requeue", 1, None, None, "", "me"), ("discard", 1, "", "me"), ("hasten", 1, "me"), ("sweep", 10, 0.5),
     ("pause_queue", "q", "", "me"), ("resume_queue", "q", "me"), ("declare_agents", (), "me"),
@@ -193,7 +200,7 @@ OPERATORS = [
 @pytest.mark.parametrize("call", OPERATORS, ids=lambda call: call[0])
 def test_what_is_the_operators_is_refused(call: Any, secret: Any) -> None:
     with secret.raw("a/1") as a:
-        refused(a.call(*call), f"may not {call[0]}")
+        refused(a.call(*call), f"may not {rights.OPERATORS[call[0]]}")
 
 
 def test_an_agent_claims_what_it_was_declared_for_and_no_more(tmp_path: Path) -> None:

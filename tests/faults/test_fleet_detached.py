@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from faults.fleet_kit import fleet
@@ -39,6 +40,17 @@ def test_detached_it_runs_until_it_is_told_to_end(tmp_path):
         assert lock.running(f.folder) is None and not f.leftovers()
         with pytest.raises(NoSupervisor, match="agentctl run"):
             down(f.folder)
+        log = (Path(f.folder) / "supervisor.log").read_text()
+        assert "supervising" in log and "supervised" not in log, "who is refused leaves the log to the one that runs"
+
+
+def test_one_that_is_stopped_goes_on_to_hear_that_it_is_to_end(tmp_path):
+    with fleet(tmp_path, SERVICE) as f:
+        pid = f.up().pid
+        f.shows("s/1", lambda row: row.phase == "busy", "runs")
+        os.kill(pid, signal.SIGSTOP)
+        assert down(f.folder, timeout_s=15).pid == pid
+        assert not f.leftovers()
 
 
 def test_down_now_waits_for_nobody(tmp_path):

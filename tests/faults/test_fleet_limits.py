@@ -7,6 +7,7 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 from faults.fleet_kit import Fleet, fleet, lines
 from faults.store_kit import assert_whole, until
 
@@ -271,6 +272,26 @@ def test_what_an_agent_says_it_used_as_it_is_stopped_counts(tmp_path: Path) -> N
         assert one.end() == 0
         (attempt,) = one.attempts(task)
         assert (attempt.outcome, attempt.usage) == ("released", Usage(70))
+    assert_whole(Path(one.folder))
+
+
+FAILS = """
+agentctl task fail -m "by its own word" > /dev/null
+echo '{"agentctl": "usage", "input_tokens": 70}'
+exit CODE
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_an_agent_says_it_used_after_it_failed_its_attempt_counts(tmp_path: Path, code: int) -> None:
+    (tmp_path / "last.sh").write_text(FAILS.replace("CODE", str(code)))
+    with fleet(tmp_path, LAST + "[agent.last.retry]\nmax_attempts = 1\n") as one:
+        task = one.add("work")
+        one.up()
+        one.state(task, "dead")
+        until(lambda: one.attempts(task)[0].usage == Usage(70), "it counts")
+        assert one.store.task(task).error == "by its own word"
+        one.end()
     assert_whole(Path(one.folder))
 
 

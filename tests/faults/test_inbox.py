@@ -83,8 +83,8 @@ def test_an_agent_asks_for_its_own_attempt_alone_and_can_never_answer(tmp_path: 
         one.state(task, "waiting")
         until(lambda: (tmp_path / "codes").read_text().split() == ["4", "0", "4", "4", "4"], "five verbs")
         refused = (tmp_path / "refused").read_text()
-        assert "may not speak for attempt" in refused and "may not questions.answer" in refused
-        assert "may not schedules.add" in refused and one.store.schedules.all() == []
+        assert "may not speak for attempt" in refused and "may not answer a question (agentctl task answer)" in refused
+        assert "may not add a schedule (agentctl schedule add)" in refused and one.store.schedules.all() == []
         assert [q.text for q in one.store.questions.open()] == ["Mine?"] and one.task(other).state == "active"
         kinds = until(
             lambda: len(found := one.store.events(kinds=["access.refused"])) >= 3 and found, "refusals are events"

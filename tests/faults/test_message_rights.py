@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from faults.raw_kit import Raw, World, claim_words, new_message, new_task, world
 
+from agentctl_store.broker.rights import OPERATORS
 from agentctl_store.domain.message import MessageFilter
 
 
@@ -112,7 +113,7 @@ def test_work_one_has_no_part_in_is_not_spoken_for(made: World) -> None:
 )
 def test_what_is_the_operator_s_is_refused(made: World, call: Any) -> None:
     with made.raw("a/1") as a:
-        refused(a.call(*call), f"may not {call[0]}")
+        refused(a.call(*call), f"may not {OPERATORS[call[0]]}")
 
 
 def test_one_subscribes_oneself(made: World) -> None:

@@ -6,7 +6,10 @@ import functools
 import os
 import random
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agentctl_store.clock import Clock, Moment
@@ -77,3 +80,13 @@ def new_store(folder: Path, clock: Clock | None = None) -> Store:
 def add(store: Store, queue: str = "work", payload: str = "null", **more: object) -> int:
     """Add one task and return its id."""
     return store.add([TaskRequest(queue, payload, **more)])[0].id  # type: ignore[arg-type]
+
+
+@contextmanager
+def held_later() -> Iterator[subprocess.Popen[bytes]]:
+    """A process for a test to stop and let go on; killed at the end, for one that is stopped ends by nothing else."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

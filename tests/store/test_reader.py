@@ -264,20 +264,6 @@ def test_an_unknown_order_or_state_is_refused(tmp_path: Path) -> None:
         open_reader(str(tmp_path / "nowhere"))
 
 
-def test_a_running_supervisor_is_known_by_its_process_and_not_by_its_number_alone(tmp_path: Path) -> None:
-    with new_store(tmp_path) as store, open_reader(store.directory) as reader:
-        before = reader.version()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        start = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        lock = tmp_path / ".agentctl" / "supervisor.lock"
-        told = {"pid": os.getpid(), "start": start, "boot": boot, "since": 5}
-        lock.write_text(json.dumps(told))
-        assert reader.summary(0).supervisor.running and reader.version() != before
-        for wrong in ({**told, "start": start + 1}, {**told, "boot": "other"}, {**told, "pid": 1 << 30}, [], "x"):
-            lock.write_text(json.dumps(wrong))
-            assert not reader.summary(0).supervisor.running
-
-
 def test_a_reader_never_pins_the_log(tmp_path: Path) -> None:
     store, clock = lively(tmp_path)
     with store, open_reader(store.directory) as reader:

@@ -196,6 +196,12 @@ def _summary(**more) -> FleetSummary:
             "agentctl run",
         ),
         (
+            _summary(supervisor=SupervisorRow(True, 4242, NOW - 65_000, stopped=True)),
+            [instance("m/1", "unhealthy", latched=True, reason="exit 127")],
+            "✖ Supervisor 4242 is stopped: nothing is supervised.",
+            "`kill -CONT 4242`",
+        ),
+        (
             _summary(),
             [instance("m/1", "unhealthy", latched=True, reason="exit 127")],
             "✖ m/1 failed: exit 127",

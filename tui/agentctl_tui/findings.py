@@ -20,6 +20,9 @@ def finding(summary: FleetSummary, worst: Sequence[InstanceRow], glyphs: Glyphs,
         seen = summary.supervisor.since_ms
         ago = f" since {units.age(now_ms - seen)}" if seen is not None else ""
         return _say("red", glyphs, size, f"No supervisor{ago}: nothing new is started.", "Run `agentctl run`.")
+    if summary.supervisor.stopped:
+        pid = summary.supervisor.pid
+        return _say("red", glyphs, size, f"Supervisor {pid} is stopped: nothing is supervised.", f"`kill -CONT {pid}`")
     if first is not None and (first.latched or first.phase == "failed"):
         why = short(first.reason) or "it hit its start limit"
         return _say("red", glyphs, size, f"{first.instance} failed: {why}.", "Fix the cause; s starts it.")

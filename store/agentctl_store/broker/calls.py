@@ -34,7 +34,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "drop_instances": ("gone",),
     "open_session": ("session",),
     "session_started": ("session", "pid"),
-    "end_session": ("end",),
+    "end_session": ("end", "usage"),
     "note": ("kind", "actor", "data"),
     "limits.set_bound": ("bound", "actor"),
     "limits.remove_bound": ("scope", "target", "actor"),

@@ -212,8 +212,8 @@ class BrokerDriver:
     def session_started(self, session: int, *, pid: int, now: Moment) -> None:
         self.call("session_started", session, pid, now=now)
 
-    def end_session(self, end: SessionEnd, *, now: Moment) -> None:
-        self.call("end_session", end, now=now)
+    def end_session(self, end: SessionEnd, *, usage: Usage | None, now: Moment) -> None:
+        self.call("end_session", end, usage, now=now)
 
     def open_sessions(self) -> list[Session]:
         return self.call("open_sessions")  # type: ignore[no-any-return]

@@ -1,6 +1,7 @@
 """What an agent may do: claim, finish, report and add work as itself, and see the work it is part of.
 
-Everything that is not listed here is the operator's: requeue, discard, pause, scale, sessions, upkeep.
+Everything else is the operator's: requeue, discard, pause, scale, sessions, upkeep. Each call of the driver is either
+under a rule here or among OPERATORS, with the words a refusal uses for it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def allow(who: Identity, verb: str, arguments: dict[str, Any], driver: SqliteDri
     """Return if `who` may do this; what it claims to be is made what it is. Refused otherwise."""
     rule = _RULES.get(verb)
     if rule is None:
-        raise Refused(f"{who.instance} may not {verb}", "That is the operator's: do it outside of the agent")
+        raise Refused(f"{who.instance} may not {OPERATORS[verb]}", "That is the operator's: do it outside of the agent")
     allow_still(who, driver)
     rule(who, arguments, driver)
 
@@ -201,4 +202,54 @@ _RULES: dict[str, Rule] = {
     "version": _free,
     "receipt": _free,  # of its own calls: broker/desk.py
     **MESSAGE_RULES,
+}
+#: what is the operator's alone → what an agent may not, as it is told: the command that does it, where there is one
+OPERATORS: dict[str, str] = {
+    "hasten": "have a task tried again now (agentctl task retry)",
+    "requeue": "requeue a dead letter (agentctl dlq requeue)",
+    "discard": "discard a dead letter (agentctl dlq discard)",
+    "sweep": "look for what is due in the store",
+    "pause_queue": "pause a queue (agentctl queue pause)",
+    "resume_queue": "resume a queue (agentctl queue resume)",
+    "declare_agents": "declare agents",
+    "set_desired": "start, stop, pause or drain an agent (agentctl agent)",
+    "restart_agent": "restart an agent (agentctl agent restart)",
+    "scale_agent": "scale an agent (agentctl agent scale)",
+    "save_instances": "say how instances are",
+    "drop_instances": "drop instances",
+    "open_session": "open a session",
+    "session_started": "say that a session has started",
+    "end_session": "end a session",
+    "note": "write into the history",
+    "limits.set_bound": "set a limit (agentctl limit set)",
+    "limits.remove_bound": "remove a limit (agentctl limit remove)",
+    "limits.assign": "change an agent's provider (agentctl limit set)",
+    "limits.set_budget": "set a budget (agentctl budget set)",
+    "limits.remove_budget": "remove a budget (agentctl budget remove)",
+    "limits.set_breaker": "set a breaker (agentctl breaker set)",
+    "limits.remove_breaker": "remove a breaker (agentctl breaker remove)",
+    "limits.reset_breaker": "reset a breaker (agentctl breaker reset)",
+    "limits.configure": "declare limits, budgets and breakers",
+    "messages.give_back": "give back a message untold",
+    "messages.requeue": "requeue a message (agentctl dlq requeue)",
+    "messages.discard": "discard a message (agentctl dlq discard)",
+    "messages.set_schema": "set a schema (agentctl schema set)",
+    "messages.remove_schema": "remove a schema (agentctl schema remove)",
+    "messages.configure": "declare how messages are damped",
+    "questions.answer": "answer a question (agentctl task answer)",
+    "questions.reject": "reject a question (agentctl task answer --reject)",
+    "schedules.add": "add a schedule (agentctl schedule add)",
+    "schedules.declare": "declare schedules",
+    "schedules.remove": "remove a schedule (agentctl schedule remove)",
+    "schedules.pause": "pause a schedule (agentctl schedule pause)",
+    "schedules.resume": "resume a schedule (agentctl schedule resume)",
+    "schedules.run": "run a schedule now (agentctl schedule run)",
+    "agents": "see the fleet's agents",
+    "instances": "see the fleet's instances",
+    "open_sessions": "see others' sessions",
+    "session": "see others' sessions",
+    "limits.overspent": "see who has overspent",
+    "questions.open": "see what others ask a person (agentctl inbox)",
+    "schedules.all": "see the schedules (agentctl schedule list)",
+    "schedules.one": "see a schedule (agentctl schedule show)",
 }

@@ -252,6 +252,7 @@ class SupervisorRow:
     pid: int | None = None
     since_ms: int | None = None  #: running: since when; else: when it was last seen
     fleet: str = ""  #: the name agentctl.toml gave the fleet; empty when it gave none
+    stopped: bool = False  #: running, but held by a signal (SIGSTOP, Ctrl-Z): nothing is supervised until it goes on
 
 
 @record

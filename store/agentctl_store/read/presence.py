@@ -31,28 +31,34 @@ def supervisor_row(directory: str, last_seen_ms: int | None = None) -> Superviso
         fleet = str(told.get("fleet") or "")
     except (AgentctlError, KeyError, TypeError, AttributeError):
         return SupervisorRow(False, None, last_seen_ms)
-    if not isinstance(pid, int) or not _runs(pid, start, told.get("boot")):
+    state = _state(pid, start, told.get("boot")) if isinstance(pid, int) else None
+    if state is None:
         return SupervisorRow(False, None, last_seen_ms, fleet)
-    return SupervisorRow(True, pid, since if isinstance(since, int) else None, fleet)
+    return SupervisorRow(True, pid, since if isinstance(since, int) else None, fleet, state == b"T")
 
 
-def _runs(pid: int, start: object, boot: object) -> bool:
-    """Say whether the process of that start time lives: a pid alone may belong to somebody else by now."""
+def _state(pid: int, start: object, boot: object) -> bytes | None:
+    """Return the kernel's letter for the process of that start time (proc(5)), empty where there is no /proc.
+
+    None when it does not live: a pid alone may belong to somebody else by now. `T` is stopped by a signal; what a
+    debugger holds is `t` and no matter for a signal.
+    """
     if not _boot:
         _boot.append(boot_id())
     if boot not in (None, _boot[0]):
-        return False
+        return None
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         if os.path.isdir("/proc/self"):
-            return False
+            return None
         try:
             os.kill(pid, 0)
         except PermissionError:
-            return True
+            return b""
         except OSError:
-            return False
-        return True
-    return fields[0] not in (b"Z", b"X") and (start is None or int(fields[19]) == start)
+            return None
+        return b""
+    lives = fields[0] not in (b"Z", b"X") and (start is None or int(fields[19]) == start)
+    return fields[0] if lives else None

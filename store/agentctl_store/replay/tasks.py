@@ -37,7 +37,8 @@ _ATTEMPT_DEFAULTS: Row = dict.fromkeys(
 _QUESTION_DEFAULTS: Row = dict.fromkeys(
     ("options", "deadline_ms", "fallback", "ended_ms", "how", "answer", "person")
 )  # fmt: skip
-_KEEPS = (KINDS["task.retried"], KINDS["task.buried"])  #: their body is what the attempt had got to
+#: their body is what the attempt had got to
+_KEEPS = (KINDS["task.retried"], KINDS["task.buried"], KINDS["task.fell_back"])
 CARRIED, PRUNED = KINDS["task.carried"], KINDS["task.pruned"]
 GAP, SNAPSHOT = KINDS["clock.gap"], KINDS["store.pruned"]
 

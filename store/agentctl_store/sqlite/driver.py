@@ -244,9 +244,11 @@ class SqliteDriver:
         with self.conn.write(now) as tx:
             fleet.session_started(tx, session, pid)
 
-    def end_session(self, end: SessionEnd, *, now: Moment) -> None:
+    def end_session(self, end: SessionEnd, *, usage: Usage | None, now: Moment) -> None:
         with self.conn.write(now) as tx:
             ending.write_session_end(tx, end)
+            if usage is not None:
+                holding.used_by_session(tx, end.id, usage)
 
     def open_sessions(self) -> list[Session]:
         return fleet.sessions(self.conn, "s.ended_ms IS NULL", ())

@@ -7,7 +7,7 @@ from ..domain.task import Ended
 from ..ids import write_id
 from ..jsontext import dumps
 from ..later import later
-from .holding import Held, more_of, used_columns, used_late
+from .holding import Held, kept_partial, more_of, used_columns, used_late
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from ..domain.retry import Failure
     from ..domain.task import Outcome, Usage
     from . import clocks, fallback
-    from .holding import Used
+    from .holding import Body, Used
     from .transaction import Transaction
-
-    Body = tuple[int | None, bytes]  #: its number and digest
 else:
     later(globals(), __package__, "clocks", "fallback")
 
@@ -112,11 +110,11 @@ def after_failure(
     told: dict[str, Any] = {"class": failure.kind, "error": failure.message, "burns": int(verdict.burns)}
     session = tell_end(tx, told, held.task, held.n, used, failure.exit_code, end_session)
     if verdict.dead is not None:
-        stands = None if held.fallback is None else fallback.fall_back(tx, sql, held, verdict, told, session)
+        stands = None if held.fallback is None else fallback.fall_back(tx, sql, held, failure, verdict, told, session)
         if stands is not None:
             return stands
         told["reason"] = verdict.dead
-        return bury(tx, sql, held.task, held.n, told, session, partial=_keep(tx, held, failure))
+        return bury(tx, sql, held.task, held.n, told, session, partial=kept_partial(tx, held, failure))
     run_at = tx.now.wall_ms + verdict.delay_ms
     told["run_at"] = run_at
     throttled = int(failure.kind == "throttled")
@@ -131,18 +129,9 @@ def after_failure(
         held.n,
     )
     tx.execute(sql["retry"], values)
-    data, (number, body) = dumps(told), _keep(tx, held, failure)
+    data, (number, body) = dumps(told), kept_partial(tx, held, failure)
     tx.event(_RETRIED, held.task, held.n, None, data, session=session, body=number, body_digest=body)
     return Ended("scheduled", run_at, failure.kind)
-
-
-def _keep(tx: Transaction, held: Held, failure: Failure) -> Body:
-    """Keep with an attempt what it had got to, if it said that."""
-    if failure.partial is None:
-        return None, b""
-    partial = tx.body(failure.partial)
-    tx.execute("UPDATE attempt SET partial = ? WHERE task = ? AND n = ?", (partial[0], held.task, held.n))
-    return partial
 
 
 def bury(

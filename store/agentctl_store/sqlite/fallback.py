@@ -7,13 +7,14 @@ from ..domain.routing import Lane, barred_by
 from ..domain.task import Ended
 from ..jsontext import dumps, loads
 from ..record import replace
+from .holding import kept_partial
 from .routing import known, servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..domain.retry import Verdict
+    from ..domain.retry import Failure, Verdict
     from .holding import Held
     from .transaction import Transaction
 
@@ -21,7 +22,13 @@ _FELL_BACK, _STOOD_IN = KINDS["task.fell_back"], KINDS["task.stood_in"]
 
 
 def fall_back(
-    tx: Transaction, sql: dict[str, str], held: Held, verdict: Verdict, told: dict[str, Any], session: int | None
+    tx: Transaction,
+    sql: dict[str, str],
+    held: Held,
+    failure: Failure,
+    verdict: Verdict,
+    told: dict[str, Any],
+    session: int | None,
 ) -> Ended | None:
     """Let the fallback of a failed attempt's agent stand in, if it has one that can; None: it is a dead letter.
 
@@ -42,7 +49,8 @@ def fall_back(
         told["lane"] = lane
     values = (queue, lane, tx.now.wall_ms, told["reason"], told["class"], told["error"], held.task, held.n)
     tx.execute(sql["fall_back"], values)
-    tx.event(_FELL_BACK, held.task, held.n, None, dumps(told), session=session)
+    data, (number, body) = dumps(told), kept_partial(tx, held, failure)
+    tx.event(_FELL_BACK, held.task, held.n, None, data, session=session, body=number, body_digest=body)
     return Ended("ready", None, told["reason"])
 
 

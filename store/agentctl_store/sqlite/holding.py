@@ -13,10 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..domain.retry import RetryPolicy
+    from ..domain.retry import Failure, RetryPolicy
     from ..domain.task import Usage
     from .transaction import Transaction
 
+    Body = tuple[int | None, bytes]  #: its number and digest
     Used = tuple[int | None, int | None, int | None]  #: tokens in, tokens out, millionths of a dollar
 
 
@@ -86,6 +87,15 @@ def heartbeat(
     return Lease(row[0], bool(row[1]), limits.stop(tx.rows, task, n, tx.now.wall_ms) if limits else None)
 
 
+def kept_partial(tx: Transaction, held: Held, failure: Failure) -> Body:
+    """Keep with an attempt what it had got to, if it said that; return the body for the event of its end."""
+    if failure.partial is None:
+        return None, b""
+    partial = tx.body(failure.partial)
+    tx.execute("UPDATE attempt SET partial = ? WHERE task = ? AND n = ?", (partial[0], held.task, held.n))
+    return partial
+
+
 def more_of(one: Sequence[int | None], other: Used) -> Used:
     """Return what was used in all: what was said once stays said, whoever says less of it later."""
     inp, out, cost = [b if a is None else a if b is None else max(a, b) for a, b in zip(one, other, strict=True)]
@@ -103,6 +113,16 @@ def used_late(tx: Transaction, task: int, n: int, usage: Usage) -> None:
     limits = tx.conn.limited()
     if limits:
         limits.used_late(tx, task, n, [(late or 0) - (before or 0) for late, before in zip(used, said, strict=True)])
+
+
+def used_by_session(tx: Transaction, session: int, usage: Usage) -> None:
+    """Count what is told of the usage of a session's attempt as the session ends: the attempt has ended before."""
+    row = tx.execute(
+        "SELECT x.task, x.n FROM session s JOIN attempt x ON (x.task, x.n) = (s.task, s.attempt) WHERE s.id = ?",
+        (session,),
+    ).fetchone()
+    if row is not None:
+        used_late(tx, row[0], row[1], usage)
 
 
 def used_columns(usage: Usage | None) -> Used:

@@ -91,9 +91,9 @@ class SqliteReader:
         self.file.interrupt()
 
     def version(self) -> int:
-        """Changes with each commit of another process, with the vitals, and when the supervisor comes or goes."""
-        running = int(supervisor_row(self.directory).running)
-        return (self.file.version() * 2 + running) << 64 | written_ns(self.directory)
+        """Changes with each commit of another process, with the vitals, and as the supervisor comes, stops or goes."""
+        supervisor = supervisor_row(self.directory)
+        return (self.file.version() * 3 + supervisor.running + supervisor.stopped) << 64 | written_ns(self.directory)
 
     # --- the fleet --------------------------------------------------------------------------------------------
     def summary(self, now_ms: int) -> FleetSummary:

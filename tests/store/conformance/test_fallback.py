@@ -58,6 +58,21 @@ def test_after_the_last_try_the_fallback_agent_takes_over_with_fresh_tries(
     assert verify(store.directory).faults == ()
 
 
+def test_what_an_attempt_had_got_to_stays_with_it_when_its_fallback_takes_over(store: Store, clock: SetClock) -> None:
+    declare(store, '{"agent":"eve"}', eve())
+    task = add(store)
+    store.claim(["work"], agent="ann")
+    ended = store.fail(task, 1, Failure("permanent", "ann cannot", partial='{"pages":3}'))
+    assert (ended.state, ended.reason) == ("ready", "fallback")
+    assert verify(store.directory).faults == ()
+    clock.pass_ms(100_000)
+    prune(store.directory, 50_000, clock, "t")
+    store.claim(["eve"], agent="eve")
+    store.complete(task, 2, result="1")
+    assert [one.partial for one in store.attempts(task)] == ['{"pages":3}', None]
+    assert verify(store.directory).faults == ()
+
+
 def test_a_fallback_that_fails_too_is_a_dead_letter_which_goes_back_to_where_it_was_meant_for(
     store: Store, clock: SetClock
 ) -> None:

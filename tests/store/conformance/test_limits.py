@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from store.store_kit import SetClock, add  # noqa: TID251
 
+from agentctl_store.domain.agent import SessionEnd
 from agentctl_store.domain.budget import DAY_MS, Budget
 from agentctl_store.domain.limits import Bound
 from agentctl_store.domain.retry import Failure, RetryPolicy
 from agentctl_store.domain.task import Usage
-from agentctl_store.errors import BadInput, QueueFull
+from agentctl_store.errors import BadInput, QueueFull, StaleAttempt
 from agentctl_store.read import open_reader
 from agentctl_store.replay import verify
 from agentctl_store.sqlite import claiming
@@ -194,6 +195,26 @@ def test_what_has_ended_and_what_runs_count_before_a_start(
     assert won(store) == 0
     held = store.limits.hold(["work"], "ann")
     assert held is not None and (held.by, held.until_ms) == ("budget", None)
+
+
+def test_what_a_session_tells_last_counts_however_its_attempt_had_ended(store: Store, clock: SetClock) -> None:
+    budget(store, "agent", "ann", "tokens", "total", 100)
+    task = add(store, retry=RetryPolicy(base_ms=0, cap_ms=0))
+    (first,) = store.claim(["work"], agent="ann", slot=1, open_session=True)
+    store.heartbeat(task, 1, usage=Usage(60, 0, 5))
+    assert store.fail(task, 1, Failure("transient", "by its own word"), usage=Usage(10, 0)).state == "scheduled"
+    clock.pass_ms(1)
+    assert one(store, "bob") == (task, 2)
+    assert first.session is not None
+    end = SessionEnd(first.session, "exited", 0)
+    for _ in range(2):  # who does not know whether it was written tells it again
+        with pytest.raises(StaleAttempt):
+            store.complete(task, 1, usage=Usage(90, 10), exit_code=0, end_session=end)
+        store.end_session(end, usage=Usage(90, 10))
+        assert [a.usage for a in store.attempts(task)] == [Usage(90, 10, 5), Usage()]
+    store.complete(task, 2)
+    add(store)
+    assert won(store) == 0 and won(store, "bob") == 1, "ann has spent its hundred"
 
 
 def test_a_budget_of_the_day_comes_back_with_the_next_day_of_its_zone(store: Store, clock: SetClock) -> None:
