@@ -34,8 +34,9 @@ if TYPE_CHECKING:
         ) -> list[Delivery]:
             """Take up to `limit` messages for `agent`, best rank first; each is to be acked within `ack_ms`.
 
-            Redelivers and expires first what is due, so that no supervisor is needed. With nothing to read, a driver
-            that can lets the reader wait for `wait_ms`; the others answer at once.
+            An agent that reads makes itself known; for one that nobody knows, another's read is NotFound, or with
+            `wait_ms` finds nothing. Redelivers and expires first what is due, so that no supervisor is needed. With
+            nothing to read, a driver that can lets the reader wait for `wait_ms`; the others answer at once.
             """
 
         def ack(self, message: int, n: int, *, now: Moment) -> Settled:

@@ -105,7 +105,8 @@ class MessageVerbs:
     ) -> list[Delivery]:
         """Take up to `limit` messages; an empty list when there are none, nor came any within `wait_ms`.
 
-        Each is delivered again when it is not acked within `ack_ms`. `reader` says who took it: an instance.
+        Each is delivered again when it is not acked within `ack_ms`. `reader` says who took it: an instance; without
+        one the agent reads itself. NotFound when another reads, at once, for an agent that nobody knows.
         """
         check_name(agent, "agent")
         if not 1 <= ack_ms <= MAX_LEASE_MS:

@@ -535,6 +535,19 @@ def test_a_reader_that_waits_is_answered_when_its_time_is_up(store: Store) -> No
     assert store.messages.read("bob", wait_ms=0) == []
 
 
+def test_only_its_own_read_makes_an_agent_known(store: Store) -> None:
+    def names() -> list[str]:
+        return [agent.name for agent in store.agents()]
+
+    with pytest.raises(NotFound, match=r"there is no agent cral. Did you mean carl\?"):
+        store.messages.read("cral", reader="anna")
+    assert store.messages.read("cral", reader="anna", wait_ms=1) == []
+    assert "cral" not in names() and send(store, target="cral").state == "dead"
+    assert store.messages.read("dora", reader="dora/2") == []
+    assert "dora" in names() and send(store, target="dora").state == "stored"
+    assert len(store.messages.read("dora", reader="anna")) == 1
+
+
 # --- the machine ------------------------------------------------------------------------------------------------------
 def reach(store: Store, clock: SetClock, state: str) -> int:
     """A message in `state`, to bob, that may have been delivered once."""
