@@ -31,6 +31,7 @@ KINDS: dict[str, int] = {
     "route.lost": 23,
     "route.found": 24,
     "task.used": 25,
+    "lane.dropped": 26,
     "queue.paused": 30,
     "queue.resumed": 31,
     "agent.declared": 40,
