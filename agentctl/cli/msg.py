@@ -183,7 +183,9 @@ def _print_sent(call: Call, target: str | None, sent: Sent) -> int:
         from .message_rows import SENT, sent_row
 
         call.show(SENT, lambda: [sent_row(sent, number) for number in numbers])
-    if sent.state == "published" and not numbers:
+    if sent.state == "published" and sent.error:
+        call.note(f"{sent.error}: no copy went there")
+    elif sent.state == "published" and not numbers:
         call.note(f"nobody is subscribed to {(target or '').removeprefix(TOPIC)}: nothing was sent")
     if sent.state == "dead" and (sent.created or sent.reason in _UNDELIVERED):
         name = write_id(sent.id)

@@ -80,6 +80,7 @@ KINDS: dict[str, int] = {
     "message.pruned": 109,
     "message.damped": 110,
     "message.configured": 111,
+    "message.crowded": 112,
     "topic.subscribed": 115,
     "topic.unsubscribed": 116,
     "schema.set": 120,

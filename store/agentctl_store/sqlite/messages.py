@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..domain import message_machine
 from ..domain.agent import is_itself
-from ..domain.message import Damping, Message, MessageSchema, Topic
+from ..domain.message import INBOX_LIMIT, Damping, Message, MessageSchema, Topic
 from ..errors import NotFound
 from ..ids import write_id
 from ..later import later
@@ -43,6 +43,7 @@ class Messages:
         self.sql = {
             name: block.replace("@message", COLUMNS).replace("@listed", _LISTED) for name, block in blocks.items()
         }
+        self.sql["crowded"] = self.sql["crowded"].replace("@unread", str(INBOX_LIMIT))
         self._limited: dict[tuple[str, int], str] = {}
         self.arrived: set[str] = set()  #: who got mail; the broker, which lets readers wait, empties it
         self.validators: dict[str, Validator] = {}  #: by the schema's text
