@@ -88,10 +88,13 @@ class RetrySection(Section):
 
 
 class MessagesSection(Section):
-    """`[messages]`: when conversations are damped."""
+    """`[messages]`: when conversations are damped, and how full an inbox gets."""
 
     loop_limit: int = Field(20, ge=0, le=1000, description="so many between two without progress are enough; 0 = never")
     loop_window_ms: ShortDuration = Field(60_000, alias="loop_window")
+    inbox_limit: int = Field(
+        1_000, ge=0, le=10_000, description="so many unread of one sender are enough; 0 = any number"
+    )
 
 
 class RestartSection(Section):

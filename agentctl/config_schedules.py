@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
-from agentctl_store.domain.schedule import ScheduleSpec, after_cron
+from agentctl_store.domain.schedule import MAX_BACKLOG, ScheduleSpec, after_cron
 from agentctl_store.errors import BadInput
 from agentctl_store.ids import check_name
 from agentctl_store.jsontext import dumps, loads
@@ -85,7 +85,9 @@ class ScheduleSection(Section):
         ]
         | None
     ) = Field(None, alias="at")
-    overlap: Literal["skip", "queue", "replace"] = "skip"
+    overlap: Literal["skip", "queue", "replace"] = Field(
+        "skip", description=f"when the run before has not ended; up to {MAX_BACKLOG} runs queue, then they are skipped"
+    )
     jitter_ms: Duration = Field(0, alias="jitter")
     catch_up: bool = True
     priority: int = Field(0, ge=-100, le=100)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from agentctl_store.errors import BadInput, NotFound, TimedOut
+from agentctl_store.domain.agent import no_such_agent
+from agentctl_store.errors import BadInput, TimedOut
 from agentctl_store.ids import check_name, write_id
 
 from .acts import each, holds_later, need_supervisor
@@ -115,7 +116,7 @@ def show(call: Call, *, agent: str) -> int:
         instances = call.store.instances()
         found = next((one for one in call.store.agents() if one.name == agent), None)
         if found is None:
-            raise NotFound(f"there is no agent {agent}", "List the agents with: agentctl agent list")
+            raise no_such_agent(agent, [one.name for one in call.store.agents()])
         slots = [_instance(one) for one in instances if one.agent == agent]
         return {**_row(found, instances, *_limits(call)), "slots": slots}
 

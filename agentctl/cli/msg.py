@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from agentctl_store.domain.agent import is_itself, no_such_agent
 from agentctl_store.domain.message import OPERATOR, TOPIC, TYPES
 from agentctl_store.errors import BadInput, Conflict, NotFound, NothingToClaim
 from agentctl_store.ids import LENGTH, read_delivery, read_id, write_attempt, write_id
@@ -182,7 +183,9 @@ def _print_sent(call: Call, target: str | None, sent: Sent) -> int:
         from .message_rows import SENT, sent_row
 
         call.show(SENT, lambda: [sent_row(sent, number) for number in numbers])
-    if sent.state == "published" and not numbers:
+    if sent.state == "published" and sent.error:
+        call.note(f"{sent.error}: no copy went there")
+    elif sent.state == "published" and not numbers:
         call.note(f"nobody is subscribed to {(target or '').removeprefix(TOPIC)}: nothing was sent")
     if sent.state == "dead" and (sent.created or sent.reason in _UNDELIVERED):
         name = write_id(sent.id)
@@ -198,7 +201,7 @@ def _print_sent(call: Call, target: str | None, sent: Sent) -> int:
     "msg read",
     summary="Take messages out of an inbox and print them; each is to be acked.",
     details="A message that is not acked in time is delivered again, and after its last delivery a dead letter. Exit "
-    "code 7 when there is none.",
+    "code 7 when there is none, 3 when nobody knows the agent; with --wait that may change meanwhile.",
     prints="jsonl",
     agent=opt(help="Whose inbox; outside of an agent yours, as operator.", env="AGENTCTL_AGENT", complete="agents"),
     limit=opt("-n", help="Take up to so many.", metavar="N"),
@@ -225,13 +228,24 @@ def read(
     call.stays = wait_ms > 0
     taken = call.store.messages.read(whose, reader=actor(), limit=limit, ack_ms=ack_ms, wait_ms=wait_ms)
     if not taken:
-        raise NothingToClaim(f"there is no message for {whose}", "Wait for one with --wait, or look: agentctl msg list")
+        raise _nothing(call, whose)
     output.write(Form(DELIVERY, call.output, call.fields).render([delivery_row(one) for one in taken]))
     if ack:
         output.flush()
         for one in taken:
             call.store.messages.ack(one.message.id, one.n)
     return 0
+
+
+def _nothing(call: Call, whose: str) -> NothingToClaim:
+    """Return what to raise for an empty inbox; whoever waited for a name that nobody knows is told so."""
+    told, remedy = f"there is no message for {whose}", "Wait for one with --wait, or look: agentctl msg list"
+    if whose != OPERATOR and not is_itself(actor(), whose):  # which agents there are is no agent's to ask
+        known = [one.name for one in call.store.agents()]
+        if whose not in known:
+            missing = no_such_agent(whose, known)
+            told, remedy = f"{told}: {missing.message}", missing.remedy
+    return NothingToClaim(told, remedy)
 
 
 @verb(

@@ -65,7 +65,10 @@ _NAME = arg("The schedule.", "NAME", complete="schedules")
     every=opt(help="From one run to the next: 10m, 1h.", metavar="DURATION"),
     at=opt(help="Once, at this time: 2026-03-01T08:00, or 08:00.", metavar="TIME"),
     in_=opt("--in", help="Once, this long from now: 90s, 15m, 2h.", metavar="DURATION"),
-    overlap=opt(help="When the run before has not ended.", choices=("skip", "queue", "replace")),
+    overlap=opt(
+        help="When the run before has not ended. Up to 100 runs queue; then they are skipped.",
+        choices=("skip", "queue", "replace"),
+    ),
     jitter=opt(help="Put each run off by a random time up to this.", metavar="DURATION"),
     no_catch_up=opt(help="Do not make up for runs that were missed, by one run."),
     priority=opt("-p", help="-100 to 100; higher is sooner."),

@@ -40,6 +40,7 @@ _PRUNED = (
     Column("tasks", "number"),
     Column("messages", "number"),
     Column("sessions", "number"),
+    Column("lanes", "number"),
     Column("events", "number"),
     Column("freed_bytes", "number"),
     Column("longest_hold_ms", "number"),
@@ -132,7 +133,8 @@ def restore(call: Call, *, path: str) -> int:
 @verb(
     "store prune",
     summary="Forget tasks and messages that ended long ago, and the history before them.",
-    details="Dead letters stay until a person decides, and so do parents of tasks that are kept.",
+    details="Dead letters stay until a person decides, and so do parents of tasks that are kept. Lanes, the sets of "
+    "capabilities that tasks of a queue ask for, go with the last task that asked for one.",
     asks=True,
     dry=True,
     prints="table",

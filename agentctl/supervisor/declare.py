@@ -17,7 +17,7 @@ def declare(store: Store, config: Config, actor: str) -> None:
     store.declare_agents(config.specs(), actor=actor)
     store.schedules.declare(config.schedules(), actor=actor)
     rule = config.messages
-    store.messages.configure(Damping(rule.loop_limit, rule.loop_window_ms), actor=actor)
+    store.messages.configure(Damping(rule.loop_limit, rule.loop_window_ms, rule.inbox_limit), actor=actor)
     store.limits.configure(
         config.limits.bounds(), config.members(), config.budget.budgets(), config.breaker.breakers(), actor=actor
     )

@@ -152,6 +152,11 @@ def run_key(schedule: str, planned_ms: int) -> str:
     return f"{RUN_KEY}{schedule}/{planned_ms}"
 
 
+def run_keys(schedule: str) -> tuple[str, str]:
+    """Return what the keys of all runs of a schedule lie between."""
+    return f"{RUN_KEY}{schedule}/", f"{RUN_KEY}{schedule}0"  # 0 is the character after /
+
+
 def check_own_key(text: str) -> str:
     """Return a key that somebody gives a task of his own. BadName for one that the runs of schedules have."""
     if text.startswith(RUN_KEY):

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
         def send(self, message: NewMessage, *, actor: str | None, now: Moment) -> Sent:
             """Store a message, or one copy per subscriber of a topic. A known key answers the first one.
 
-            One that cannot be delivered (no_such_agent, offline, schema) is kept as a dead letter, a damped one is
-            not. NotFound for an unknown `reply_to` or creator, BadInput for a publication that its schema refuses,
-            StaleAttempt when the delivery it acks is not the newest.
+            One that cannot be delivered (no_such_agent, offline, schema) is kept as a dead letter; one that is damped,
+            or finds too many unread ones of its sender there, is not. NotFound for an unknown `reply_to` or creator,
+            BadInput for a publication that its schema refuses, StaleAttempt when the delivery it acks is not the
+            newest.
             """
 
         def read(
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
         ) -> list[Delivery]:
             """Take up to `limit` messages for `agent`, best rank first; each is to be acked within `ack_ms`.
 
-            Redelivers and expires first what is due, so that no supervisor is needed. With nothing to read, a driver
-            that can lets the reader wait for `wait_ms`; the others answer at once.
+            An agent that reads makes itself known; for one that nobody knows, another's read is NotFound, or with
+            `wait_ms` finds nothing. Redelivers and expires first what is due, so that no supervisor is needed. With
+            nothing to read, a driver that can lets the reader wait for `wait_ms`; the others answer at once.
             """
 
         def ack(self, message: int, n: int, *, now: Moment) -> Settled:
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
         def remove_schema(self, scope: str, *, actor: str, now: Moment) -> bool: ...
 
         def configure(self, damping: Damping, *, actor: str, now: Moment) -> bool:
-            """Say when conversations are damped. False when it was so already."""
+            """Say when conversations are damped, and how full an inbox gets. False when it was so already."""
 
         def message(self, message: int) -> Message:
             """Raises NotFound."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .domain.message import (
     MAX_DELIVERIES,
+    MAX_INBOX_LIMIT,
     MOST_DELIVERIES,
     OPERATOR,
     TOPIC,
@@ -61,7 +62,7 @@ class MessageVerbs:
     def send(self, request: MessageRequest, *, actor: str | None = None) -> Sent:
         """Send a message, durably before this returns. See MessageDriver.send for what is not delivered.
 
-        BadInput and its kinds; Conflict when the conversation is damped.
+        BadInput and its kinds; Conflict when the conversation is damped, or the inbox crowded.
         """
         now = self._clock.now()
         number = new_id(self._clock, now.wall_ms)
@@ -92,6 +93,12 @@ class MessageVerbs:
                 sent.error or "the conversation is damped",
                 "Finish a task, send a RESULT, or wait; [messages] in agentctl.toml says how many are too many",
             )
+        if sent.state == "crowded":
+            raise Conflict(
+                sent.error or "the inbox is crowded",
+                "Wait until some are read, or give such messages a --ttl; [messages] inbox_limit in agentctl.toml says "
+                "how many may",
+            )
         return sent
 
     def read(
@@ -105,7 +112,8 @@ class MessageVerbs:
     ) -> list[Delivery]:
         """Take up to `limit` messages; an empty list when there are none, nor came any within `wait_ms`.
 
-        Each is delivered again when it is not acked within `ack_ms`. `reader` says who took it: an instance.
+        Each is delivered again when it is not acked within `ack_ms`. `reader` says who took it: an instance; without
+        one the agent reads itself. NotFound when another reads, at once, for an agent that nobody knows.
         """
         check_name(agent, "agent")
         if not 1 <= ack_ms <= MAX_LEASE_MS:
@@ -171,9 +179,11 @@ class MessageVerbs:
         return self._driver.schemas()
 
     def configure(self, damping: Damping, *, actor: str) -> bool:
-        """Say when conversations are damped. False when it was so already."""
+        """Say when conversations are damped, and how full an inbox gets. False when it was so already."""
         if not 0 <= damping.messages <= 1_000 or not 1 <= damping.window_ms <= MAX_WINDOW_MS:
             raise BadInput("damping is out of range", "Use 0 to 1000 messages within 1 ms to 24 h")
+        if not 0 <= damping.unread <= MAX_INBOX_LIMIT:
+            raise BadInput(f"an inbox limit of {damping.unread:,} is out of range", f"Use 0 to {MAX_INBOX_LIMIT:,}")
         return self._driver.configure(damping, actor=actor, now=self._clock.now())
 
     def damping(self) -> Damping:

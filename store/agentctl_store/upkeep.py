@@ -63,7 +63,8 @@ def prune(
 ) -> Pruned:
     """Forget tasks and messages that ended more than `older_than_ms` ago, and the history before that.
 
-    Dead letters and parents of tasks that are kept stay. `progress` hears ("tasks", "messages" or "events", how many).
+    Dead letters and parents of tasks that are kept stay. `progress` hears what is forgotten ("tasks", "messages",
+    "lanes", "events") and how many.
     """
     from .sqlite.prune import prune
 

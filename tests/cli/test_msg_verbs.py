@@ -15,12 +15,29 @@ def one(text: str) -> dict[str, object]:
     return found
 
 
+def read_as(fleet: Fleet, agent: str) -> Ran:
+    """Have an agent look for its own mail, as its processes do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGENTCTL_AGENT", agent)
+        return fleet.run("msg", "read")
+
+
 @pytest.fixture
 def agents(fleet: Fleet) -> Fleet:
     """A fleet in which ann and bob are known: they have looked for mail."""
     for name in ("ann", "bob"):
-        assert fleet.run("msg", "read", "--agent", name).code == 7
+        assert read_as(fleet, name).code == 7
     return fleet
+
+
+def test_reading_for_a_name_makes_nobody_known(agents: Fleet) -> None:
+    ran = agents.run("msg", "read", "--agent", "bobb")
+    assert ran.code == 3 and "there is no agent bobb. Did you mean bob?" in ran.err, ran
+    waited = agents.run("msg", "read", "--agent", "bobb", "--wait", "1ms")
+    assert waited.code == 7 and "no message for bobb: there is no agent bobb. Did you mean bob?" in waited.err, waited
+    assert agents.run("msg", "read", "--agent", "bob").code == 7
+    assert json.loads(agents.ok("agent", "list", "--json", "agent")) == [{"agent": "ann"}, {"agent": "bob"}]
+    assert agents.run("msg", "send", "bobb", "1").code == 3
 
 
 def test_a_message_is_sent_read_acked_and_shown(agents: Fleet) -> None:
@@ -140,7 +157,7 @@ def test_dead_letters_are_tasks_and_messages_alike(agents: Fleet) -> None:
     assert len(agents.ok("dlq", "export", "--all").splitlines()) == 2
     refused = agents.run("dlq", "requeue", "--all")
     assert refused.code == 4 and refused.out == f"{task} ready\n" and "no agent nobody" in refused.err
-    agents.run("msg", "read", "--agent", "nobody")
+    read_as(agents, "nobody")
     assert agents.ok("dlq", "requeue", message) == f"{message} stored"
     read = one(agents.ok("msg", "read", "--agent", "nobody"))
     agents.ok("msg", "refuse", str(read["delivery"]), "-m", "not mine")

@@ -41,6 +41,23 @@ CODE: dict[str, tuple[types.ModuleType, str, str, Check]] = {
         sending, "if len(said) < damping.messages or", "if True or",
         promises.test_two_who_go_on_and_on_are_damped_until_the_window_has_passed,
     ),
+    "an inbox takes any number": (
+        sending, "if envelope.topic is None and _is_crowded(", "if False and _is_crowded(",
+        promises.test_an_inbox_takes_so_many_unread_messages_of_one_sender_in_whatever_conversations,
+    ),
+    "each refusal of an inbox is an event": (
+        sending, "(oldest, _CROWDED)).fetchone()[0] is None:", "(oldest, _CROWDED)) is not None:",
+        promises.test_an_inbox_takes_so_many_unread_messages_of_one_sender_in_whatever_conversations,
+    ),
+    "what a crowded inbox refuses acks": (
+        sending, 'return Sent(0, True, "crowded", error=_crowded(tx, messages, envelope, [target]))',
+        'ack(tx, messages, new.reply_to or 0, new.acks or 0); return Sent(0, True, "crowded")',
+        promises.test_what_a_crowded_inbox_refuses_acks_nothing_and_takes_no_key,
+    ),
+    "a publication asks no inbox": (
+        sending, "if _is_crowded(tx, messages, new.source, agent)]", "if False]",
+        promises.test_a_publication_leaves_out_crowded_inboxes_and_says_so,
+    ),
     "each refusal is an event": (
         sending, "if last is None or", "if True or",
         promises.test_two_who_go_on_and_on_are_damped_until_the_window_has_passed,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from faults.store_kit import assert_whole, filled, finals, raw
 
+from agentctl_store.domain.message import INBOX_LIMIT, Damping
 from agentctl_store.domain.question import NewQuestion
 from agentctl_store.errors import StoreError, StoreTooNew
 from agentctl_store.read import open_evidence, open_reader
@@ -151,6 +152,23 @@ def _schema(directory: Path) -> list[Any]:
     found = db.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall()
     db.close()
     return list(found)
+
+
+def test_damping_that_was_set_before_inboxes_had_a_limit_gets_the_default_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sixth, directory = tmp_path / "sixth", tmp_path / ".agentctl"
+    sixth.mkdir()
+    for file in sorted(Path(migrate.HERE).glob("*.sql"))[:6]:
+        shutil.copy(file, sixth)
+    with monkeypatch.context() as before:
+        before.setattr(migrate, "HERE", str(sixth))
+        migrate.create_store(str(directory))
+    db = raw(directory)
+    db.execute("INSERT INTO damping VALUES (1, 4, 10000)")
+    db.close()
+    with open_store(str(directory)) as store:
+        assert store.messages.damping() == Damping(4, 10_000, INBOX_LIMIT)
 
 
 def test_attempts_of_the_first_schema_may_end_by_asking_and_keep_what_they_hold(

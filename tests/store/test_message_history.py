@@ -12,11 +12,14 @@ from store.store_kit import SetClock, add, new_store  # noqa: TID251
 
 from agentctl_store import upkeep
 from agentctl_store.domain.agent import AgentSpec
-from agentctl_store.domain.message import Damping
+from agentctl_store.domain.event import KINDS
+from agentctl_store.domain.message import INBOX_LIMIT, Damping
 from agentctl_store.domain.message_machine import STATES
 from agentctl_store.errors import AgentctlError, NotFound
 from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.replay import verify
+from agentctl_store.replay.fleet import FleetFold
+from agentctl_store.replay.message_tables import DampingFold
 from agentctl_store.sqlite import sqltext
 from agentctl_store.sqlite.messages import Messages
 from agentctl_store.store import Store
@@ -169,6 +172,9 @@ def test_the_schema_knows_the_states_of_the_machine(tmp_path: Path) -> None:
         ("thread", "message_conversation"),
         ("copies", "message_post"),
         ("by_key", "message_key"),
+        ("crowded", "COVERING INDEX message_unread"),
+        ("oldest_unread", "COVERING INDEX message_unread"),
+        ("peek", "message_inbox"),
     ],
 )
 def test_hot_queries_keep_to_their_index(tmp_path: Path, block: str, index: str) -> None:
@@ -184,7 +190,7 @@ def test_hot_queries_keep_to_their_index(tmp_path: Path, block: str, index: str)
 def test_reading_costs_what_it_costs_beside_many_messages(tmp_path: Path, clock: SetClock) -> None:
     with made(tmp_path, clock) as store:
         for index in range(3_000):
-            store.messages.send(MessageRequest("ann", ("carl", "bob")[index % 2], "1", ttl_ms=DAY))
+            store.messages.send(MessageRequest(f"ann{index % 4}", ("carl", "bob")[index % 2], "1", ttl_ms=DAY))
         for one in store.messages.read("bob", limit=1_000):
             store.messages.ack(one.message.id, one.n)
         db, steps = store.driver.conn.db, [0]  # type: ignore[attr-defined]
@@ -200,3 +206,12 @@ def test_reading_costs_what_it_costs_beside_many_messages(tmp_path: Path, clock:
         db.set_progress_handler(None, 0)
         assert steps[0] * 100 < 2_000
     assert sqltext.load("message")["next"].count("@message") == 1
+
+
+def test_an_older_history_does_not_say_how_full_an_inbox_gets(tmp_path: Path, clock: SetClock) -> None:
+    told, snapshot = {"messages": 4, "window_ms": 10}, [{"id": 1, "messages": 5, "window_ms": 20}]
+    fold, line = DampingFold(), (1, 0, KINDS["message.configured"], None, None, "t", None, None, None, b"")
+    fold.configured(line, told, FleetFold())
+    assert fold.snapshot() == [{"id": 1, **told, "unread": INBOX_LIMIT}]
+    fold.load(snapshot)
+    assert fold.snapshot() == [{**snapshot[0], "unread": INBOX_LIMIT}]

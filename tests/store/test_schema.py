@@ -97,6 +97,8 @@ HOT = [
     (TASK["waits_in"].replace("@state", "scheduled"), "USING INDEX task_scheduled (queue=?)"),
     (TASK["waits_in"].replace("@state", "blocked"), "USING INDEX task_blocked (queue=?)"),
     (TASK["chain_link"], "USING INDEX chain_link"),
+    (TASK["lanes_idle"], "USING INDEX task_lane (lane=?)"),
+    (sqltext.load("schedule")["backlog"], "USING INDEX task_key (key>? AND key<?)"),
     (TASK["scheduled_due"], "USING COVERING INDEX task_scheduled (queue=? AND available_ms<?)"),
     (TASK["next_due"], "USING COVERING INDEX task_scheduled"),
     (TASK["next_deadline"], "USING INDEX task_deadline (deadline_ms>?)"),

@@ -9,7 +9,7 @@ from ..domain.agent import DESIRED, HEALTHS, MODES, PHASES
 from ..domain.breaker import BREAKER_SCOPES, MAX_HOLD_MS
 from ..domain.budget import BUDGET_SCOPES, MEASURES, PERS
 from ..domain.limits import MAX_PERIOD_MS, MAX_STARTS, SCOPES
-from ..domain.message import MOST_DELIVERIES, TOPIC, TYPES
+from ..domain.message import MAX_INBOX_LIMIT, MOST_DELIVERIES, TOPIC, TYPES
 from ..domain.message_machine import STATES as MESSAGE_STATES
 from ..domain.question import MAX_ANSWER, MAX_OPTION, MAX_OPTIONS, MAX_QUESTION, NewQuestion
 from ..domain.retry import CLASSES, RetryPolicy
@@ -215,7 +215,7 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
         maybe(name), maybe(name), maybe(name), maybe(word(MESSAGE_STATES)), maybe(word(TYPES)), maybe(name),
         maybe(number), boolean, maybe(words), long_text, maybe(number),
     ),
-    "Damping": (whole(0, 1_000), whole(1, LATEST_MS)),
+    "Damping": (whole(0, 1_000), whole(1, LATEST_MS), whole(0, MAX_INBOX_LIMIT)),
     "RetryPolicy": (count, real, count, count),
     "Failure": (word(CLASSES), long_text, maybe(whole()), maybe(moment), maybe(json)),
     "Usage": (used, used, used),

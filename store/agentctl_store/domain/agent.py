@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ..errors import NotFound
 from ..record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Literal
 
     Mode = Literal["task", "worker", "service"]
@@ -129,3 +131,17 @@ class SessionEnd:
     exit_code: int | None = None
     signal: int | None = None
     detail: str | None = None
+
+
+def is_itself(actor: str | None, agent: str) -> bool:
+    """Whether who acts is the agent, in any of its instances."""
+    return actor is not None and actor.partition("/")[0] == agent
+
+
+def no_such_agent(name: str, known: Iterable[str]) -> NotFound:
+    """Return what to raise for an agent nobody knows, with the known names that are most like it."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, 3, 0.6)
+    remedy = f"Did you mean {' or '.join(close)}? " if close else ""
+    return NotFound(f"there is no agent {name}", f"{remedy}List the agents with: agentctl agent list")

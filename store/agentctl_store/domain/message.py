@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from .message_machine import MessageState
 
     MessageType = Literal["DIRECTIVE", "QUERY", "RESULT", "ACK", "STATUS", "HANDSHAKE", "PING", "PONG", "ERROR"]
-    #: `damped` was not stored; `published` stands for the copies of a publication
-    SentState = Literal["stored", "delivered", "acked", "expired", "dead", "discarded", "damped", "published"]
+    #: `damped` and `crowded` were not stored; `published` stands for the copies of a publication
+    SentState = Literal[
+        "stored", "delivered", "acked", "expired", "dead", "discarded", "damped", "crowded", "published"
+    ]
     MessageReason = Literal["expired", "no_such_agent", "offline", "schema", "refused", "max_deliveries", "signature"]
 
 TYPES: tuple[MessageType, ...] = (
@@ -29,7 +31,8 @@ MOST_DELIVERIES = 1_000
 MAX_TOPICS = 1_000  #: that one agent is subscribed to
 MAX_COPIES = 10_000  #: of one publication
 MAX_PUBLISHED = 16 << 20  #: characters of all copies of one publication
-LOOP_MESSAGES, LOOP_WINDOW_MS = 20, 60_000  #: see Damping
+LOOP_MESSAGES, LOOP_WINDOW_MS, INBOX_LIMIT = 20, 60_000, 1_000  #: see Damping
+MAX_INBOX_LIMIT = 10_000  #: sending looks at so many entries of an index
 REDELIVER_BASE_MS, REDELIVER_CAP_MS = 1_000, 300_000
 
 
@@ -61,7 +64,7 @@ class Sent:
     created: bool
     state: SentState
     reason: MessageReason | None = None
-    error: str | None = None  #: what is wrong with one that was not accepted, in words
+    error: str | None = None  #: what is wrong with one that was not accepted, or not by all subscribers, in words
     copies: tuple[int, ...] = ()  #: of a publication, one per subscriber
 
 
@@ -153,11 +156,13 @@ class MessageSchema:
 class Damping:
     """From `messages` within `window_ms` between two in one conversation, without progress, further ones are damped.
 
-    Progress is a RESULT in the conversation, or a task of the correlation id that ended. 0 messages: never.
+    Progress is a RESULT in the conversation, or a task of the correlation id that ended. 0 messages: never. Whatever
+    the conversation, no more are taken while `unread` of one sender wait in one inbox; 0: any number may.
     """
 
     messages: int = LOOP_MESSAGES
     window_ms: int = LOOP_WINDOW_MS
+    unread: int = INBOX_LIMIT
 
 
 def redelivery_ms(burnt: int, jitter: float) -> int:

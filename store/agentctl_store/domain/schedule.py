@@ -20,6 +20,8 @@ LEAST_EVERY_MS = 1_000
 MOST_MS = 366 * 86_400_000  #: of an interval
 MOST_JITTER_MS = 86_400_000
 MAX_SCHEDULES = 1_000  #: that one file declares
+MAX_BACKLOG = 100  #: unfinished runs of one schedule, when they queue; further ones are skipped
+BACKLOG_LOOK = 1_000  #: newest runs among which those are looked for
 LATE_MS = 60_000  #: a run that comes later than this after its time has been missed
 MOST_LOOKS = 1_000  #: moments of a cron line that are passed over for the first one after another
 GAPS = 10  #: between runs of a cron line that its jitter is held against
@@ -37,7 +39,7 @@ class ScheduleSpec:
     zone: str | None = None  #: IANA name of the time zone the cron line is read in
     every_ms: int | None = None
     at_ms: int | None = None
-    overlap: Overlap = "skip"  #: what happens when the run before has not ended
+    overlap: Overlap = "skip"  #: what happens when the run before has not ended; `queue` lets MAX_BACKLOG wait
     jitter_ms: int = 0  #: each run is put off by a random time up to this
     catch_up: bool = True  #: whether runs that were missed are made up for, by one
     priority: int = 0

@@ -60,3 +60,4 @@ class Pruned:
     freed_bytes: int
     longest_hold_ms: float  #: the longest that a step kept other writers waiting
     messages: int = 0
+    lanes: int = 0  #: sets of capabilities that no task asks for any more

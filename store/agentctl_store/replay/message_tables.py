@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from ..domain.event import KINDS
+from ..domain.message import INBOX_LIMIT
 from .tables import TableFold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .fleet import FleetFold
     from .tasks import Line, Row
 
@@ -40,11 +43,14 @@ class SchemaFold(TableFold):
 
 
 class DampingFold(TableFold):
-    """When conversations are damped."""
+    """When conversations are damped, and how full an inbox gets; which older events and snapshots do not say."""
 
-    table, keys, columns = "damping", ("id",), ("messages", "window_ms")
+    table, keys, columns = "damping", ("id",), ("messages", "window_ms", "unread")
 
     def configured(self, line: Line, said: Row, fleet: FleetFold) -> None:
-        self.rows[(1,)] = {"messages": said["messages"], "window_ms": said["window_ms"]}
+        self.load([{"id": 1, **said}])
+
+    def load(self, rows: Iterable[Row]) -> None:
+        super().load({"unread": INBOX_LIMIT, **row} for row in rows)
 
     steps = {KINDS["message.configured"]: configured}  # noqa: RUF012

@@ -24,7 +24,10 @@ class Lanes(TableFold):
             "queue": said["queue"], "needs": dumps(said["needs"]), "barred": dumps(said["barred"]),
         }  # fmt: skip
 
-    steps: ClassVar = {KINDS["lane.named"]: _named}
+    def _dropped(self, line: Line, said: Row, fleet: FleetFold) -> None:
+        self.rows.pop((said["id"],), None)
+
+    steps: ClassVar = {KINDS["lane.named"]: _named, KINDS["lane.dropped"]: _dropped}
 
 
 class Chains(TableFold):

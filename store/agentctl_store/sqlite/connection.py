@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .routing import Routing
     from .transaction import Telling
 
-SCHEMA_VERSION = 6  #: PRAGMA user_version this code reads and writes
+SCHEMA_VERSION = 7  #: PRAGMA user_version this code reads and writes
 BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
 LOG_BYTES = 16 << 20  #: a write-ahead log that outgrew this is begun anew, though readers come and go all the time
 FOLD_MS = 400  #: how long that waits for them

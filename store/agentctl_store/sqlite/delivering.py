@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ..domain.agent import is_itself
 from ..domain.event import KINDS
 from ..domain.message import OPERATOR, Delivery, Message, Settled, redelivery_ms
 from ..domain.message_machine import target
 from ..errors import NotFound, StaleAttempt
 from ..ids import write_attempt, write_id
 from ..jsontext import dumps
+from .fleet import unknown
 from .signing import genuine
 
 TYPE_CHECKING = False
@@ -28,12 +30,17 @@ FORGED = "it is not what its sender signed: its row was changed, or written past
 
 
 def read(
-    tx: Transaction, messages: Messages, agent: str, reader: str | None, limit: int, ack_ms: int
+    tx: Transaction, messages: Messages, agent: str, reader: str | None, limit: int, ack_ms: int, wait_ms: int
 ) -> list[Delivery]:
-    """Deliver up to `limit` messages, the best ranked first, after what time asks for has been done."""
+    """Deliver up to `limit` messages, the best ranked first, after what time asks for has been done.
+
+    NotFound for an agent nobody knows, unless it is waited for: it may become known meanwhile.
+    """
     now = tx.now
-    if agent != OPERATOR:
-        tx.number("agent", agent)  # from here on it is one, and can be sent to
+    if agent != OPERATOR and not _known(tx, agent, reader):
+        if wait_ms:
+            return []
+        raise unknown(tx, agent)
     won: list[Delivery] = []
     attended, much = False, 0
     while len(won) < limit and much < MOST_READ:
@@ -56,6 +63,15 @@ def read(
                 won.append(taken)
                 much += len(taken.message.payload)
     return won
+
+
+def _known(tx: Transaction, agent: str, reader: str | None) -> bool:
+    if is_itself(reader, agent):
+        tx.number("agent", agent)  # from here on it is one, and can be sent to
+        return True
+    if ("agent", agent) in tx.conn.ids:
+        return True
+    return tx.execute("SELECT 1 FROM agent WHERE name = ?", (agent,)).fetchone() is not None
 
 
 def _rank(row: Any) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..domain.agent import Agent, Instance, Session
+from ..domain.agent import Agent, Instance, Session, no_such_agent
 from ..domain.event import KINDS
 from ..errors import NotFound
 from ..ids import session_nonce
@@ -98,9 +98,14 @@ def declare_agents(tx: Transaction, sql: dict[str, str], specs: Sequence[AgentSp
     routing.redeclared(tx, sql, before, actor)
 
 
+def unknown(tx: Transaction, name: str) -> NotFound:
+    """Return what to raise for an agent that is not known."""
+    return no_such_agent(name, [row[0] for row in tx.execute("SELECT name FROM agent ORDER BY name LIMIT 10000")])
+
+
 def _known_agent(tx: Transaction, name: str) -> None:
     if tx.execute("SELECT 1 FROM agent WHERE name = ?", (name,)).fetchone() is None:
-        raise NotFound(f"there is no agent {name}", "List the agents with: agentctl agent list")
+        raise unknown(tx, name)
 
 
 def set_desired(tx: Transaction, agent: str, desired: Desired, actor: str) -> Agent:

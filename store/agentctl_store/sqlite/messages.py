@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..domain import message_machine
-from ..domain.message import Damping, Message, MessageSchema, Topic
+from ..domain.agent import is_itself
+from ..domain.message import INBOX_LIMIT, Damping, Message, MessageSchema, Topic
 from ..errors import NotFound
 from ..ids import write_id
 from ..later import later
@@ -42,6 +43,7 @@ class Messages:
         self.sql = {
             name: block.replace("@message", COLUMNS).replace("@listed", _LISTED) for name, block in blocks.items()
         }
+        self.sql["crowded"] = self.sql["crowded"].replace("@unread", str(INBOX_LIMIT))
         self._limited: dict[tuple[str, int], str] = {}
         self.arrived: set[str] = set()  #: who got mail; the broker, which lets readers wait, empties it
         self.validators: dict[str, Validator] = {}  #: by the schema's text
@@ -68,11 +70,12 @@ class Messages:
     def read(
         self, agent: str, *, reader: str | None, limit: int, ack_ms: int, wait_ms: int, now: Moment
     ) -> list[Delivery]:
-        if wait_ms and ("agent", agent) in self.conn.ids and not self._any(agent, now):
+        met = ("agent", agent) in self.conn.ids or not is_itself(reader, agent)
+        if wait_ms and met and not self._any(agent, now):
             return []  # of many who wait, each commit wakes all: they must not queue up to write
         with self.conn.write(now) as tx:
             clocks(tx, self.conn)
-            return delivering.read(tx, self, agent, reader, limit, ack_ms)
+            return delivering.read(tx, self, agent, reader, limit, ack_ms, wait_ms)
 
     def _any(self, agent: str, now: Moment) -> bool:
         return bool(self.conn.rows(self.sql["peek"], (agent, now.boot_ms))[0][0])

@@ -2,7 +2,8 @@
 
 1. Done and cancelled tasks that ended before the cutoff go, with their attempts, edges, sessions and the texts of
    their payloads and results; so do messages that were acked, expired or discarded. Dead letters stay: they wait for a
-   person. A parent stays as long as a child of it does, for a child can ask for its parents' results.
+   person. A parent stays as long as a child of it does, for a child can ask for its parents' results. Lanes that no
+   task is left of go too.
 2. What still lives is carried over the cut: a `task.carried` event says how it stood at the cut, worked out from the
    events that are about to go, never from the tables. So replaying what is left gives the tables as before.
 3. The history before the cut goes, oldest first. The last hash cut off is kept as the anchor of the chain.
@@ -29,6 +30,7 @@ from . import sqltext
 from .connection import Connection
 from .past import fleet_at, seq_at
 from .place import PRIVATE_FILE
+from .prune_lanes import forget_lanes
 from .prune_messages import carry_messages, forget_messages
 from .readfile import ReadFile
 from .rebuild import load_sql, of_kind, origin, parts
@@ -62,7 +64,7 @@ class Pruning:
         self.conn.rows("PRAGMA wal_autocheckpoint=0")
         self._steps = 0
         self.sql, self.read = sqltext.load("prune"), load_sql()
-        self.tasks = self.sessions = self.messages = self.events = 0
+        self.tasks = self.sessions = self.messages = self.lanes = self.events = 0
         self.longest_s = 0.0
         self.emptied: list[int] = []  # sessions whose files go once their step is committed
 
@@ -214,6 +216,7 @@ class Pruning:
         """From here on the history begins after `cut_to`, whether or not what is before has gone already."""
         said = fleet_at(self.file, self.read, cut_to).snapshot()
         said.update(at=cut_to, before=cutoff_ms, tasks=self.tasks, sessions=self.sessions, messages=self.messages)
+        said.update(lanes=self.lanes)
         at_ms = self.file.rows(self.sql["event_time"], (cut_to,))[0][0]
         with self.conn.write(self.clock.now()) as tx:
             tx.event(SNAPSHOT, actor=self.actor, data=dumps(said))
@@ -294,6 +297,7 @@ def _prune(pruning: Pruning, cutoff_ms: int) -> Pruned:
     pruning.finished(cutoff_ms)
     pruning.old_sessions(cutoff_ms)
     forget_messages(pruning, cutoff_ms)
+    forget_lanes(pruning)
     anchor = origin(pruning.file, pruning.read)[0]
     cut_to = seq_at(pruning.file, pruning.read, cutoff_ms - 1, anchor)
     if cut_to > anchor:
@@ -303,4 +307,7 @@ def _prune(pruning: Pruning, cutoff_ms: int) -> Pruned:
         pruning.cut()
     pruning.give_back()
     freed = max(size - os.path.getsize(pruning.conn.path), 0)
-    return Pruned(pruning.tasks, pruning.sessions, pruning.events, freed, pruning.longest_s * 1000, pruning.messages)
+    return Pruned(
+        pruning.tasks, pruning.sessions, pruning.events, freed, pruning.longest_s * 1000, pruning.messages,
+        pruning.lanes,
+    )  # fmt: skip

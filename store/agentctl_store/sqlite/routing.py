@@ -1,6 +1,8 @@
 """Lanes, chains and who serves them, as one connection knows them: what domain/routing.py decides upon.
 
-Lanes and chains are few and never change, so each connection reads those it has not seen, once.
+Lanes and chains are few and never change, so each connection reads those it has not seen, once. Lanes that no task is
+left of are dropped when the store is pruned, by another process: to look for work in one finds nothing, and before a
+task is put into one it is looked whether it is still there. No number is given twice.
 """
 
 from __future__ import annotations
@@ -40,9 +42,19 @@ class Routing:
 
     def read_lanes(self, conn: Connection, newest: int) -> None:
         """Know the lanes up to number `newest`."""
-        if newest > self._newest:
-            for number, *row in conn.rows(conn.sql["lanes"], (self._newest,)):
+        before = self._newest
+        if newest > before:
+            for number, *row in conn.rows(conn.sql["lanes"], (before,)):
                 self._keep(number, Lane(row[0], tuple(loads(row[1])), tuple(loads(row[2]))))
+            if before and max(map(len, self.of_queue.values())) > MAX_LANES:  # some of them have been dropped since
+                self._read_anew(conn, newest)
+
+    def _read_anew(self, conn: Connection, newest: int) -> None:
+        """Know the lanes up to number `newest` that there are, and none that was dropped."""
+        self._newest = 0
+        for known in (self.lanes, self.numbers, self.of_queue):
+            known.clear()
+        self.read_lanes(conn, newest)
 
     def _keep(self, number: int, lane: Lane) -> None:
         self.lanes[number], self._newest = lane, number
@@ -54,7 +66,7 @@ class Routing:
         if not number:
             return Lane(queue)
         self.read_lanes(conn, number)
-        return self.lanes[number]
+        return self.lanes.get(number) or Lane(queue)  # its task was pruned since its row was read
 
     def open_to(self, queues: Iterable[str], agent: str, can: tuple[str, ...]) -> list[int]:
         """Return the numbers of the lanes of these queues that an agent may claim from, lane 0 of each left out."""
@@ -68,18 +80,18 @@ class Routing:
         if not lane.needs and not lane.barred:
             return 0
         known = self.numbers.get(lane)
-        if known is not None:
+        if known is not None and tx.execute("SELECT 1 FROM lane WHERE id = ?", (known,)).fetchone() is not None:
             return known
         newest: int = tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0]
-        self.read_lanes(tx.conn, newest)
+        if known is not None or len(self.of_queue.get(lane.queue, ())) >= MAX_LANES:
+            self._read_anew(tx.conn, newest)
+        else:
+            self.read_lanes(tx.conn, newest)
         known = self.numbers.get(lane)
         if known is not None:
             return known
         if len(self.of_queue.get(lane.queue, ())) >= MAX_LANES:
-            raise BadInput(
-                f"the tasks of queue {lane.queue} have asked for {MAX_LANES:,} different sets of capabilities",
-                "Use fewer words, or another queue",
-            )
+            raise _too_many(tx, lane.queue)
         queue, number = tx.number("queue", lane.queue), newest + 1
         texts = (dumps(list(lane.needs)), dumps(list(lane.barred)))
         tx.execute("INSERT INTO lane (id, queue, needs, barred) VALUES (?, ?, ?, ?)", (number, queue, *texts))
@@ -106,6 +118,18 @@ class Routing:
         made = tx.execute("INSERT INTO chain (before, agent) VALUES (?, ?)", (before, agent)).lastrowid
         tx.event(_CHAIN_NAMED, data=dumps({"id": made, "before": before, "agent": agent}))
         return int(made)
+
+
+def _too_many(tx: Transaction, queue: str) -> BadInput:
+    """Return what to raise for one lane too many; pruning helps where nobody works in one any more."""
+    (idle,) = tx.execute(tx.conn.sql["lanes_idle"], (queue,)).fetchone()
+    remedy = "Use fewer words, or another queue"
+    if idle:
+        remedy = (
+            f"Of {idle:,} of them no task is unfinished: have those go with agentctl store prune --older-than 1d (dead "
+            "letters stay). Or use fewer words, or another queue"
+        )
+    return BadInput(f"the tasks of queue {queue} have asked for {MAX_LANES:,} different sets of capabilities", remedy)
 
 
 def known(conn: Connection) -> Routing:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..domain.machine import FINAL
-from ..domain.schedule import LATE_MS, Planned, Schedule, ScheduleSpec, plan
+from ..domain.schedule import BACKLOG_LOOK, LATE_MS, MAX_BACKLOG, Planned, Schedule, ScheduleSpec, plan
 from ..domain.task import NewTask
 from ..errors import AgentctlError, BadInput, Conflict, NotFound
-from ..ids import run_key, write_id
+from ..ids import run_key, run_keys, write_id
 from ..jsontext import dumps
 from ..record import as_dict
 from . import adding, sqltext
@@ -194,6 +194,8 @@ def _fire(tx: Transaction, conn: Connection, found: Schedule, then: Planned, jit
         return _skip(tx, then, told | {"why": "missed"})
     if _overlaps(found) and spec.overlap == "skip":
         return _skip(tx, then, told | {"why": "overlap"}, found.task)
+    if _overlaps(found) and spec.overlap == "queue" and (unfinished := _backlog(tx, spec)) >= MAX_BACKLOG:
+        return _skip(tx, then, told | {"why": "backlog", "unfinished": unfinished}, found.task)
     before = len(tx.told)
     tx.execute("SAVEPOINT run")
     try:
@@ -225,6 +227,11 @@ def _actor(spec: ScheduleSpec) -> str:
 
 def _overlaps(found: Schedule) -> bool:
     return found.task_state is not None and found.task_state not in FINAL
+
+
+def _backlog(tx: Transaction, spec: ScheduleSpec) -> int:
+    """Return how many of a schedule's newest runs have not ended."""
+    return int(tx.execute(_SQL["backlog"], (*run_keys(spec.name), BACKLOG_LOOK)).fetchone()[0])
 
 
 def _add(tx: Transaction, conn: Connection, found: Schedule, now_ms: int, jitter: float, planned_ms: int | None) -> Any:

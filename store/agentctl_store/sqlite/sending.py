@@ -1,4 +1,4 @@
-"""Sending messages: keys, replies, topics, and what is damped or cannot be delivered."""
+"""Sending messages: keys, replies, topics, and what is damped, finds an inbox crowded or cannot be delivered."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..domain.message import (
 from ..errors import BadInput, NotFound
 from ..ids import write_id
 from ..jsontext import dumps
+from ..record import as_dict
 from . import schemas
 from .delivering import ack
 from .signing import sign
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .transaction import Transaction
 
 _SENT, _DAMPED, _CONFIGURED = KINDS["message.sent"], KINDS["message.damped"], KINDS["message.configured"]
+_CROWDED = KINDS["message.crowded"]
 _SUBSCRIBED, _UNSUBSCRIBED = KINDS["topic.subscribed"], KINDS["topic.unsubscribed"]
 
 
@@ -62,13 +64,15 @@ class _Envelope:
 
 
 def send(tx: Transaction, messages: Messages, new: NewMessage, actor: str | None) -> Sent:
-    """Store a message; a known key answers the first one, and acks nothing again, nor does one that is damped."""
+    """Store a message; a known key answers the first one, and acks nothing again, nor does one that is not taken."""
     if new.key is not None and (known := _known(tx, messages, new)) is not None:
         return known
     envelope = _Envelope(tx, messages, new, actor)
     target = envelope.target or ""
     if envelope.topic is None and (damping := _looping(tx, messages, envelope, target)) is not None:
         return _damped(tx, messages, envelope, target, damping)
+    if envelope.topic is None and _is_crowded(tx, messages, new.source, target):
+        return Sent(0, True, "crowded", error=_crowded(tx, messages, envelope, [target]))
     if new.acks is not None and new.reply_to is not None:
         ack(tx, messages, new.reply_to, new.acks)
     if new.source != OPERATOR:
@@ -119,12 +123,16 @@ def _publish(tx: Transaction, messages: Messages, envelope: _Envelope) -> Sent:
             f"{len(found):,} copies of {len(new.payload):,} characters are too much for one publication",
             "Publish the name of a file instead",
         )
+    crowded = [agent for agent in sorted(found) if _is_crowded(tx, messages, new.source, agent)]
+    error = _crowded(tx, messages, envelope, crowded) if crowded else None
+    if crowded and len(crowded) == len(found):
+        return Sent(0, True, "crowded", error=error)
     copies: list[int] = []
-    for agent in sorted(found):
+    for agent in sorted(found.difference(crowded)):
         first = copies[0] if copies else None
         number = new.id if first is None else copies[-1] + 1
         copies.append(_store(tx, messages, envelope, number, agent, first, None, None))
-    return Sent(copies[0] if copies else 0, True, "published", copies=tuple(copies))
+    return Sent(copies[0] if copies else 0, True, "published", error=error, copies=tuple(copies))
 
 
 def _store(
@@ -212,8 +220,7 @@ def _looping(tx: Transaction, messages: Messages, envelope: _Envelope, target: s
     """Return the rule by which a message is one too many between two who get nowhere, None if it is not."""
     if envelope.conversation is None:
         return None
-    row = tx.execute(messages.sql["damping"]).fetchone()
-    damping = Damping(*row) if row is not None else Damping()
+    damping = _damping(tx, messages)
     if not damping.messages:
         return None
     now_ms, since_ms = tx.now.wall_ms, tx.now.wall_ms - damping.window_ms
@@ -230,7 +237,7 @@ def _looping(tx: Transaction, messages: Messages, envelope: _Envelope, target: s
 def _damped(tx: Transaction, messages: Messages, envelope: _Envelope, target: str, damping: Damping) -> Sent:
     """Refuse it; the first refusal of a window is an event."""
     conversation = envelope.conversation
-    last = tx.execute(messages.sql["damped_last"], (conversation, _DAMPED)).fetchone()[0]
+    last = tx.execute(messages.sql["last_told"], (conversation, _DAMPED)).fetchone()[0]
     if last is None or not tx.now.wall_ms - damping.window_ms < last <= tx.now.wall_ms:
         told = {"from": envelope.new.source, "to": target, "messages": damping.messages, "window": damping.window_ms}
         tx.event(_DAMPED, conversation, None, envelope.actor, dumps(told))
@@ -241,13 +248,33 @@ def _damped(tx: Transaction, messages: Messages, envelope: _Envelope, target: st
     return Sent(0, True, "damped", error=error)
 
 
-def configure(tx: Transaction, messages: Messages, damping: Damping, actor: str) -> bool:
-    """Say when conversations are damped."""
+def _is_crowded(tx: Transaction, messages: Messages, source: str, target: str) -> bool:
+    return tx.execute(messages.sql["crowded"], (source, target)).fetchone() is not None
+
+
+def _crowded(tx: Transaction, messages: Messages, envelope: _Envelope, targets: list[str]) -> str:
+    """Say in whose inboxes there is no room; of each it is an event, once until its oldest message has gone."""
+    source, unread = envelope.new.source, _damping(tx, messages).unread
+    for target in targets:
+        oldest = tx.execute(messages.sql["oldest_unread"], (source, target)).fetchone()[0]
+        if tx.execute(messages.sql["last_told"], (oldest, _CROWDED)).fetchone()[0] is None:
+            told = {"from": source, "to": target, "unread": unread}
+            tx.event(_CROWDED, oldest, None, envelope.actor, dumps(told))
+    names = ", ".join(targets[:3]) + (f" and {len(targets) - 3:,} others" if len(targets) > 3 else "")
+    return f"as many messages of {source} as may ({unread:,}) wait unread in the inbox of {names}"
+
+
+def _damping(tx: Transaction, messages: Messages) -> Damping:
     row = tx.execute(messages.sql["damping"]).fetchone()
-    if (Damping(*row) if row is not None else Damping()) == damping:
+    return Damping(*row) if row is not None else Damping()
+
+
+def configure(tx: Transaction, messages: Messages, damping: Damping, actor: str) -> bool:
+    """Say when conversations are damped, and how full an inbox gets."""
+    if _damping(tx, messages) == damping:
         return False
-    tx.execute(messages.sql["set_damping"], (damping.messages, damping.window_ms))
-    tx.event(_CONFIGURED, actor=actor, data=dumps({"messages": damping.messages, "window_ms": damping.window_ms}))
+    tx.execute(messages.sql["set_damping"], (damping.messages, damping.window_ms, damping.unread))
+    tx.event(_CONFIGURED, actor=actor, data=dumps(as_dict(damping)))
     return True
 
 

@@ -508,6 +508,56 @@ def test_no_limit_damps_nobody(store: Store) -> None:
     assert ping_pong(store, 40)
 
 
+# --- crowded inboxes --------------------------------------------------------------------------------------------------
+def test_an_inbox_takes_so_many_unread_messages_of_one_sender_in_whatever_conversations(store: Store) -> None:
+    store.messages.configure(Damping(unread=3), actor="t")
+    assert store.messages.damping() == Damping(unread=3)
+    for _ in range(3):
+        send(store)
+    for _ in range(2):
+        with pytest.raises(
+            Conflict,
+            match=r"as many messages of ann as may \(3\) wait unread in the inbox of bob\. Wait until some are read",
+        ):
+            send(store)
+    assert send(store, "carl", "bob").created and send(store, "ann", "carl").created, "other pairs"
+    (told,) = store.events(kinds=["message.crowded"])
+    assert told.actor == "ann/1" and told.data == '{"from":"ann","to":"bob","unread":3}'
+    one(store)
+    assert send(store).created
+    with pytest.raises(Conflict, match="wait unread"):
+        send(store)
+    assert len(store.events(kinds=["message.crowded"])) == 2, "it is shown each time"
+    store.messages.configure(Damping(unread=0), actor="t")
+    assert send(store).created
+
+
+def test_what_a_crowded_inbox_refuses_acks_nothing_and_takes_no_key(store: Store) -> None:
+    store.messages.configure(Damping(unread=1), actor="t")
+    asked = send(store, "bob", "ann", "1").id
+    number, n = one(store, "ann")
+    kept = send(store)
+    with pytest.raises(Conflict, match="wait unread"):
+        send(store, "ann", None, reply_to=number, acks=n, key="k", type="RESULT")
+    assert stands(store, asked).state == "delivered"
+    assert one(store)[0] == kept.id
+    assert send(store, "ann", None, reply_to=number, acks=n, key="k", type="RESULT").created
+    assert stands(store, asked).state == "acked"
+
+
+def test_a_publication_leaves_out_crowded_inboxes_and_says_so(store: Store) -> None:
+    store.messages.configure(Damping(unread=1), actor="t")
+    for agent in ("bob", "carl"):
+        store.messages.subscribe("news", agent)
+    send(store)
+    sent = send(store, target="topic:news")
+    assert len(sent.copies) == 1 and sent.error == "as many messages of ann as may (1) wait unread in the inbox of bob"
+    assert [one(store, "carl")[0]] == list(sent.copies)
+    assert len(send(store, target="topic:news").copies) == 1
+    with pytest.raises(Conflict, match="in the inbox of bob, carl"):
+        send(store, target="topic:news")
+
+
 # --- looking ----------------------------------------------------------------------------------------------------------
 def test_lists_are_narrowed_and_go_on_from_page_to_page(store: Store, clock: SetClock) -> None:
     ids = []
@@ -533,6 +583,18 @@ def test_lists_are_narrowed_and_go_on_from_page_to_page(store: Store, clock: Set
 
 def test_a_reader_that_waits_is_answered_when_its_time_is_up(store: Store) -> None:
     assert store.messages.read("bob", wait_ms=0) == []
+
+
+def test_only_its_own_read_makes_an_agent_known(store: Store) -> None:
+    def names() -> list[str]:
+        return [agent.name for agent in store.agents()]
+
+    with pytest.raises(NotFound, match=r"there is no agent cral. Did you mean carl\?"):
+        store.messages.read("cral", reader="anna")
+    assert "cral" not in names() and send(store, target="cral").state == "dead"
+    assert store.messages.read("dora", reader="dora/2") == []
+    assert "dora" in names() and send(store, target="dora").state == "stored"
+    assert len(store.messages.read("dora", reader="anna")) == 1
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------

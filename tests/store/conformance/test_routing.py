@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from store.store_kit import SetClock, add  # noqa: TID251
 
 from agentctl_store.domain.agent import AgentSpec
+from agentctl_store.domain.retry import Failure
 from agentctl_store.domain.routing import MAX_DEPTH
 from agentctl_store.errors import BadDelegation, BadInput, BadName
 from agentctl_store.ids import write_id
 from agentctl_store.read import open_reader
 from agentctl_store.read.models import Filter
 from agentctl_store.replay import verify
-from agentctl_store.store import Store, TaskRequest
+from agentctl_store.sqlite.prune import Pruning
+from agentctl_store.store import Store, TaskRequest, open_store
 from agentctl_store.upkeep import prune
 
 
@@ -245,4 +248,91 @@ def test_lanes_and_chains_outlive_what_is_pruned(store: Store, clock: SetClock) 
     prune(store.directory, 50_000, clock, "t")
     assert verify(store.directory).faults == ()
     assert store.task(shared).chain == ("ann", "bob") and won(store, "eve", "work") == [shared]
+    assert verify(store.directory).faults == ()
+
+
+# --- lanes that go ----------------------------------------------------------------------------------------------------
+def done_with(store: Store, needs: str) -> int:
+    """Add a task that needs something, and have it done."""
+    task = add(store, needs=(needs,))
+    assert won(store, "ann", can=(needs,)) == [task]
+    store.complete(task, 1)
+    return task
+
+
+def test_lanes_go_when_no_task_is_left_of_them_and_the_others_stay(store: Store, clock: SetClock) -> None:
+    done_with(store, "gone")
+    dead, waits = add(store, needs=("dead",)), add(store, needs=("waits",))
+    won(store, "ann", can=("dead",))
+    store.fail(dead, 1, Failure("permanent", "no"))
+    clock.pass_ms(100_000)
+    kept = done_with(store, "kept")
+    done_with(store, "newest")
+    gone = prune(store.directory, 50_000, clock, "t")
+    assert gone.lanes == 1 and told(store, "lane.dropped") == ['{"id":1}']
+    assert [store.task(task).needs for task in (dead, waits, kept)] == [("dead",), ("waits",), ("kept",)]
+    clock.pass_ms(100_000)
+    add(store, "late")
+    assert prune(store.directory, 50_000, clock, "t").lanes == 1, "the newest stays: no number is given twice"
+    assert prune(store.directory, 0, clock, "t").lanes == 0
+    again = add(store, needs=("gone",))
+    assert store.task(again).needs == ("gone",) and '"id":6' in told(store, "lane.named")[-1]
+    assert won(store, "ann", can=("gone",)) == [again] and won(store, "ann", can=("waits",)) == [waits]
+    assert verify(store.directory).faults == ()
+
+
+def test_a_process_that_still_knows_a_lane_that_is_gone_names_it_anew(store: Store, clock: SetClock) -> None:
+    other = open_store(store.directory, clock=clock, own=True)
+    for needs in ("gone", "newest"):
+        done_with(other, needs)
+    clock.pass_ms(10)
+    assert prune(store.directory, 1, clock, "t").lanes == 1
+    task = add(other, needs=("gone",))
+    assert other.task(task).needs == ("gone",) and won(store, "eve", can=("gone",)) == [task]
+    other.close()
+    assert verify(store.directory).faults == ()
+
+
+def test_a_queue_may_meet_ever_new_needs_as_long_as_it_is_pruned(
+    store: Store, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentctl_store.sqlite.routing.MAX_LANES", 3)
+    other: Any = open_store(store.directory, clock=clock, own=True)
+    for round in range(3):
+        for number in range(2 if round else 3):
+            done_with(store, f"c{round}-{number}")
+        with pytest.raises(BadInput, match=r"Of 3 of them no task is unfinished: .* agentctl store prune"):
+            add(store, needs=("more",))
+        assert won(other, "eve") == [] and len(other.driver.conn.routing.lanes) <= 3, "nor does one that only claims"
+        clock.pass_ms(10)
+        assert prune(store.directory, 1, clock, "t").lanes == 2
+    for number in range(2):
+        add(store, needs=(f"stays{number}",))
+    prune(store.directory, 0, clock, "t")
+    add(store, needs=("stays2",))
+    with pytest.raises(BadInput, match=r"different sets of capabilities\. Use fewer words"):
+        add(store, needs=("more",))
+    other.close()
+    assert verify(store.directory).faults == ()
+
+
+@pytest.mark.parametrize("before_the_look", [True, False])
+def test_a_lane_that_is_asked_for_while_others_are_dropped_stays(
+    store: Store, clock: SetClock, monkeypatch: pytest.MonkeyPatch, before_the_look: bool
+) -> None:
+    for number in range(4):
+        done_with(store, f"c{number}")
+    clock.pass_ms(10)
+    monkeypatch.setattr("agentctl_store.sqlite.prune_lanes.LANES_AT_ONCE", 1)
+    late: list[int] = []
+    steps = Pruning.steps
+
+    def ask(self: Any, lanes: list[Any], act: Any) -> None:
+        if lanes == ([1] if before_the_look else [3]):
+            late.append(add(store, needs=("c2",)))
+        steps(self, lanes, act)
+
+    monkeypatch.setattr(Pruning, "steps", ask)
+    assert prune(store.directory, 1, clock, "t").lanes == 2
+    assert store.task(late[0]).needs == ("c2",) and won(store, "ann", can=("c2",)) == late
     assert verify(store.directory).faults == ()

@@ -10,7 +10,7 @@ from store.store_kit import SetClock, add  # noqa: TID251
 
 from agentctl_store.broker.driver import BrokerDriver
 from agentctl_store.domain.limits import Bound
-from agentctl_store.domain.schedule import LATE_MS, Schedule, ScheduleSpec
+from agentctl_store.domain.schedule import LATE_MS, MAX_BACKLOG, Schedule, ScheduleSpec
 from agentctl_store.errors import AgentctlError, BadInput, BadName, Conflict, NotFound
 from agentctl_store.record import replace
 from agentctl_store.replay import verify
@@ -239,6 +239,22 @@ def test_queue_lets_runs_wait_one_after_another(store: Store, clock: SetClock) -
     made(store, replace(EVERY, overlap="queue"))
     tick(store, clock, 3)
     assert [store.task(task).state for task in runs(store)] == ["ready"] * 3 and why(store) == []
+
+
+def test_runs_that_nobody_takes_queue_up_to_a_bound_and_go_on_as_they_end(store: Store, clock: SetClock) -> None:
+    made(store, replace(EVERY, overlap="queue"))
+    made(store, replace(EVERY, name="tidy2", overlap="queue", queue="other"))
+    tick(store, clock, MAX_BACKLOG)
+    done(store)
+    tick(store, clock, MAX_BACKLOG + 2)
+    one, two = store.schedules.one("tidy"), store.schedules.one("tidy2")
+    assert (one.fired, one.skipped, two.fired, two.skipped) == (2 * MAX_BACKLOG, 2, MAX_BACKLOG, MAX_BACKLOG + 2)
+    assert set(why(store)) == {"backlog"}
+    (won,) = store.claim(["work"], agent="ann", lease_ms=3_600_000)
+    tick(store, clock)
+    store.complete(won.task.id, won.n)
+    tick(store, clock, 2)
+    assert store.schedules.one("tidy").skipped == 4, "one that runs has not ended either"
 
 
 def test_replace_cancels_the_run_before_and_never_runs_beside_it(store: Store, clock: SetClock) -> None:

@@ -143,11 +143,20 @@ ON CONFLICT (scope) DO UPDATE SET schema = excluded.schema, since_ms = excluded.
 DELETE FROM message_schema WHERE scope = ?
 
 -- name: damping
-SELECT messages, window_ms FROM damping
+SELECT messages, window_ms, unread FROM damping
 
 -- name: set_damping
-INSERT INTO damping VALUES (1, ?, ?)
-ON CONFLICT (id) DO UPDATE SET messages = excluded.messages, window_ms = excluded.window_ms
+INSERT INTO damping (id, messages, window_ms, unread) VALUES (1, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET messages = excluded.messages, window_ms = excluded.window_ms, unread = excluded.unread
+
+-- name: crowded
+-- Whether as many messages of one wait unread in another's inbox as may: one look at that many entries of an index.
+SELECT 1 FROM message WHERE source = ? AND target = ? AND state = 'stored' LIMIT 1 OFFSET (
+    SELECT CASE WHEN unread = 0 THEN 9223372036854775807 ELSE unread - 1 END
+    FROM (SELECT coalesce(max(unread), @unread) AS unread FROM damping))
+
+-- name: oldest_unread
+SELECT min(id) FROM message WHERE source = ? AND target = ? AND state = 'stored'
 
 -- name: exchanged
 -- What two said to each other in a conversation since a moment, the newest first; not what a clock that was set back
@@ -163,5 +172,5 @@ UNION ALL
 SELECT 1 FROM task WHERE correlation = ?2 AND hex(substr(correlation, 1, 8)) <> printf('%016X', id) AND finished_ms >= ?3
 LIMIT 1
 
--- name: damped_last
+-- name: last_told
 SELECT max(at_ms) FROM event WHERE task = ? AND kind = ?

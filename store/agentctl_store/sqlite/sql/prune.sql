@@ -67,3 +67,10 @@ INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET valu
 
 -- name: event_time
 SELECT at_ms FROM event WHERE seq = ?
+
+-- name: lanes_used
+SELECT DISTINCT lane FROM task WHERE lane > 0
+
+-- name: lanes_asked
+-- By tasks that were added, fell back or were requeued since an event.
+SELECT DISTINCT data ->> '$.lane' FROM event WHERE seq > ? AND kind IN (1, 14, 21) AND data ->> '$.lane' > 0

@@ -43,6 +43,11 @@ UPDATE schedule SET planned_ms = ?, due_ms = ?, reckoned_ms = ? WHERE name = ?
 -- Those whose time has come, the earliest first.
 SELECT name FROM schedule WHERE due_ms <= ? AND due_ms IS NOT NULL ORDER BY due_ms, name LIMIT ?
 
+-- name: backlog
+-- How many of the newest runs of a schedule, by the keys from one to another, have not ended.
+SELECT count(*) FROM (SELECT finished_ms FROM task WHERE key >= ? AND key < ? ORDER BY key DESC LIMIT ?)
+WHERE finished_ms IS NULL
+
 -- name: set_back
 SELECT name FROM schedule WHERE reckoned_ms > ? AND due_ms IS NOT NULL ORDER BY reckoned_ms LIMIT ?
 

@@ -16,6 +16,11 @@ LEFT JOIN attempt x ON x.task = t.id AND x.n = coalesce(
 LEFT JOIN agent a ON a.id = x.agent
 WHERE t.id = ?2 AND t.correlation = ?3
 
+-- name: lanes_idle
+-- How many lanes of a queue have no unfinished task.
+SELECT count(*) FROM lane l JOIN queue q ON q.id = l.queue
+WHERE q.name = ? AND NOT EXISTS (SELECT 1 FROM task WHERE lane = l.id AND lane > 0 AND finished_ms IS NULL)
+
 -- name: lanes
 SELECT l.id, q.name, l.needs, l.barred FROM lane l JOIN queue q ON q.id = l.queue WHERE l.id > ? ORDER BY l.id
 
