@@ -13,7 +13,7 @@ from faults.fleet_kit import fleet, lines
 from faults.session_kit import until
 
 from agentctl.supervisor import lock, proctree
-from agentctl.supervisor.session_dir import KEPT_SESSIONS, PRUNED_AT_ONCE
+from agentctl.supervisor.keeping import AT_ONCE, MOST_SESSIONS
 from agentctl_store.domain.retry import RetryPolicy
 from agentctl_store.ids import write_id
 
@@ -91,11 +91,23 @@ def test_folders_of_ended_sessions_go_as_fast_as_short_tasks_make_new_ones(tmp_p
     with fleet(tmp_path, "[agent.t]\ncommand = ['true']") as f:
         folder = tmp_path / ".agentctl" / "sessions"
         folder.mkdir(mode=0o700)
-        for number in range(KEPT_SESSIONS + 2 * PRUNED_AT_ONCE + 1):
+        for number in range(MOST_SESSIONS + 2 * AT_ONCE + 1):
             (folder / write_id(number)).mkdir()
         f.up()
-        until(lambda: len(os.listdir(folder)) <= KEPT_SESSIONS, "the oldest are gone")
-        assert sorted(os.listdir(folder))[0] == write_id(2 * PRUNED_AT_ONCE + 1)
+        until(lambda: len(os.listdir(folder)) <= MOST_SESSIONS, "the oldest are gone")
+        assert sorted(os.listdir(folder))[0] == write_id(2 * AT_ONCE + 1)
+        assert f.end() == 0
+
+
+def test_what_sessions_have_printed_is_kept_up_to_a_size(tmp_path):
+    with fleet(tmp_path, '[fleet]\nkeep_output = "250kB"\n[agent.t]\ncommand = ["true"]') as f:
+        folder = tmp_path / ".agentctl" / "sessions"
+        for number in range(5):
+            (folder / write_id(number)).mkdir(parents=True, mode=0o700)
+            (folder / write_id(number) / "out.000000").write_bytes(b"x" * 100_000)
+        f.up()
+        until(lambda: len(os.listdir(folder)) == 2, "the oldest are gone")
+        assert sorted(os.listdir(folder)) == [write_id(3), write_id(4)]
         assert f.end() == 0
 
 
