@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -15,7 +16,10 @@ from faults.session_kit import until
 
 from agentctl.supervisor import lock
 from agentctl.supervisor.run import down
+from agentctl_store.broker.link import ANSWER_S, LOOK_S
 from agentctl_store.errors import NoSupervisor
+from agentctl_store.sqlite.writelock import NAME
+from agentctl_store.store import TaskRequest, open_store
 
 DETACH = "import sys; from agentctl.supervisor.run import run_fleet; sys.exit(run_fleet(sys.argv[1], detach=True))"
 SERVICE = "[agent.s]\nmode = 'service'\ncommand = 'sleep 60'\n"
@@ -51,6 +55,24 @@ def test_one_that_is_stopped_goes_on_to_hear_that_it_is_to_end(tmp_path):
         os.kill(pid, signal.SIGSTOP)
         assert down(f.folder, timeout_s=15).pid == pid
         assert not f.leftovers()
+
+
+def test_while_it_is_stopped_others_soon_use_the_file(tmp_path):
+    """Ctrl-Z, say: whoever calls must not wait for as long as one that is only slow may take."""
+    with fleet(tmp_path, SERVICE) as f:
+        pid = f.up().pid
+        f.shows("s/1", lambda row: row.phase == "busy", "runs")
+        with open_store(f.folder) as mine, open(f"{f.folder}/{NAME}", "rb") as turn:
+            mine.note("supervisor.noted", actor="me")
+            fcntl.flock(turn, fcntl.LOCK_EX)  # it is not to be stopped with the turn to write in its hands
+            os.kill(pid, signal.SIGSTOP)
+            fcntl.flock(turn, fcntl.LOCK_UN)
+            begun = time.monotonic()
+            mine.add([TaskRequest("q")])
+            took_s = time.monotonic() - begun
+        os.kill(pid, signal.SIGCONT)
+        assert LOOK_S <= took_s < ANSWER_S / 3
+        assert f.end() == 0
 
 
 def test_down_now_waits_for_nobody(tmp_path):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ANSWER_S = 15.0  #: how long a call may take beside what it waits for; the store itself gives up after 10
+LOOK_S, LOOK_MOST_S = 1.0, 16.0  #: pauses after which a caller looks whether the supervisor is stopped; they double
 _PATH_LIMIT = 100
 _CHUNK = 64 << 10
 
@@ -30,8 +31,10 @@ class Link:
         """Connect. Raises OSError when nobody listens."""
         import _socket
 
+        self._directory, self._patience_s = directory, patience_s
+        self._look_s = min(LOOK_S, patience_s)
         self._channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        self._channel.settimeout(patience_s)
+        self._channel.settimeout(self._look_s)
         path, folder = f"{directory}/{SOCKET}", -1
         try:
             if len(os.fsencode(path)) > _PATH_LIMIT:
@@ -46,19 +49,16 @@ class Link:
                 os.close(folder)
         self._hello: bytes | None = frame([0, "hello", [VERSION, client, token]], MAX_CALL)
         self.client = client  #: the number receipts are kept under; the broker says it
-        self._patience_s = self._timeout_s = patience_s
+        self._left_s = patience_s  #: how long the call in hand may still take, when nothing comes
         self._come = b""
 
     def call(self, number: int, data: bytes, wait_ms: int = 0) -> Any:
         """Send the frame of call `number`; return the value of its answer, or raise the error it names. Raises Lost."""
-        timeout_s = self._patience_s + wait_ms / 1000
+        self._left_s = self._patience_s + wait_ms / 1000
         hello, self._hello = self._hello, None
         try:
-            if timeout_s != self._timeout_s:
-                self._channel.settimeout(timeout_s)
-                self._timeout_s = timeout_s
             try:
-                self._channel.sendall(data if hello is None else hello + data)
+                self._send(data if hello is None else hello + data)
             except (BrokenPipeError, ConnectionResetError):
                 self._taken(number)  # it has closed, and may have said why
                 raise
@@ -68,8 +68,18 @@ class Link:
         except OSError as error:
             raise Lost(error) from None
 
+    def _send(self, data: bytes) -> None:
+        if len(data) <= _CHUNK:  # the kernel takes it at once, whoever reads
+            self._channel.sendall(data)
+            return
+        self._channel.settimeout(self._patience_s)
+        try:
+            self._channel.sendall(data)
+        finally:
+            self._channel.settimeout(self._look_s)
+
     def _taken(self, number: int) -> Any:
-        come = self._come or self._channel.recv(_CHUNK)
+        come = self._come or self._receive()
         end = LENGTH + int.from_bytes(come[:LENGTH], "big")
         if len(come) != end or end == LENGTH:
             come, self._come = self._whole(come)
@@ -95,10 +105,35 @@ class Link:
         return come[:end], come[end:]
 
     def _more(self) -> bytes:
-        data: bytes = self._channel.recv(_CHUNK)
+        data = self._receive()
         if not data:
             raise ConnectionResetError("the broker closed the connection")
         return data
+
+    def _receive(self) -> bytes:
+        try:
+            return self._channel.recv(_CHUNK)
+        except TimeoutError:
+            return self._receive_late()
+
+    def _receive_late(self) -> bytes:
+        """Wait on for as long as the call may take, unless nobody will answer: the supervisor is stopped."""
+        from ..read.presence import supervisor_row
+
+        pause_s = self._look_s
+        try:
+            while True:
+                self._left_s -= pause_s
+                if self._left_s <= 0 or supervisor_row(self._directory).stopped:
+                    raise TimeoutError("the broker does not answer")
+                pause_s = min(2 * pause_s, LOOK_MOST_S, self._left_s)
+                self._channel.settimeout(pause_s)
+                try:
+                    return self._channel.recv(_CHUNK)
+                except TimeoutError:
+                    pass
+        finally:
+            self._channel.settimeout(self._look_s)
 
     def close(self) -> None:
         self._channel.close()
