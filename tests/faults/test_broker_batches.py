@@ -153,3 +153,13 @@ def test_an_agent_gets_his_receipt_though_the_commit_beside_it_went_wrong(tmp_pa
         assert how == 0 and kept, kept
         assert operator.take()[1] == 1, "who wrote is told that it went wrong"
         assert made.refusals() == []
+
+
+def test_the_log_stays_short_though_no_answer_waits_until_it_is_copied(tmp_path: Path) -> None:
+    directory = filled(tmp_path, 0)
+    with serving(directory) as broker, through(directory) as store:
+        assert broker._desk.driver.conn.rows("PRAGMA wal_autocheckpoint") == [(0,)]
+        for _ in range(40):
+            store.add([TaskRequest("q", f'"{"x" * 3_000}"')] * 50)
+        assert (directory / "store.db-wal").stat().st_size < 8 << 20, "each left 300 kB in it"
+    assert_whole(directory)

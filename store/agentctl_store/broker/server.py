@@ -82,6 +82,7 @@ class Broker:
         try:
             self._folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
             self._waiter = self._desk.driver.conn.waiter = Waiter(directory)
+            self._desk.driver.conn.checkpoint_apart()
             self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._door = Door(directory, self._folder)
         except OSError as error:
@@ -151,6 +152,7 @@ class Broker:
             self._looked_ms = now_ms
             answers += self._desk.look(self._mark_gone)
         self._deliver(answers, now_ms)
+        self._desk.driver.conn.checkpoint()
         if self._desk.refusals.waiting:
             self._desk.tell_refusals()
         if self._lost:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 7  #: PRAGMA user_version this code reads and writes
 BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
+LOG_PAGES = 1_000  #: of the log that SQLite copies into the file with the commit that makes them so many
+LOG_EVENTS = 64  #: after which whoever copies them apart from his commits looks how many there are
 LOG_BYTES = 16 << 20  #: a write-ahead log that outgrew this is begun anew, though readers come and go all the time
 FOLD_MS = 400  #: how long that waits for them
 #: A log that outgrew this is begun anew by the first commit of whoever opens the store. Where short processes come one
@@ -86,6 +88,7 @@ class Connection:
         self._checked_ms = -1  #: boot time of the last look at the files
         self._log_bytes = self._folded_ms = 0
         self._most_log = FOUND_BYTES  #: bytes; until the first commit
+        self._copied = 0  #: the last event at the last look of `checkpoint`
         self._synchronous, self._prepared = synchronous, False
         self.use(self._open())
         self._check_version()
@@ -187,6 +190,22 @@ class Connection:
             pass  # a reader that stays, or no space: the next commit tries again
         finally:
             self.db.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
+
+    def checkpoint_apart(self) -> None:
+        """From here on no commit copies the log into the file: `checkpoint` does, when nobody waits for an answer."""
+        self.rows("PRAGMA wal_autocheckpoint=0")
+
+    def checkpoint(self) -> None:
+        """Copy the log into the file once it is long enough: milliseconds, and as many syncs as a commit and more."""
+        if self.last - self._copied < LOG_EVENTS and self._log_bytes < LOG_BYTES // 2:
+            return
+        self._copied = self.last
+        try:
+            _, pages, copied = self.db.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
+            if pages - copied >= LOG_PAGES:
+                self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except self.library.Error:
+            pass  # no space, or an I/O error: the log grows, and the next look tries again
 
     def _damaged(self, why: str) -> StoreCorrupt:
         from .explain import RESTORE
