@@ -9,6 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     from ..domain.breaker import Breaker
@@ -50,6 +51,12 @@ if TYPE_CHECKING:
         def instance(self, instance: str) -> InstanceRow | None: ...
         def sessions(self, instance: str, limit: int) -> tuple[SessionRow, ...]:
             """Return the newest sessions of an instance, newest first."""
+
+        def sessions_now(self, since_ms: int, known: Sequence[str] = ()) -> tuple[SessionRow, ...]:
+            """Return the sessions that run, those opened at `since_ms` or later and those `known`, oldest first.
+
+            Who follows sessions asks so: one that began and ended between two looks is among them.
+            """
 
         def queues(self) -> tuple[QueueRow, ...]: ...
 

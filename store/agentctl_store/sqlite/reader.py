@@ -7,7 +7,7 @@ import time
 
 from ..domain.event import KINDS, NAMES
 from ..domain.machine import STATES
-from ..ids import check_instance, read_id, write_id
+from ..ids import read_id, write_id
 from ..jsontext import dumps, loads
 from ..later import later
 from ..read.models import (
@@ -21,12 +21,11 @@ from ..read.models import (
     Filter,
     FleetSummary,
     QueueRow,
-    SessionRow,
     TaskRow,
 )
 from ..read.presence import supervisor_row
 from ..read.vitals import written_ns
-from . import sqltext
+from . import sessions, sqltext
 from .history import tried
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
 from .readfile import ReadFile
@@ -37,11 +36,12 @@ from .tree import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from ..domain.breaker import Breaker
     from ..domain.limits import Bound, Hold
-    from ..read.models import InstanceRow, Spending, TreeRow
+    from ..read.models import InstanceRow, SessionRow, Spending, TreeRow
     from . import limitreads
 else:
     later(globals(), __package__, "limitreads")
@@ -148,10 +148,10 @@ class SqliteReader:
         return self._slots.one(instance)
 
     def sessions(self, instance: str, limit: int) -> tuple[SessionRow, ...]:
-        agent, slot = check_instance(instance)
-        found = self.file.rows(self.sql["sessions"], (agent, slot, limit))
-        found += self.file.rows(self.sql["task_sessions"], (agent, slot, limit))
-        return tuple(_session_row(row) for row in sorted(found, reverse=True)[:limit])
+        return sessions.of_instance(self.file, self.sql, instance, limit)
+
+    def sessions_now(self, since_ms: int, known: Sequence[str] = ()) -> tuple[SessionRow, ...]:
+        return sessions.of_now(self.file, self.sql, since_ms, known)
 
     def queues(self) -> tuple[QueueRow, ...]:
         with self.file.snapshot():
@@ -367,11 +367,6 @@ def _event_row(row: Any) -> EventRow:
     seq, at, kind, task, attempt, actor, data, session = row
     attempt, data = tried(kind, attempt, data)
     return EventRow(seq, at, NAMES.get(kind, str(kind)), _id(task), attempt, actor, data, _id(session))
-
-
-def _session_row(row: Any) -> SessionRow:
-    values: list[Any] = [write_id(row[0]), f"{row[1]}/{row[2]}", row[0] >> 20, *row[3:10], _id(row[10])]
-    return SessionRow(*values)
 
 
 def _attempt_row(row: Any) -> AttemptRow:

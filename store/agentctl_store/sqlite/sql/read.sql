@@ -39,6 +39,16 @@ SELECT @session
 FROM (SELECT * FROM session ORDER BY id DESC LIMIT @look_back) s JOIN agent a ON a.id = s.agent
 WHERE a.name = ? AND s.slot = ? AND s.task IS NOT NULL ORDER BY s.id DESC LIMIT ?
 
+-- name: sessions_now
+-- Those opened since a moment, as many as could still have a folder, those that run, and those that are known.
+SELECT @session
+FROM session s JOIN agent a ON a.id = s.agent
+WHERE s.id IN (
+    SELECT id FROM (SELECT id FROM session WHERE id >= ?1 ORDER BY id DESC LIMIT @look_back)
+    UNION SELECT id FROM session WHERE ended_ms IS NULL
+    UNION SELECT value FROM json_each(?2))
+ORDER BY s.id
+
 -- name: queues
 SELECT q.id, q.name, q.paused_ms IS NOT NULL,
     (SELECT t.available_ms FROM task t WHERE t.queue = q.id AND t.state = 'ready'
