@@ -124,6 +124,8 @@ def follow(call: Call, *, task: str | None = None, kind: tuple[str, ...] = (), a
             output.write(_line(form, event))
             after = event.seq
         if len(found) < _PAGE:
+            # Nothing else up to there is wanted: of a rare kind each commit would look through all since the last one.
+            after = max(after, seen)
             output.flush()
             seen = store.changed(seen, task=number, wait_ms=_WAIT_MS)
 
