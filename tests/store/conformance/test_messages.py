@@ -503,6 +503,24 @@ def test_progress_is_a_result_or_a_task_that_ended(store: Store, clock: SetClock
     assert send(store, "bob", None, reply_to=last).created
 
 
+def test_pages_of_dead_letters_join_to_all_of_them_however_late_one_died(store: Store, clock: SetClock) -> None:
+    ids = [send(store).id for _ in range(6)]
+    taken = {one.message.id: one.n for one in store.messages.read("bob", limit=6)}
+    died = [ids[place] for place in (3, 5, 0, 4, 1, 2)]
+    for message in died:
+        clock.pass_ms(2)
+        store.messages.refuse(message, taken[message])
+    found: list[Message] = []
+    while page := store.messages.list(
+        MessageFilter(dead=True, before=found[-1].id, before_ms=found[-1].finished_ms)
+        if found
+        else MessageFilter(dead=True),
+        2,
+    ):
+        found += page
+    assert [letter.id for letter in found] == died[::-1]
+
+
 def test_no_limit_damps_nobody(store: Store) -> None:
     store.messages.configure(Damping(0, 60_000), actor="t")
     assert ping_pong(store, 40)
