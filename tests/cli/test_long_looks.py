@@ -46,6 +46,21 @@ def test_following_a_kind_that_does_not_come_looks_through_each_event_once(
     assert asked[1:] == heads[:-1] and heads[-1] > heads[1], "each look begins where the last one ended"
 
 
+def test_a_person_looks_through_the_history_without_the_owner_who_serves_all_others(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.ok("task", "add", "1")
+    asked: list[int] = []
+    monkeypatch.setattr(Store, "events", lambda self, **wanted: asked.append(1) or [])
+    for words in ((), ("--after", "0"), ("-k", "task.added")):
+        assert "task.added" in fleet.ok("event", "list", *words)
+    assert not asked
+    monkeypatch.setenv("AGENTCTL_TOKEN", "an agent's")
+    monkeypatch.setenv("AGENTCTL_STORE", str(fleet.folder / ".agentctl"))
+    fleet.ok("event", "list")
+    assert asked, "an agent sees what the owner lets it see"
+
+
 def test_a_watch_that_looks_for_long_rests_for_longer(capsys: pytest.CaptureFixture[str]) -> None:
     pauses: list[float] = []
 

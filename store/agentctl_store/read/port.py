@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from ..domain.breaker import Breaker
+    from ..domain.event import Event
     from ..domain.limits import Bound, Hold
     from .models import (
         AttemptRow,
@@ -101,5 +102,16 @@ if TYPE_CHECKING:
 
         def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
             """Return events with `seq` above `after`, oldest first; negative `after` counts from the end."""
+
+        def history(
+            self,
+            *,
+            after: int = 0,
+            limit: int = 100,
+            task: int | None = None,
+            kinds: Sequence[str] = (),
+            newest_first: bool = False,
+        ) -> list[Event]:
+            """Return a page of the history, as Store.events does, without a word to the store's owner."""
 
         def close(self) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from ..domain.event import KINDS, NAMES
+from ..domain.event import KINDS
 from ..domain.machine import STATES
 from ..ids import read_id, write_id
 from ..jsontext import dumps, loads
@@ -17,7 +17,6 @@ from ..read.models import (
     DeadLetter,
     DeadLetterGroup,
     DeadLetterRow,
-    EventRow,
     Filter,
     FleetSummary,
     QueueRow,
@@ -25,8 +24,7 @@ from ..read.models import (
 )
 from ..read.presence import supervisor_row
 from ..read.vitals import written_ns
-from . import sessions, sqltext
-from .history import tried
+from . import history, sessions, sqltext
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
 from .readfile import ReadFile
 from .routes import Routes
@@ -40,8 +38,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..domain.breaker import Breaker
+    from ..domain.event import Event
     from ..domain.limits import Bound, Hold
-    from ..read.models import InstanceRow, SessionRow, Spending, TreeRow
+    from ..read.models import EventRow, InstanceRow, SessionRow, Spending, TreeRow
     from . import limitreads
 else:
     later(globals(), __package__, "limitreads")
@@ -338,13 +337,24 @@ class SqliteReader:
         return () if limits is None else tuple(limits.breakers.values())
 
     # --- history ----------------------------------------------------------------------------------------------
+    def history(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        task: int | None = None,
+        kinds: Sequence[str] = (),
+        newest_first: bool = False,
+    ) -> list[Event]:
+        return history.events(self.file, after, limit, task, kinds, newest_first)
+
     def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
         with self.file.snapshot():
             if after < 0:
                 last = self.file.rows(self.sql["last_event"])[0][0] or 0
                 after = max(last + after, 0)
             rows = self.file.rows(self.sql["events"], (after, limit))
-        return tuple(_event_row(row) for row in rows)
+        return tuple(history.row_from(row) for row in rows)
 
 
 def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
@@ -361,12 +371,6 @@ def title(text: object) -> str:
 
 def _id(number: int | None) -> str | None:
     return None if number is None else write_id(number)
-
-
-def _event_row(row: Any) -> EventRow:
-    seq, at, kind, task, attempt, actor, data, session = row
-    attempt, data = tried(kind, attempt, data)
-    return EventRow(seq, at, NAMES.get(kind, str(kind)), _id(task), attempt, actor, data, _id(session))
 
 
 def _attempt_row(row: Any) -> AttemptRow:
