@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from cli.command_kit import Fleet
 
+from agentctl.cli import tasks
 from agentctl.cli.call import Call
 from agentctl.cli.event import follow
 from agentctl.cli.table import Column, Form
 from agentctl.cli.verb import VERBS
 from agentctl.cli.watching import EVERY_S, REST, watch
-from agentctl_store.store import Store, TaskRequest
+from agentctl_store.sqlite.reader import SqliteReader
+from agentctl_store.store import Store, TaskRequest, open_store
 
 
 class Enough(Exception):
@@ -59,6 +62,22 @@ def test_a_person_looks_through_the_history_without_the_owner_who_serves_all_oth
     monkeypatch.setenv("AGENTCTL_STORE", str(fleet.folder / ".agentctl"))
     fleet.ok("event", "list")
     assert asked, "an agent sees what the owner lets it see"
+
+
+def test_a_long_list_tells_each_task_once_while_others_are_added(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = [fleet.ok("task", "add", str(number)) for number in range(7)]
+    monkeypatch.setattr(tasks, "PAGE", 2)
+    with open_store(str(fleet.folder / ".agentctl")) as store:
+        for name in ("tasks", "tasks_of"):
+            read = getattr(SqliteReader, name)
+
+            def busy(self: SqliteReader, *asked: object, read: Callable[..., object] = read) -> object:
+                store.add([TaskRequest("q", "1")])
+                return read(self, *asked)
+
+            monkeypatch.setattr(SqliteReader, name, busy)
+        shown = fleet.ok("task", "list", "-n", "100", "--json", "task", "-o", "csv").split()[1:]
+        assert shown == added[::-1]
 
 
 def test_a_watch_that_looks_for_long_rests_for_longer(capsys: pytest.CaptureFixture[str]) -> None:

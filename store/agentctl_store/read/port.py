@@ -66,6 +66,12 @@ if TYPE_CHECKING:
             """Return (task, question) of what is asked now, the oldest first."""
 
         def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]: ...
+        def task_ids(self, limit: int, sort: str, filter: Filter) -> tuple[str, ...]:
+            """Return the ids of the first `limit` tasks, all as of one moment: what a long list is read by."""
+
+        def tasks_of(self, tasks: Sequence[str]) -> tuple[TaskRow, ...]:
+            """Return these tasks as they stand, in this order; not those that are gone."""
+
         def task_count(self, filter: Filter) -> int: ...
         def task_position(self, task: str, sort: str, filter: Filter) -> int | None: ...
         def tree(self, task: str, limit: int) -> tuple[TreeRow, ...]:

@@ -13,10 +13,8 @@ from ..later import later
 from ..read.models import (
     HEALTH_ORDER,
     INSTANCE_SORTS,
-    AttemptRow,
     DeadLetter,
     DeadLetterGroup,
-    DeadLetterRow,
     Filter,
     FleetSummary,
     QueueRow,
@@ -27,6 +25,7 @@ from ..read.vitals import written_ns
 from . import history, sessions, sqltext
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
 from .readfile import ReadFile
+from .readrows import attempt_row, dead_row, title
 from .routes import Routes
 from .slots import Slots
 from .tail import BUCKET_MS, Tail
@@ -40,13 +39,11 @@ if TYPE_CHECKING:
     from ..domain.breaker import Breaker
     from ..domain.event import Event
     from ..domain.limits import Bound, Hold
-    from ..read.models import EventRow, InstanceRow, SessionRow, Spending, TreeRow
+    from ..read.models import AttemptRow, DeadLetterRow, EventRow, InstanceRow, SessionRow, Spending, TreeRow
     from . import limitreads
 else:
     later(globals(), __package__, "limitreads")
 
-ERROR_LINE = 200  #: characters of an error in a list
-TITLE = 200  #: characters of a title
 KEPT = 8  #: orders, and groupings, of the dead letters kept between calls
 DETAILS_AT_ONCE = 500
 LOOK_BACK = 4_000  #: newest sessions looked through for a slot's: twice as many as have a folder
@@ -184,12 +181,22 @@ class SqliteReader:
 
     # --- tasks ------------------------------------------------------------------------------------------------
     def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]:
-        condition, values = where(filter)
         with self.file.snapshot():
-            few = filter.state is not None and self._few(filter.state)
-            query = self._list("t.id", condition) + f" ORDER BY {order_by(sort, TASK_KEYS, few=few)} LIMIT ? OFFSET ?"
-            ids = [row[0] for row in self.file.rows(query, (*values, limit, offset))]
-            return tuple(self._task_rows(ids))
+            return tuple(self._task_rows(self._ordered(offset, limit, sort, filter)))
+
+    def task_ids(self, limit: int, sort: str, filter: Filter) -> tuple[str, ...]:
+        with self.file.snapshot():
+            return tuple([write_id(number) for number in self._ordered(0, limit, sort, filter)])
+
+    def tasks_of(self, tasks: Sequence[str]) -> tuple[TaskRow, ...]:
+        with self.file.snapshot():
+            return tuple(self._task_rows([read_id(task) for task in tasks]))
+
+    def _ordered(self, offset: int, limit: int, sort: str, filter: Filter) -> list[int]:
+        condition, values = where(filter)
+        few = filter.state is not None and self._few(filter.state)
+        query = self._list("t.id", condition) + f" ORDER BY {order_by(sort, TASK_KEYS, few=few)} LIMIT ? OFFSET ?"
+        return [row[0] for row in self.file.rows(query, (*values, limit, offset))]
 
     def _few(self, state: str) -> bool:
         counts = self._tail.counts()
@@ -247,13 +254,13 @@ class SqliteReader:
 
     def attempts(self, task: str) -> tuple[AttemptRow, ...]:
         rows = self.file.rows(self.sql["attempts"], (read_id(task),))
-        return tuple(_attempt_row(row) for row in reversed(rows))
+        return tuple(attempt_row(row) for row in reversed(rows))
 
     # --- dead letters -----------------------------------------------------------------------------------------
     def dead_letters(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[DeadLetterRow, ...]:
         with self.file.snapshot():
             ids = self._dead_order(sort, filter)[offset : offset + limit]
-            return tuple(_dead_row(row) for row in self._details(ids))
+            return tuple(dead_row(row) for row in self._details(ids))
 
     def dead_letter_count(self, filter: Filter) -> int:
         with self.file.snapshot():
@@ -291,7 +298,7 @@ class SqliteReader:
             whole = self.file.rows(self.sql["dead"], (number,))
             if not whole:
                 return None
-            row = _dead_row(self._details([number])[0])
+            row = dead_row(self._details([number])[0])
             attempts = self.attempts(task)
         payload, error, correlation = whole[0]
         last = attempts[-1] if attempts else None
@@ -362,36 +369,6 @@ def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
     kept[key] = value
     if len(kept) > KEPT:
         del kept[next(iter(kept))]
-
-
-def title(text: object) -> str:
-    """Return a title as one short line."""
-    return " ".join(str("" if text is None else text).split())[:TITLE]
-
-
-def _id(number: int | None) -> str | None:
-    return None if number is None else write_id(number)
-
-
-def _attempt_row(row: Any) -> AttemptRow:
-    who = row[2] if row[3] is None else f"{row[2]}/{row[3]}"
-    values: list[Any] = [write_id(row[0]), row[1], who, _id(row[4]), *row[5:12], row[12] or 0]
-    return AttemptRow(*values)
-
-
-def _dead_row(row: Any) -> DeadLetterRow:
-    lines = (row[12] or "").strip().splitlines()
-    return DeadLetterRow(
-        write_id(row[0]),
-        row[1],
-        row[10] or "",
-        row[11],
-        lines[0][:ERROR_LINE] if lines else "",
-        row[8],
-        row[5],
-        row[7],
-        title(row[3]),
-    )
 
 
 def _midnight_ms(now_ms: int) -> int:
