@@ -145,6 +145,22 @@ def test_a_dead_letter_tells_everything(tmp_path: Path) -> None:
             assert [one.session for one in reader.sessions("ann/2", 5)] == [dead.attempts[0].session]
 
 
+def test_the_oldest_that_is_ready_is_the_one_claimed_next_whatever_its_tasks_ask_for(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 30)
+    print(f"seed {seed}")
+    clock, dice = SetClock(), random.Random(seed)
+    with new_store(tmp_path, clock) as store, open_reader(store.directory) as reader:
+        for _ in range(40):
+            clock.pass_ms(dice.randint(1, 90_000))
+            needs = dice.sample(("browser", "python", "shell"), dice.randint(0, 2))
+            add(store, dice.choice(("review", "write")), priority=dice.randint(-2, 2), needs=tuple(needs))
+        for _ in range(40):
+            row = dice.choice([row for row in reader.queues() if row.ready])
+            claim = store.claim([row.queue], agent="ann", can=("browser", "python", "shell"))[0]
+            assert claim.task.available_ms == row.oldest_ready_ms
+        assert [row.oldest_ready_ms for row in reader.queues()] == [None, None]
+
+
 def test_whoever_follows_sessions_sees_those_that_run_that_are_new_and_that_it_knew(tmp_path: Path) -> None:
     clock = SetClock()
     with new_store(tmp_path, clock) as store, open_reader(store.directory) as reader:
