@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from itertools import takewhile
+from typing import BinaryIO
 
 from agentctl.supervisor.session_dir import verify_folders
 from agentctl.supervisor.spool import LINE_BYTES, Follower, Line
@@ -282,17 +283,38 @@ def _supervisor_log(call: Call, wanted: _Wanted, tail: int, follow: bool) -> int
         file = open(path, "rb")  # noqa: SIM115 - closed by the process when following
     except FileNotFoundError:
         raise NotFound("there is no supervisor.log yet", "It begins with the first `agentctl run`") from None
-    size = os.fstat(file.fileno()).st_size
-    file.seek(max(0, size - TAIL_BYTES))
-    lines = file.read().decode(errors="replace").splitlines()
+    newest = _end_of(file, TAIL_BYTES)
+    try:
+        with open(f"{path}.1", "rb") as older:
+            newest = _end_of(older, TAIL_BYTES - len(newest)) + newest
+    except FileNotFoundError:
+        pass
+    lines = newest.decode(errors="replace").splitlines()
     for line in lines[len(lines) - min(tail, len(lines)) :]:
         _supervisor_line(wanted, line)
     while follow:
         output.flush()
         time.sleep(FOLLOW_S)
+        gone = _laid_aside(file, path)  # asked first: what was written before that is in what is read now
         for raw in file.readlines():
             _supervisor_line(wanted, raw.decode(errors="replace").rstrip("\n"))
+        if gone:
+            file.close()
+            file = open(path, "rb")  # noqa: SIM115 - as above
     return 0
+
+
+def _end_of(file: BinaryIO, count: int) -> bytes:
+    file.seek(max(0, os.fstat(file.fileno()).st_size - count))
+    return file.read()
+
+
+def _laid_aside(file: BinaryIO, path: str) -> bool:
+    """Whether the supervisor has begun another log at `path`."""
+    try:
+        return os.stat(path).st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:  # between the two
+        return False
 
 
 def _supervisor_line(wanted: _Wanted, line: str) -> None:

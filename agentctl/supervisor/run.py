@@ -111,6 +111,7 @@ def detached() -> None:
     config_path, store, answer, until_idle = sys.argv[1:5]
     channel = int(answer)
     os.set_inheritable(channel, False)
+    VOICE.log = os.path.join(store, LOG)
 
     def ready() -> None:
         os.write(channel, b"ready")
