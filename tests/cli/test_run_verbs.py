@@ -102,13 +102,15 @@ def test_following_logs_leaves_out_no_session_however_short_while_others_run(wor
         working.spawn("logs", "-f", stdout=files["all"].open("w")),
         working.spawn("logs", "worker", "-f", stdout=files["worker"].open("w")),
     ]
-    soon(lambda: has("all", {"here"}) and has("worker", {"end-0"}))
-    tasks = [working.ok("task", "add", str(number)) for number in range(1, 11)]
-    working.ok("task", "wait", *tasks, "--timeout", "30s")
-    lines = {f"{word}{number}" for number in range(1, 11) for word in ("got ", "end-")}
-    for which, before in (("all", {"here"}), ("worker", {"got 0", "end-0"})):
-        soon(partial(has, which, lines | before))
-        assert len(seen(which)) == len(lines | before), "each line once"
-    for follower in followers:
-        follower.send_signal(signal.SIGINT)
-        assert follower.wait(10) == 130
+    try:
+        soon(lambda: has("all", {"here"}) and has("worker", {"end-0"}))
+        tasks = [working.ok("task", "add", str(number)) for number in range(1, 11)]
+        working.ok("task", "wait", *tasks, "--timeout", "30s")
+        lines = {f"{word}{number}" for number in range(1, 11) for word in ("got ", "end-")}
+        for which, before in (("all", {"here"}), ("worker", {"got 0", "end-0"})):
+            soon(partial(has, which, lines | before))
+            assert len(seen(which)) == len(lines | before), "each line once"
+    finally:
+        for follower in followers:
+            follower.send_signal(signal.SIGINT)
+    assert [follower.wait(10) for follower in followers] == [130, 130]
