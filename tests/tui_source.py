@@ -297,6 +297,9 @@ class Source:
     def sessions(self, instance, limit):
         return ()
 
+    def sessions_now(self, since_ms, known=()):
+        return ()
+
     def _letters(self, sort: str, wanted: Filter) -> list[DeadLetterRow]:
         rows = [item.row for item in self.letters.values() if _matches(item.row, wanted)]
         if wanted.reason is not None:

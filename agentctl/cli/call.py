@@ -146,10 +146,15 @@ def actor() -> str:
     return "".join(character for character in name[:64] if character.isprintable()) or "unknown"
 
 
+def inside(directory: str) -> bool:
+    """Whether this runs inside an agent of the store in `directory`, who sees of it what its owner lets it see."""
+    own = os.environ.get("AGENTCTL_STORE") if os.environ.get("AGENTCTL_TOKEN") else None
+    return bool(own) and os.path.realpath(own or "") == os.path.realpath(directory)
+
+
 def operators(what: str, directory: str) -> None:
     """Return outside of an agent of the store in `directory`. Refused inside: here nobody asks the store's owner."""
-    own = os.environ.get("AGENTCTL_STORE") if os.environ.get("AGENTCTL_TOKEN") else None
-    if own and os.path.realpath(own) == os.path.realpath(directory):
+    if inside(directory):
         raise Refused(f"{actor()} may not {what}", "That is the operator's: do it outside of the agent")
 
 

@@ -6,7 +6,7 @@ from agentctl_store.errors import BadInput
 from agentctl_store.ids import write_id
 
 from . import output
-from .call import Call
+from .call import Call, inside
 from .table import Column, Form
 from .verb import opt, verb
 
@@ -93,10 +93,12 @@ def list_events(
     number = None if task is None else _subject(call, task)
 
     def fetch() -> list[dict[str, Any]]:
+        # A person reads the file: to look through a long history would keep all waiting whom the supervisor serves.
+        events = call.store.events if inside(call.place()[0]) else call.reader.history
         if after is None:
-            newest = call.store.events(limit=limit, task=number, kinds=kind, newest_first=True)
+            newest = events(limit=limit, task=number, kinds=kind, newest_first=True)
             return [_row(event) for event in reversed(newest)]
-        return [_row(event) for event in call.store.events(after=after, limit=limit, task=number, kinds=kind)]
+        return [_row(event) for event in events(after=after, limit=limit, task=number, kinds=kind)]
 
     return call.show(_COLUMNS, fetch, empty="No events.")
 
@@ -124,6 +126,8 @@ def follow(call: Call, *, task: str | None = None, kind: tuple[str, ...] = (), a
             output.write(_line(form, event))
             after = event.seq
         if len(found) < _PAGE:
+            # Nothing else up to there is wanted: of a rare kind each commit would look through all since the last one.
+            after = max(after, seen)
             output.flush()
             seen = store.changed(seen, task=number, wait_ms=_WAIT_MS)
 

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from itertools import takewhile
+from typing import BinaryIO
 
 from agentctl.supervisor.session_dir import verify_folders
 from agentctl.supervisor.spool import LINE_BYTES, Follower, Line
@@ -24,6 +25,7 @@ from .times import iso, read_span, read_time
 
 FOLLOW_S = 0.1
 LOOK_S = 1.0  #: how often new sessions are looked for
+LATE_MS = 10_000  #: a session is in the store no later than this after the time in its id: who claims waits for a turn
 TAIL_BYTES = 1 << 20  #: of each stream of each session, at most, before following
 MAX_SESSIONS = 200
 MAX_VERIFIES = 10  #: of one session, after so many supervisors that were killed
@@ -95,6 +97,7 @@ def print_logs(
     wanted = _Wanted(call, grep, since, stream)
     if supervisor:
         return _supervisor_log(call, wanted, tail, follow)
+    following = _Following(call, names, wanted, facts=facts) if follow else None
     sessions = _sessions(call, names)
     if not sessions and not follow:
         call.note("Nothing has run yet." if not names else "Nothing of these has run yet.")
@@ -114,44 +117,81 @@ def print_logs(
     named = len({one.instance for one in sessions}) > 1 or (follow and not names)
     for _, _, one, line in lines[len(lines) - min(tail, len(lines)) :]:
         wanted.write(one, line, named=named)
-    if follow:
-        _follow(call, names, followers, wanted, facts=facts, named=named)
+    if following is not None:
+        following.begin(followers, named=named)
+        _follow(following)
     return 0
 
 
-def _follow(
-    call: Call,
-    names: tuple[str, ...],
-    followers: dict[str, tuple[SessionRow, Follower]],
-    wanted: _Wanted,
-    *,
-    facts: bool,
-    named: bool,
-) -> None:
+class _Following:
+    """The sessions whose lines are printed as they come. One that has ended stays until its last line was read."""
+
+    def __init__(self, call: Call, names: tuple[str, ...], wanted: _Wanted, *, facts: bool) -> None:
+        self._call, self._wanted, self._facts, self._named = call, wanted, facts, True
+        agents = {agent.name for agent in call.store.agents()}
+        self._instances = {name for name in names if "/" in name}
+        self._agents = agents.intersection(names)
+        #: tasks and sessions: what they mean is looked up again, a task may be tried again
+        self._others = [name for name in names if name not in self._instances | self._agents]
+        self._every = not names
+        self._sessions: dict[str, tuple[SessionRow, dict[str, Follower]]] = {}
+        self._since_ms = time.time_ns() // 1_000_000 - LATE_MS
+        #: sessions that are done with, as far back as they are looked for: first those that ended before this began
+        self._over = {one.session for one in call.reader.sessions_now(self._since_ms) if one.ended_ms is not None}
+
+    def begin(self, followers: dict[str, tuple[SessionRow, Follower]], *, named: bool) -> None:
+        """Take over those whose newest lines were printed."""
+        self._named = named
+        for place, (one, follower) in followers.items():
+            self._sessions.setdefault(one.session, (one, {}))[1][place] = follower
+        self._over.difference_update(self._sessions)
+
+    def read(self) -> None:
+        """Print what came, and leave the sessions that ended and have no more."""
+        for session, (one, followers) in list(self._sessions.items()):
+            ended, more = one.ended_ms is not None, False
+            for follower in followers.values():
+                for line in follower.read(ended=ended):
+                    more = True
+                    if self._wanted.takes(line):
+                        self._wanted.write(one, line, named=self._named)
+            if ended and not more:
+                self._over.add(session)
+                del self._sessions[session]
+
+    def look(self) -> None:
+        """See which sessions began, and which ended, since the last look."""
+        now_ms = time.time_ns() // 1_000_000
+        rows = self._call.reader.sessions_now(self._since_ms, list(self._sessions))
+        self._since_ms = now_ms - LATE_MS
+        meant = {row.session for name in self._others for row in _named(self._call, name)}
+        for one in rows:
+            known = self._sessions.get(one.session)
+            if known is None and (one.session in self._over or not self._means(one, meant)):
+                continue
+            if known is None and len(self._sessions) >= MAX_SESSIONS:
+                continue
+            followers = {} if known is None else known[1]
+            for place, label in _places(self._call, one):
+                if place not in followers:
+                    followers[place] = Follower(place, facts=self._facts, label=label)
+            self._sessions[one.session] = (one, followers)
+        self._over.intersection_update(one.session for one in rows)
+
+    def _means(self, one: SessionRow, meant: set[str]) -> bool:
+        agent = one.instance.rpartition("/")[0]
+        return self._every or agent in self._agents or one.instance in self._instances or one.session in meant
+
+
+def _follow(following: _Following) -> None:
     looked = time.monotonic()
-    over: set[str] = {place for place, (one, _) in followers.items() if one.ended_ms is not None}
-    for place in over:
-        del followers[place]
     while True:
         output.flush()
-        for place, (one, follower) in list(followers.items()):
-            found = follower.read(ended=one.ended_ms is not None)
-            for line in found:
-                if wanted.takes(line):
-                    wanted.write(one, line, named=named)
-            if one.ended_ms is not None and not found:
-                over.add(place)
-                del followers[place]
+        following.read()
         time.sleep(FOLLOW_S)
-        if time.monotonic() - looked < LOOK_S:
-            continue
-        looked = time.monotonic()
-        for one in _sessions(call, names):
-            for place, label in _places(call, one):
-                if place in followers:
-                    followers[place] = (one, followers[place][1])
-                elif place not in over:
-                    followers[place] = (one, Follower(place, facts=facts, label=label))
+        if time.monotonic() - looked >= LOOK_S:
+            looked = time.monotonic()
+            following.look()
 
 
 def _places(call: Call, one: SessionRow) -> list[tuple[str, str]]:
@@ -243,17 +283,38 @@ def _supervisor_log(call: Call, wanted: _Wanted, tail: int, follow: bool) -> int
         file = open(path, "rb")  # noqa: SIM115 - closed by the process when following
     except FileNotFoundError:
         raise NotFound("there is no supervisor.log yet", "It begins with the first `agentctl run`") from None
-    size = os.fstat(file.fileno()).st_size
-    file.seek(max(0, size - TAIL_BYTES))
-    lines = file.read().decode(errors="replace").splitlines()
+    newest = _end_of(file, TAIL_BYTES)
+    try:
+        with open(f"{path}.1", "rb") as older:
+            newest = _end_of(older, TAIL_BYTES - len(newest)) + newest
+    except FileNotFoundError:
+        pass
+    lines = newest.decode(errors="replace").splitlines()
     for line in lines[len(lines) - min(tail, len(lines)) :]:
         _supervisor_line(wanted, line)
     while follow:
         output.flush()
         time.sleep(FOLLOW_S)
+        gone = _laid_aside(file, path)  # asked first: what was written before that is in what is read now
         for raw in file.readlines():
             _supervisor_line(wanted, raw.decode(errors="replace").rstrip("\n"))
+        if gone:
+            file.close()
+            file = open(path, "rb")  # noqa: SIM115 - as above
     return 0
+
+
+def _end_of(file: BinaryIO, count: int) -> bytes:
+    file.seek(max(0, os.fstat(file.fileno()).st_size - count))
+    return file.read()
+
+
+def _laid_aside(file: BinaryIO, path: str) -> bool:
+    """Whether the supervisor has begun another log at `path`."""
+    try:
+        return os.stat(path).st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:  # between the two
+        return False
 
 
 def _supervisor_line(wanted: _Wanted, line: str) -> None:

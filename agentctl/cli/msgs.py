@@ -75,15 +75,15 @@ def pages(call: Call, limit: int, narrowed: dict[str, Any]) -> Iterator[Message]
     """Read a list of messages page by page until `limit` or its end."""
     if limit < 1:
         raise BadInput(f"--limit {limit} shows nothing", "Use at least 1")
-    before = None
+    before = before_ms = None
     while limit > 0:
         size = min(_PAGE, limit)
-        page = call.store.messages.list(MessageFilter(**narrowed, before=before), size)
+        page = call.store.messages.list(MessageFilter(**narrowed, before=before, before_ms=before_ms), size)
         yield from page
         limit -= len(page)
         if len(page) < size:
             return
-        before = page[-1].id
+        before, before_ms = page[-1].id, page[-1].finished_ms
 
 
 @verb("msg show", summary="Show a message whole.", reads=True, message=_MESSAGE)

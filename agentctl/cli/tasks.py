@@ -71,6 +71,16 @@ def windows(fetch: Callable[[int, int], Sequence[Any]], limit: int) -> Iterator[
             return
 
 
+def _listed(call: Call, limit: int, sort: str, narrowed: Filter) -> Iterator[TaskRow]:
+    """Read the first `limit` tasks. Of many their ids first: windows would sort anew, and shift while work goes on."""
+    if limit <= PAGE:
+        yield from windows(lambda offset, size: call.reader.tasks(offset, size, sort, narrowed), limit)
+        return
+    ids = call.reader.task_ids(limit, sort, narrowed)
+    for start in range(0, len(ids), PAGE):
+        yield from call.reader.tasks_of(ids[start : start + PAGE])
+
+
 @verb(
     "task list",
     summary="List tasks, the newest first.",
@@ -97,7 +107,7 @@ def list_tasks(
     narrowed = Filter(text, queue, agent, None, wanted)
 
     def fetch() -> list[dict[str, Any]]:
-        found = windows(lambda offset, size: call.reader.tasks(offset, size, sort, narrowed), limit)
+        found = _listed(call, limit, sort, narrowed)
         return [
             {
                 "task": row.task,

@@ -6,6 +6,8 @@ changed, so that a program can follow; other forms print the whole again, after 
 
 from __future__ import annotations
 
+import time
+
 from . import output
 
 TYPE_CHECKING = False
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
     from .table import Form
 
-EVERY_S = 1.0
+EVERY_S = 1.0  #: how often it looks
+REST = 20  #: after a look that took long, so many times as long: what is watched for hours must not keep a core busy
 
 
 def watch(
@@ -25,7 +28,9 @@ def watch(
     before = ""
     seen: frozenset[str] = frozenset()
     while True:
+        began = time.monotonic()
         rows = list(fetch())
+        took_s = time.monotonic() - began
         if output.on_terminal() and form.for_people:
             text = form.render(rows) or f"{empty}\n"
             if text != before:
@@ -42,4 +47,4 @@ def watch(
                 output.write(("\n" if before else "") + text)
         before = text or " "
         output.flush()
-        pause(EVERY_S)
+        pause(max(EVERY_S, REST * took_s))

@@ -17,6 +17,7 @@ from agentctl_store.text import one_line
 
 MAX_LINE = 400
 MOST_WAITING = 1_000  #: lines that wait for a terminal
+MOST_LOG_BYTES = 8 << 20  #: of supervisor.log; then it becomes the only older one, supervisor.log.1
 LAST_WORDS_S = 1.0  #: how long the end waits for lines that are not written yet
 LOOK_S = 0.002
 
@@ -47,6 +48,7 @@ class Voice:
         self._lines: queue.Queue[str] = queue.Queue(MOST_WAITING)
         self._dropped = 0
         self._thread: threading.Thread | None = None
+        self.log: str | None = None  #: the file that stdout and stderr are, where that is the supervisor's own
 
     def say(self, line: str) -> None:
         """Have the line written soon; when too many wait already, only their number is told later."""
@@ -73,9 +75,23 @@ class Voice:
                 os.write(sys.stderr.fileno(), line.encode(errors="replace"))
                 if dropped:
                     os.write(sys.stderr.fileno(), f"          … {dropped} lines were left out\n".encode())
+                if self.log is not None and os.fstat(sys.stderr.fileno()).st_size > MOST_LOG_BYTES:
+                    _begin_anew(self.log)
             except (OSError, ValueError, AttributeError):
                 pass  # a terminal that has gone away is no reason to stop
             self._lines.task_done()
+
+
+def _begin_anew(log: str) -> None:
+    """Lay the log aside as the only older one and go on in an empty one. Raises OSError; then it goes on as it was."""
+    fresh = os.open(f"{log}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.rename(log, f"{log}.1")
+        os.rename(f"{log}.new", log)
+        for descriptor in (1, 2):
+            os.dup2(fresh, descriptor)
+    finally:
+        os.close(fresh)
 
 
 VOICE = Voice()

@@ -117,6 +117,7 @@ def detached() -> None:
     channel = int(answer)
     os.set_inheritable(channel, False)
     supervises = False
+    VOICE.log = os.path.join(store, LOG)
 
     def ready() -> None:
         nonlocal supervises

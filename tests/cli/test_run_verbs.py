@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,36 @@ def test_a_detached_fleet_obeys_the_agent_verbs_and_ends_with_down(working: Flee
     assert ended.code == 0 and "has ended" in ended.err
     assert working.run("agent", "restart", "worker").code == 6
     assert working.ok("event", "verify", "--json", "intact") == '{"intact":true}'
+
+
+def test_following_logs_leaves_out_no_session_however_short_while_others_run(working: Fleet) -> None:
+    (working.folder / "agentctl.toml").write_text(
+        CONFIG.replace('["sh", "agent.sh"]', "['sh', '-c', 'read -r n; echo got $n; printf end-$n']")
+        + "[agent.stays]\ncommand = ['sh', '-c', 'echo here; exec sleep 600']\nmode = 'service'\n"
+    )
+    working.ok("run", "--detach")
+    working.ok("task", "wait", working.ok("task", "add", "0"), "--timeout", "30s")
+    files = {"all": working.folder / "all", "worker": working.folder / "one"}
+
+    def seen(which: str) -> list[str]:
+        return [line.partition("| ")[2] for line in files[which].read_text().splitlines()]
+
+    def has(which: str, lines: set[str]) -> bool:
+        return lines.issubset(seen(which))
+
+    followers = [
+        working.spawn("logs", "-f", stdout=files["all"].open("w")),
+        working.spawn("logs", "worker", "-f", stdout=files["worker"].open("w")),
+    ]
+    try:
+        soon(lambda: has("all", {"here"}) and has("worker", {"end-0"}))
+        tasks = [working.ok("task", "add", str(number)) for number in range(1, 11)]
+        working.ok("task", "wait", *tasks, "--timeout", "30s")
+        lines = {f"{word}{number}" for number in range(1, 11) for word in ("got ", "end-")}
+        for which, before in (("all", {"here"}), ("worker", {"got 0", "end-0"})):
+            soon(partial(has, which, lines | before))
+            assert len(seen(which)) == len(lines | before), "each line once"
+    finally:
+        for follower in followers:
+            follower.send_signal(signal.SIGINT)
+    assert [follower.wait(10) for follower in followers] == [130, 130]

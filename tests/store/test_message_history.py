@@ -13,7 +13,7 @@ from store.store_kit import SetClock, add, new_store  # noqa: TID251
 from agentctl_store import upkeep
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.event import KINDS
-from agentctl_store.domain.message import INBOX_LIMIT, Damping
+from agentctl_store.domain.message import INBOX_LIMIT, Damping, MessageFilter
 from agentctl_store.domain.message_machine import STATES
 from agentctl_store.errors import AgentctlError, NotFound
 from agentctl_store.messageverbs import MessageRequest
@@ -185,6 +185,20 @@ def test_hot_queries_keep_to_their_index(tmp_path: Path, block: str, index: str)
         plan = messages.conn.rows(f"EXPLAIN QUERY PLAN {sql}", (1,) * count)
         said = " / ".join(row[3] for row in plan)
         assert index in said and "SCAN m" not in said, said
+
+
+@pytest.mark.parametrize("before", [None, 1 << 62])
+def test_a_list_walks_back_from_the_newest_and_collects_no_set_of_them_first(
+    tmp_path: Path, clock: SetClock, before: int | None
+) -> None:
+    with made(tmp_path, clock) as store:
+        db, asked = store.driver.conn.db, []  # type: ignore[attr-defined]
+        sent = store.messages.send(MessageRequest("ann", "bob", "1"))
+        db.set_trace_callback(asked.append)
+        assert [one.id for one in store.messages.list(MessageFilter(before=before), 1)] == [sent.id]
+        db.set_trace_callback(None)
+        plan = " / ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {asked[-1]}"))
+        assert "SEARCH m USING INTEGER PRIMARY KEY (rowid>?" in plan and "LIST" not in plan, plan
 
 
 def test_reading_costs_what_it_costs_beside_many_messages(tmp_path: Path, clock: SetClock) -> None:

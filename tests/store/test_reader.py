@@ -17,7 +17,7 @@ from store.store_kit import SetClock, add, new_store  # noqa: TID251
 from agentctl_store.domain.agent import AgentSpec, Instance, SessionEnd
 from agentctl_store.domain.retry import Failure
 from agentctl_store.errors import BadInput, Interrupted, NotFound
-from agentctl_store.ids import write_id
+from agentctl_store.ids import read_id, write_id
 from agentctl_store.read import open_reader
 from agentctl_store.read.models import (
     DEAD_LETTER_SORTS,
@@ -62,6 +62,8 @@ def test_windows_of_tasks_join_to_the_whole_list_and_each_row_knows_its_place(tm
             whole = reader.tasks(0, 1_000, sort, filter)
             parts = [row for start in range(0, 70, 7) for row in reader.tasks(start, 7, sort, filter)]
             assert list(whole) == parts
+            ids = reader.task_ids(1_000, sort, filter)
+            assert reader.tasks_of(ids) == whole and reader.task_ids(7, sort, filter) == ids[:7]
             assert reader.task_count(filter) == len(whole)
             places = [reader.task_position(row.task, sort, filter) for row in whole]
             assert places == list(range(len(whole)))
@@ -141,6 +143,42 @@ def test_a_dead_letter_tells_everything(tmp_path: Path) -> None:
             assert dead.session == write_id(claim.session or 0) and dead.ended_ms == clock.wall_ms
             assert [group.key for group in reader.dead_letter_groups(ALL)] == ["permanent"]
             assert [one.session for one in reader.sessions("ann/2", 5)] == [dead.attempts[0].session]
+
+
+def test_the_oldest_that_is_ready_is_the_one_claimed_next_whatever_its_tasks_ask_for(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 30)
+    print(f"seed {seed}")
+    clock, dice = SetClock(), random.Random(seed)
+    with new_store(tmp_path, clock) as store, open_reader(store.directory) as reader:
+        for _ in range(40):
+            clock.pass_ms(dice.randint(1, 90_000))
+            needs = dice.sample(("browser", "python", "shell"), dice.randint(0, 2))
+            add(store, dice.choice(("review", "write")), priority=dice.randint(-2, 2), needs=tuple(needs))
+        for _ in range(40):
+            row = dice.choice([row for row in reader.queues() if row.ready])
+            claim = store.claim([row.queue], agent="ann", can=("browser", "python", "shell"))[0]
+            assert claim.task.available_ms == row.oldest_ready_ms
+        assert [row.oldest_ready_ms for row in reader.queues()] == [None, None]
+
+
+def test_whoever_follows_sessions_sees_those_that_run_that_are_new_and_that_it_knew(tmp_path: Path) -> None:
+    clock = SetClock()
+    with new_store(tmp_path, clock) as store, open_reader(store.directory) as reader:
+        opened = []
+        for _ in range(3):
+            clock.pass_ms(60_000)
+            opened.append(store.open_session("ann", 1, "x").id)
+        first, _, third = opened
+        store.end_session(SessionEnd(first, "exited", 0))
+        store.end_session(SessionEnd(third, "exited", 0))
+
+        def shown(since_ms: int, *known: int) -> list[int]:
+            rows = reader.sessions_now(since_ms, [write_id(one) for one in known])
+            return [opened.index(read_id(row.session)) for row in rows]
+
+        now_ms = clock.now().wall_ms
+        assert shown(now_ms - 1_000) == [1, 2] and shown(now_ms + 1_000) == [1]
+        assert shown(now_ms + 1_000, first) == [0, 1] and shown(0) == [0, 1, 2]
 
 
 def test_counts_followed_event_by_event_equal_counts_made_anew(tmp_path: Path) -> None:

@@ -145,6 +145,20 @@ def test_a_hot_query_stays_on_its_index(plans: object, sql: str, wanted: str) ->
     assert "SCAN task" not in said and "SCAN event" not in said and "SCAN attempt" not in said, said
 
 
+@pytest.mark.parametrize(
+    ("block", "wanted"),
+    [
+        ("queues", "SEARCH t USING INDEX task_ready (queue=? AND lane=?)"),
+        ("sessions_now", "SEARCH s USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("sessions_now", "SCAN session USING INDEX session_open"),
+        ("sessions_now", "SEARCH session USING INTEGER PRIMARY KEY (rowid>?)"),
+    ],
+)
+def test_a_query_that_sorts_a_handful_finds_them_by_an_index(plans: object, block: str, wanted: str) -> None:
+    said = plans(READ[block])  # type: ignore[operator]
+    assert wanted in said and "SCAN t;" not in said and "SCAN session;" not in said, said
+
+
 def test_counting_reads_indexes_alone_and_sorts_no_finished_task(plans: object) -> None:
     for part in READ["counts"].split("UNION ALL"):
         said = plans(part)  # type: ignore[operator]

@@ -20,7 +20,8 @@ from agentctl_store.domain.agent import SessionEnd
 from agentctl_store.domain.retry import Failure
 from agentctl_store.errors import AlreadyRunning, Conflict, NotFound, StoreCorrupt, StoreError
 from agentctl_store.replay import state_at, verify
-from agentctl_store.sqlite import gate, place
+from agentctl_store.sqlite import connection, gate, place
+from agentctl_store.sqlite.readfile import ReadFile
 from agentctl_store.store import Store, TaskRequest, open_store
 
 DAY = 24 * 3_600_000
@@ -381,3 +382,32 @@ def test_a_store_is_not_made_on_a_network_file_system(tmp_path: Path, monkeypatc
     with pytest.raises(StoreError, match="AGENTCTL_STORE"):
         open_store(str(tmp_path / ".agentctl"), create=True)
     assert not (tmp_path / ".agentctl").exists()
+
+
+def test_a_reader_that_stays_keeps_few_commits_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a backup or a long look does: each commit would wait for it to go, in vain, for as long as it stays."""
+    monkeypatch.setattr(connection, "LOG_BYTES", 100_000)
+    monkeypatch.setattr(connection, "FOLD_MS", 2)
+    clock = SetClock()
+    with new_store(tmp_path, clock) as store:
+        log, asked = Path(store.directory, "store.db-wal"), []
+        large = '"' + "x" * 50_000 + '"'
+        add(store, "q", large)
+        store.driver.conn.db.set_trace_callback(asked.append)  # type: ignore[attr-defined]
+
+        def commits(seconds: int) -> int:
+            """Return how many of four commits a second tried to begin the log anew."""
+            asked.clear()
+            for _ in range(4 * seconds):
+                clock.pass_ms(250)
+                add(store, "q", large)
+            return sum("wal_checkpoint" in one for one in asked)
+
+        reader = ReadFile(store.directory)
+        with reader.snapshot():
+            reader.rows("SELECT max(seq) FROM event")
+            assert 3 <= commits(60) <= 9
+        clock.pass_ms(connection.FOLD_REST_MS)
+        assert commits(1) and log.stat().st_size < 1_000_000
+        assert commits(10) >= 10, "what did not last for ever is forgotten"
+        reader.close()

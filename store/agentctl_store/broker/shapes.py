@@ -213,7 +213,7 @@ _FIELDS: dict[str, tuple[Shape, ...]] = {
     ),
     "MessageFilter": (
         maybe(name), maybe(name), maybe(name), maybe(word(MESSAGE_STATES)), maybe(word(TYPES)), maybe(name),
-        maybe(number), boolean, maybe(words), long_text, maybe(number),
+        maybe(number), boolean, maybe(words), long_text, maybe(number), maybe(moment),
     ),
     "Damping": (whole(0, 1_000), whole(1, LATEST_MS), whole(0, MAX_INBOX_LIMIT)),
     "RetryPolicy": (count, real, count, count),

@@ -133,6 +133,7 @@ class MessageFilter:
     reason: str | None = None
     text: str = ""  #: stands in payload, id or error
     before: int | None = None  #: ids below this one: the next page
+    before_ms: int | None = None  #: of dead letters, with `before`: when that one died, for they are in that order
 
 
 @record

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     from ..domain.breaker import Breaker
+    from ..domain.event import Event
     from ..domain.limits import Bound, Hold
     from .models import (
         AttemptRow,
@@ -51,6 +53,12 @@ if TYPE_CHECKING:
         def sessions(self, instance: str, limit: int) -> tuple[SessionRow, ...]:
             """Return the newest sessions of an instance, newest first."""
 
+        def sessions_now(self, since_ms: int, known: Sequence[str] = ()) -> tuple[SessionRow, ...]:
+            """Return the sessions that run, those opened at `since_ms` or later and those `known`, oldest first.
+
+            Who follows sessions asks so: one that began and ended between two looks is among them.
+            """
+
         def queues(self) -> tuple[QueueRow, ...]: ...
 
         def schedule_names(self) -> tuple[str, ...]: ...
@@ -58,6 +66,12 @@ if TYPE_CHECKING:
             """Return (task, question) of what is asked now, the oldest first."""
 
         def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]: ...
+        def task_ids(self, limit: int, sort: str, filter: Filter) -> tuple[str, ...]:
+            """Return the ids of the first `limit` tasks, all as of one moment: what a long list is read by."""
+
+        def tasks_of(self, tasks: Sequence[str]) -> tuple[TaskRow, ...]:
+            """Return these tasks as they stand, in this order; not those that are gone."""
+
         def task_count(self, filter: Filter) -> int: ...
         def task_position(self, task: str, sort: str, filter: Filter) -> int | None: ...
         def tree(self, task: str, limit: int) -> tuple[TreeRow, ...]:
@@ -94,5 +108,16 @@ if TYPE_CHECKING:
 
         def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
             """Return events with `seq` above `after`, oldest first; negative `after` counts from the end."""
+
+        def history(
+            self,
+            *,
+            after: int = 0,
+            limit: int = 100,
+            task: int | None = None,
+            kinds: Sequence[str] = (),
+            newest_first: bool = False,
+        ) -> list[Event]:
+            """Return a page of the history, as Store.events does, without a word to the store's owner."""
 
         def close(self) -> None: ...

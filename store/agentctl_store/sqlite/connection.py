@@ -28,12 +28,16 @@ BUSY_S = 10.0  #: how long a write waits for others before StoreBusy
 LOG_PAGES = 1_000  #: of the log that SQLite copies into the file with the commit that makes them so many
 LOG_EVENTS = 64  #: after which whoever copies them apart from his commits looks how many there are
 LOG_BYTES = 16 << 20  #: a write-ahead log that outgrew this is begun anew, though readers come and go all the time
-FOLD_MS = 400  #: how long that waits for them
+FOLD_MS = 400  #: how long that waits for them, and with it all who want to write
 #: A log that outgrew this is begun anew by the first commit of whoever opens the store. Where short processes come one
 #: after the other, each reads it whole, and SQLite, which forgot with the last one what of it is in the file already,
 #: copies it whole: past 1,000 pages with every commit, and never begins anew.
 FOUND_BYTES = 1 << 20
+FOUND_MS = 50  #: how long that waits: each call of a script would
 FOLD_EVERY_MS = 250
+FOLD_REST_MS = (
+    60_000  #: the longest pause: it doubles with each wait that was in vain, for a backup reads on for minutes
+)
 FILE = "store.db"
 _OTHERS = """SELECT EXISTS (SELECT 1 FROM lane) OR EXISTS (SELECT 1 FROM schedule WHERE due_ms IS NOT NULL)
     OR EXISTS (SELECT 1 FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL)"""
@@ -86,7 +90,8 @@ class Connection:
         self._good_for = b"*" if synchronous in ("FULL", "EXTRA") else _boot()
         self._files: tuple[Any, Any] = (None, None)
         self._checked_ms = -1  #: boot time of the last look at the files
-        self._log_bytes = self._folded_ms = 0
+        self._log_bytes = self._fold_from_ms = 0
+        self._fold_pause_ms = FOLD_EVERY_MS
         self._most_log = FOUND_BYTES  #: bytes; until the first commit
         self._copied = 0  #: the last event at the last look of `checkpoint`
         self._synchronous, self._prepared = synchronous, False
@@ -180,16 +185,18 @@ class Connection:
 
     def _fold_log(self, boot_ms: int, patience_ms: int) -> None:
         """Wait a moment for a gap between readers and begin the log anew; checkpoints alone never find one."""
-        if boot_ms - self._folded_ms < FOLD_EVERY_MS:
+        if boot_ms < self._fold_from_ms:
             return
-        self._folded_ms, self._log_bytes = boot_ms, 0
+        self._log_bytes, stays = 0, True
         try:
             self.db.execute(f"PRAGMA busy_timeout={patience_ms}")
-            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            stays = bool(self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0])
         except self.library.Error:
-            pass  # a reader that stays, or no space: the next commit tries again
+            pass  # a reader that stays, or no space: a later commit tries again
         finally:
             self.db.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
+        self._fold_pause_ms = min(2 * self._fold_pause_ms, FOLD_REST_MS) if stays else FOLD_EVERY_MS
+        self._fold_from_ms = boot_ms + patience_ms + self._fold_pause_ms
 
     def checkpoint_apart(self) -> None:
         """From here on no commit copies the log into the file: `checkpoint` does, when nobody waits for an answer."""
@@ -309,7 +316,8 @@ class Connection:
             self.tail = head
             self._lock.mark(head[0], self._good_for)
         if self._log_bytes > self._most_log:
-            self._fold_log(boot_ms, FOLD_MS if self._log_bytes > LOG_BYTES else 0)
+            patience_ms = FOLD_MS if self._most_log == LOG_BYTES else FOUND_MS
+            self._fold_log(boot_ms, patience_ms if self._log_bytes > LOG_BYTES else 0)
         self._most_log = LOG_BYTES
 
     def wake(self, told: list[Telling]) -> None:

@@ -53,7 +53,7 @@ def read(
                 attend(tx, messages, (now.boot_ms % 997) / 997, ATTEND_AT_ONCE)
                 attended = True
                 rows = tx.execute(*picked).fetchall()
-            rows += tx.execute(messages.limited("next_again", step), (agent, now.boot_ms)).fetchall()
+            rows += tx.execute(messages.limited("next_again", step), (agent, now.boot_ms, now.wall_ms)).fetchall()
             rows.sort(key=_rank)
         if not rows:
             return won
@@ -83,9 +83,6 @@ def _take(tx: Transaction, messages: Messages, row: Any, reader: str | None, ack
     message = Message(*fields)
     if not genuine(messages.key, message, signature):
         bury(tx, messages, message.id, None, "signature", FORGED)
-        return None
-    if message.expires_ms is not None and message.expires_ms <= tx.now.wall_ms:
-        _outlive(tx, messages, message.id, message.target)  # one of more than a read attends to beforehand
         return None
     until, before = tx.now.boot_ms + ack_ms, message.deliveries
     done = tx.execute(messages.sql["deliver"], (until, reader, tx.now.wall_ms, message.id, before))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..domain.event import KINDS, NAMES, Event
 from ..errors import BadInput
+from ..ids import write_id
+from ..read.models import EventRow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .connection import Connection
+    from .readfile import ReadFile
 
 _ADDED = KINDS["task.added"]
 EVENT = """SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.data, e.hash, e.session, e.body,
@@ -19,7 +22,7 @@ EVENT = """SELECT e.seq, e.at_ms, e.kind, e.task, e.attempt, a.name, e.data, e.h
 
 
 def events(
-    conn: Connection, after: int, limit: int, task: int | None, kinds: Sequence[str], newest_first: bool
+    conn: Connection | ReadFile, after: int, limit: int, task: int | None, kinds: Sequence[str], newest_first: bool
 ) -> list[Event]:
     """Return a page of events by sequence number (keyset paging)."""
     conditions, values = [], []
@@ -58,3 +61,11 @@ def event_from(row: Any) -> Event:
     values[4], values[6] = tried(row[2], row[4], row[6])
     values[10] = row[10] or None  # hex() makes '' of NULL
     return Event(*values)
+
+
+def row_from(row: Any) -> EventRow:
+    """Make a row for screens of a row of the block `events`."""
+    seq, at, kind, task, attempt, actor, data, session = row
+    attempt, data = tried(kind, attempt, data)
+    about = [None if number is None else write_id(number) for number in (task, session)]
+    return EventRow(seq, at, NAMES.get(kind, str(kind)), about[0], attempt, actor, data, about[1])

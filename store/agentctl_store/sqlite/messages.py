@@ -174,10 +174,11 @@ def _narrowed(filter: MessageFilter) -> tuple[str, str, list[Any]]:
     if filter.dead:
         conditions.insert(0, "(m.state = 'dead' OR m.state = 'expired')")
         if filter.before is not None:
-            conditions.append("m.id < ?")
-            values.append(filter.before)
+            conditions.append("(m.finished_ms, m.id) < (?, ?)")
+            values += (filter.before_ms, filter.before)
         return " AND ".join(conditions), "m.finished_ms DESC, m.id DESC", values
-    below = "" if filter.before is None else " WHERE id < ?"
-    newest = f"m.id IN (SELECT id FROM message{below} ORDER BY id DESC LIMIT {LOOK})"  # noqa: S608 - no words of others
-    before = [] if filter.before is None else [filter.before]
-    return " AND ".join([newest, *conditions]), "m.id DESC", [*before, *values]
+    # As a range, which ends as soon as enough are found; as a set of ids all LOOK would be looked up first.
+    below, bound = ("", []) if filter.before is None else (" WHERE id < ?", [filter.before])
+    oldest = f"SELECT min(id) FROM (SELECT id FROM message{below} ORDER BY id DESC LIMIT {LOOK})"  # noqa: S608 - no words of others
+    conditions[:0] = [f"m.id >= ({oldest})", *(["m.id < ?"] if bound else ())]
+    return " AND ".join(conditions), "m.id DESC", [*bound, *bound, *values]

@@ -5,31 +5,27 @@ from __future__ import annotations
 import os
 import time
 
-from ..domain.event import KINDS, NAMES
+from ..domain.event import KINDS
 from ..domain.machine import STATES
-from ..ids import check_instance, read_id, write_id
+from ..ids import read_id, write_id
 from ..jsontext import dumps, loads
 from ..later import later
 from ..read.models import (
     HEALTH_ORDER,
     INSTANCE_SORTS,
-    AttemptRow,
     DeadLetter,
     DeadLetterGroup,
-    DeadLetterRow,
-    EventRow,
     Filter,
     FleetSummary,
     QueueRow,
-    SessionRow,
     TaskRow,
 )
 from ..read.presence import supervisor_row
 from ..read.vitals import written_ns
-from . import sqltext
-from .history import tried
+from . import history, sessions, sqltext
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
 from .readfile import ReadFile
+from .readrows import attempt_row, dead_row, title
 from .routes import Routes
 from .slots import Slots
 from .tail import BUCKET_MS, Tail
@@ -37,17 +33,17 @@ from .tree import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from ..domain.breaker import Breaker
+    from ..domain.event import Event
     from ..domain.limits import Bound, Hold
-    from ..read.models import InstanceRow, Spending, TreeRow
+    from ..read.models import AttemptRow, DeadLetterRow, EventRow, InstanceRow, SessionRow, Spending, TreeRow
     from . import limitreads
 else:
     later(globals(), __package__, "limitreads")
 
-ERROR_LINE = 200  #: characters of an error in a list
-TITLE = 200  #: characters of a title
 KEPT = 8  #: orders, and groupings, of the dead letters kept between calls
 DETAILS_AT_ONCE = 500
 LOOK_BACK = 4_000  #: newest sessions looked through for a slot's: twice as many as have a folder
@@ -148,10 +144,10 @@ class SqliteReader:
         return self._slots.one(instance)
 
     def sessions(self, instance: str, limit: int) -> tuple[SessionRow, ...]:
-        agent, slot = check_instance(instance)
-        found = self.file.rows(self.sql["sessions"], (agent, slot, limit))
-        found += self.file.rows(self.sql["task_sessions"], (agent, slot, limit))
-        return tuple(_session_row(row) for row in sorted(found, reverse=True)[:limit])
+        return sessions.of_instance(self.file, self.sql, instance, limit)
+
+    def sessions_now(self, since_ms: int, known: Sequence[str] = ()) -> tuple[SessionRow, ...]:
+        return sessions.of_now(self.file, self.sql, since_ms, known)
 
     def queues(self) -> tuple[QueueRow, ...]:
         with self.file.snapshot():
@@ -185,12 +181,22 @@ class SqliteReader:
 
     # --- tasks ------------------------------------------------------------------------------------------------
     def tasks(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[TaskRow, ...]:
-        condition, values = where(filter)
         with self.file.snapshot():
-            few = filter.state is not None and self._few(filter.state)
-            query = self._list("t.id", condition) + f" ORDER BY {order_by(sort, TASK_KEYS, few=few)} LIMIT ? OFFSET ?"
-            ids = [row[0] for row in self.file.rows(query, (*values, limit, offset))]
-            return tuple(self._task_rows(ids))
+            return tuple(self._task_rows(self._ordered(offset, limit, sort, filter)))
+
+    def task_ids(self, limit: int, sort: str, filter: Filter) -> tuple[str, ...]:
+        with self.file.snapshot():
+            return tuple([write_id(number) for number in self._ordered(0, limit, sort, filter)])
+
+    def tasks_of(self, tasks: Sequence[str]) -> tuple[TaskRow, ...]:
+        with self.file.snapshot():
+            return tuple(self._task_rows([read_id(task) for task in tasks]))
+
+    def _ordered(self, offset: int, limit: int, sort: str, filter: Filter) -> list[int]:
+        condition, values = where(filter)
+        few = filter.state is not None and self._few(filter.state)
+        query = self._list("t.id", condition) + f" ORDER BY {order_by(sort, TASK_KEYS, few=few)} LIMIT ? OFFSET ?"
+        return [row[0] for row in self.file.rows(query, (*values, limit, offset))]
 
     def _few(self, state: str) -> bool:
         counts = self._tail.counts()
@@ -248,13 +254,13 @@ class SqliteReader:
 
     def attempts(self, task: str) -> tuple[AttemptRow, ...]:
         rows = self.file.rows(self.sql["attempts"], (read_id(task),))
-        return tuple(_attempt_row(row) for row in reversed(rows))
+        return tuple(attempt_row(row) for row in reversed(rows))
 
     # --- dead letters -----------------------------------------------------------------------------------------
     def dead_letters(self, offset: int, limit: int, sort: str, filter: Filter) -> tuple[DeadLetterRow, ...]:
         with self.file.snapshot():
             ids = self._dead_order(sort, filter)[offset : offset + limit]
-            return tuple(_dead_row(row) for row in self._details(ids))
+            return tuple(dead_row(row) for row in self._details(ids))
 
     def dead_letter_count(self, filter: Filter) -> int:
         with self.file.snapshot():
@@ -292,7 +298,7 @@ class SqliteReader:
             whole = self.file.rows(self.sql["dead"], (number,))
             if not whole:
                 return None
-            row = _dead_row(self._details([number])[0])
+            row = dead_row(self._details([number])[0])
             attempts = self.attempts(task)
         payload, error, correlation = whole[0]
         last = attempts[-1] if attempts else None
@@ -338,13 +344,24 @@ class SqliteReader:
         return () if limits is None else tuple(limits.breakers.values())
 
     # --- history ----------------------------------------------------------------------------------------------
+    def history(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        task: int | None = None,
+        kinds: Sequence[str] = (),
+        newest_first: bool = False,
+    ) -> list[Event]:
+        return history.events(self.file, after, limit, task, kinds, newest_first)
+
     def events(self, after: int, limit: int) -> tuple[EventRow, ...]:
         with self.file.snapshot():
             if after < 0:
                 last = self.file.rows(self.sql["last_event"])[0][0] or 0
                 after = max(last + after, 0)
             rows = self.file.rows(self.sql["events"], (after, limit))
-        return tuple(_event_row(row) for row in rows)
+        return tuple(history.row_from(row) for row in rows)
 
 
 def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
@@ -352,47 +369,6 @@ def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
     kept[key] = value
     if len(kept) > KEPT:
         del kept[next(iter(kept))]
-
-
-def title(text: object) -> str:
-    """Return a title as one short line."""
-    return " ".join(str("" if text is None else text).split())[:TITLE]
-
-
-def _id(number: int | None) -> str | None:
-    return None if number is None else write_id(number)
-
-
-def _event_row(row: Any) -> EventRow:
-    seq, at, kind, task, attempt, actor, data, session = row
-    attempt, data = tried(kind, attempt, data)
-    return EventRow(seq, at, NAMES.get(kind, str(kind)), _id(task), attempt, actor, data, _id(session))
-
-
-def _session_row(row: Any) -> SessionRow:
-    values: list[Any] = [write_id(row[0]), f"{row[1]}/{row[2]}", row[0] >> 20, *row[3:10], _id(row[10])]
-    return SessionRow(*values)
-
-
-def _attempt_row(row: Any) -> AttemptRow:
-    who = row[2] if row[3] is None else f"{row[2]}/{row[3]}"
-    values: list[Any] = [write_id(row[0]), row[1], who, _id(row[4]), *row[5:12], row[12] or 0]
-    return AttemptRow(*values)
-
-
-def _dead_row(row: Any) -> DeadLetterRow:
-    lines = (row[12] or "").strip().splitlines()
-    return DeadLetterRow(
-        write_id(row[0]),
-        row[1],
-        row[10] or "",
-        row[11],
-        lines[0][:ERROR_LINE] if lines else "",
-        row[8],
-        row[5],
-        row[7],
-        title(row[3]),
-    )
 
 
 def _midnight_ms(now_ms: int) -> int:

@@ -104,7 +104,7 @@ class Slots:
 
 
 def _row(row: Any, seen: Vitals) -> InstanceRow:
-    from .reader import title
+    from .readrows import title
 
     return InstanceRow(
         instance=f"{row[0]}/{row[1]}",

@@ -230,11 +230,24 @@ def test_a_message_expires_when_its_time_is_over(store: Store, clock: SetClock) 
 
 
 def test_of_many_whose_time_is_over_none_is_delivered(store: Store, clock: SetClock) -> None:
-    late = [send(store, ttl_ms=1_000).id for _ in range(2 * ATTEND_AT_ONCE)]
+    late = [send(store, ttl_ms=1_000).id for _ in range(3 * ATTEND_AT_ONCE)]
     lives = send(store).id
     clock.pass_ms(5_000)
     assert [taken.message.id for taken in read(store, limit=5)] == [lives]
+    states = [stands(store, number).state for number in late]
+    assert states.count("expired") == ATTEND_AT_ONCE, "a read does some of it, however many wait: others want to write"
+    store.sweep()
     assert {stands(store, number).state for number in late} == {"expired"}
+
+
+def test_of_many_given_back_whose_time_is_over_none_is_delivered(store: Store, clock: SetClock) -> None:
+    for _ in range(2 * ATTEND_AT_ONCE):
+        send(store, ttl_ms=100_000)
+    read(store, limit=2 * ATTEND_AT_ONCE, ack_ms=1_000)
+    clock.pass_ms(5_000)
+    store.sweep()  # given back: they wait to be delivered again
+    clock.pass_ms(200_000)
+    assert read(store, limit=5) == []
 
 
 def test_one_that_was_taken_in_time_may_be_acked_and_is_not_delivered_again(store: Store, clock: SetClock) -> None:
@@ -501,6 +514,24 @@ def test_progress_is_a_result_or_a_task_that_ended(store: Store, clock: SetClock
     (won,) = store.claim(["work"], agent="ann")
     store.complete(won.task.id, won.n)
     assert send(store, "bob", None, reply_to=last).created
+
+
+def test_pages_of_dead_letters_join_to_all_of_them_however_late_one_died(store: Store, clock: SetClock) -> None:
+    ids = [send(store).id for _ in range(6)]
+    taken = {one.message.id: one.n for one in store.messages.read("bob", limit=6)}
+    died = [ids[place] for place in (3, 5, 0, 4, 1, 2)]
+    for message in died:
+        clock.pass_ms(2)
+        store.messages.refuse(message, taken[message])
+    found: list[Message] = []
+    while page := store.messages.list(
+        MessageFilter(dead=True, before=found[-1].id, before_ms=found[-1].finished_ms)
+        if found
+        else MessageFilter(dead=True),
+        2,
+    ):
+        found += page
+    assert [letter.id for letter in found] == died[::-1]
 
 
 def test_no_limit_damps_nobody(store: Store) -> None:

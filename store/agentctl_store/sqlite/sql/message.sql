@@ -32,17 +32,19 @@ SELECT EXISTS (SELECT 1 FROM message WHERE target = ?1 AND state = 'stored' AND 
 
 -- name: next
 -- A number that is bound to LIMIT is looked at when a statement is prepared, which is then done anew each time (2 µs
--- become 50): so it stands there. With what `due` asks: in most reads this one question is enough.
+-- become 50): so it stands there. With what `due` asks: in most reads this one question is enough. Those whose time is
+-- over are passed by: an inbox can hold any number of them, and to expire them all would keep other writers waiting.
 SELECT (SELECT min(due_boot_ms) FROM message WHERE state = 'delivered') <= ?1
     OR (SELECT min(expires_ms) FROM message WHERE state = 'stored' AND expires_ms IS NOT NULL) <= ?2
     OR EXISTS (SELECT 1 FROM message WHERE target = ?3 AND state = 'stored' AND due_boot_ms <= ?1),
     @message, m.signature FROM message m LEFT JOIN body b ON b.id = m.payload
-WHERE m.target = ?3 AND m.state = 'stored' AND m.due_boot_ms IS NULL
+WHERE m.target = ?3 AND m.state = 'stored' AND m.due_boot_ms IS NULL AND (m.expires_ms IS NULL OR m.expires_ms > ?2)
 ORDER BY (m.id >> 20) - m.priority * 60000, m.id LIMIT @limit
 
 -- name: next_again
 SELECT 0, @message, m.signature FROM message m LEFT JOIN body b ON b.id = m.payload
-WHERE m.target = ? AND m.state = 'stored' AND m.due_boot_ms <= ? ORDER BY m.due_boot_ms LIMIT @limit
+WHERE m.target = ? AND m.state = 'stored' AND m.due_boot_ms <= ? AND (m.expires_ms IS NULL OR m.expires_ms > ?)
+ORDER BY m.due_boot_ms LIMIT @limit
 
 -- name: deliver
 UPDATE message SET state = @target(deliver), deliveries = deliveries + 1, burnt = burnt + 1, due_boot_ms = ?,

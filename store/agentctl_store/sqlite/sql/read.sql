@@ -39,10 +39,24 @@ SELECT @session
 FROM (SELECT * FROM session ORDER BY id DESC LIMIT @look_back) s JOIN agent a ON a.id = s.agent
 WHERE a.name = ? AND s.slot = ? AND s.task IS NOT NULL ORDER BY s.id DESC LIMIT ?
 
+-- name: sessions_now
+-- Those opened since a moment, as many as could still have a folder, those that run, and those that are known.
+SELECT @session
+FROM session s JOIN agent a ON a.id = s.agent
+WHERE s.id IN (
+    SELECT id FROM (SELECT id FROM session WHERE id >= ?1 ORDER BY id DESC LIMIT @look_back)
+    UNION ALL SELECT id FROM session WHERE ended_ms IS NULL
+    UNION ALL SELECT value FROM json_each(?2))
+ORDER BY s.id
+
 -- name: queues
+-- The first to be claimed is the first of one of its lanes: the index has them in order by lane.
 SELECT q.id, q.name, q.paused_ms IS NOT NULL,
-    (SELECT t.available_ms FROM task t WHERE t.queue = q.id AND t.state = 'ready'
-     ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1)
+    (SELECT f.available_ms FROM (
+        SELECT (SELECT t.id FROM task t WHERE t.queue = q.id AND t.lane = l.lane AND t.state = 'ready'
+                ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1) AS id
+        FROM (SELECT 0 AS lane UNION ALL SELECT id FROM lane WHERE queue = q.id) l) o JOIN task f ON f.id = o.id
+     ORDER BY f.available_ms - f.priority * 60000, f.id LIMIT 1)
 FROM queue q ORDER BY q.name
 
 -- name: declared

@@ -1,0 +1,52 @@
+"""The log of a supervisor that runs for months stays small, and whoever reads it notices nothing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from cli.command_kit import Fleet
+
+TELL = """
+import os, sys
+from agentctl.supervisor import narrate
+narrate.MOST_LOG_BYTES = 1_000
+narrate.VOICE.log = sys.argv[1]
+for number in range(200):
+    narrate.VOICE.say(f"line {number}\\n")
+    narrate.VOICE.flush()
+os.write(1, b"also what is printed\\n")
+"""
+
+
+def test_the_log_is_begun_anew_when_it_has_grown_and_the_one_before_is_kept(fleet: Fleet) -> None:
+    store = fleet.folder / ".agentctl"
+    store.mkdir()
+    log = store / "supervisor.log"
+    with open(log, "ab") as file:
+        subprocess.run([sys.executable, "-c", TELL, str(log)], stdout=file, stderr=file, check=True)
+    kept = (store / "supervisor.log.1").read_text() + log.read_text()
+    lines = [f"line {number}" for number in range(200)]
+    assert kept.splitlines() == [*lines[200 - kept.count("line") :], "also what is printed"]
+    assert 1_000 < len(kept) < 2_100 and {file.name for file in store.iterdir()} == {log.name, f"{log.name}.1"}
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert fleet.ok("logs", "--supervisor", "-n", "130").splitlines() == kept.splitlines()[-130:]
+
+
+def test_following_the_log_goes_on_in_the_next_one(fleet: Fleet) -> None:
+    store = fleet.folder / ".agentctl"
+    store.mkdir()
+    log = store / "supervisor.log"
+    log.write_text("first\n")
+    follower = fleet.spawn("logs", "--supervisor", "-f")
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == "first\n"
+    with open(log, "a") as file:
+        file.write("last of the old\n")
+    (store / "new").write_text("first of the new\n")
+    log.rename(store / "supervisor.log.1")
+    (store / "new").rename(log)
+    assert [follower.stdout.readline() for _ in range(2)] == ["last of the old\n", "first of the new\n"]
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
