@@ -49,6 +49,7 @@ class Voice:
         self._dropped = 0
         self._thread: threading.Thread | None = None
         self.log: str | None = None  #: the file that stdout and stderr are, where that is the supervisor's own
+        self.day = ""  #: of the last line
 
     def say(self, line: str) -> None:
         """Have the line written soon; when too many wait already, only their number is told later."""
@@ -77,6 +78,7 @@ class Voice:
                     os.write(sys.stderr.fileno(), f"          … {dropped} lines were left out\n".encode())
                 if self.log is not None and os.fstat(sys.stderr.fileno()).st_size > MOST_LOG_BYTES:
                     _begin_anew(self.log)
+                    self.day = ""
             except (OSError, ValueError, AttributeError):
                 pass  # a terminal that has gone away is no reason to stop
             self._lines.task_done()
@@ -98,10 +100,14 @@ VOICE = Voice()
 
 
 def to_stderr(happening: Happening) -> None:
-    """Have the line written to stderr."""
+    """Have the line written to stderr; before the first one of another day, and in a log the first of all, its date."""
     if happening.kind == "task":
         return
-    at = time.strftime("%H:%M:%S", time.localtime(happening.at_ms / 1000))
+    day, at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(happening.at_ms / 1000)).split()
+    if day != VOICE.day:
+        if VOICE.day or VOICE.log:  # what is on a terminal since today needs no date
+            VOICE.say(f"{day}\n")
+        VOICE.day = day
     VOICE.say(f"{at}  {one_line(happening.text, MAX_LINE)}\n")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 
+import pytest
 from cli.command_kit import Fleet
 
 TELL = """
@@ -50,3 +52,27 @@ def test_following_the_log_goes_on_in_the_next_one(fleet: Fleet) -> None:
     assert [follower.stdout.readline() for _ in range(2)] == ["last of the old\n", "first of the new\n"]
     follower.send_signal(signal.SIGINT)
     assert follower.wait(10) == 130
+
+
+DAYS = """
+import sys
+from agentctl.supervisor.narrate import VOICE, Happening, to_stderr
+VOICE.log = sys.argv[1] or None
+for hour in (0, 1, 23, 24):
+    to_stderr(Happening(1_800_057_600_000 + hour * 3_600_000, "note", f"hour {hour}"))
+VOICE.flush()
+"""
+
+
+@pytest.mark.parametrize("log", ["", "supervisor.log"], ids=["on a terminal", "in a log"])
+def test_lines_of_another_day_are_told_with_its_date(log: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", DAYS, log],
+        env={**os.environ, "TZ": "UTC"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    first = ["2027-01-16"] if log else []
+    told = ["00:00:00  hour 0", "01:00:00  hour 1", "23:00:00  hour 23", "2027-01-17", "00:00:00  hour 24"]
+    assert ran.stderr.splitlines() == first + told

@@ -35,9 +35,7 @@ FOLD_MS = 400  #: how long that waits for them, and with it all who want to writ
 FOUND_BYTES = 1 << 20
 FOUND_MS = 50  #: how long that waits: each call of a script would
 FOLD_EVERY_MS = 250
-FOLD_REST_MS = (
-    60_000  #: the longest pause: it doubles with each wait that was in vain, for a backup reads on for minutes
-)
+FOLD_REST_MS = 60_000  #: the longest pause: it doubles with each wait in vain, for a backup reads on for minutes
 FILE = "store.db"
 _OTHERS = """SELECT EXISTS (SELECT 1 FROM lane) OR EXISTS (SELECT 1 FROM schedule WHERE due_ms IS NOT NULL)
     OR EXISTS (SELECT 1 FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL)"""
