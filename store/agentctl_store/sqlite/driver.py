@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from ..domain.retry import Failure
     from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Usage
     from ..limitsdriver import LimitsDriver
+    from ..questiondriver import QuestionDriver
+    from ..scheduledriver import ScheduleDriver
     from . import adding, claiming, clocks, deciding, ending, fleet, history, holding, routing, rows, sweeping, waiting
+    from .messages import Messages
     from .transaction import Transaction
 else:
     rooms = ("adding", "claiming", "clocks", "deciding", "ending", "fleet", "history", "holding")
@@ -33,10 +36,10 @@ PARENTS_AT_ONCE = 16  #: read in one go where what they left is limited: each ma
 class SqliteDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
-    limits: LimitsDriver = Part(f"{__package__}.limits", "SqliteLimits")  # type: ignore[assignment]
-    messages = Part("agentctl_store.sqlite.messages", "Messages")
-    schedules = Part("agentctl_store.sqlite.schedules", "SqliteSchedules")
-    questions = Part("agentctl_store.sqlite.questions", "SqliteQuestions")
+    limits: LimitsDriver = Part(f"{__package__}.limits", "SqliteLimits", "conn")  # type: ignore[assignment]
+    messages: Messages = Part(f"{__package__}.messages", "Messages", "conn")  # type: ignore[assignment]
+    schedules: ScheduleDriver = Part(f"{__package__}.schedules", "SqliteSchedules", "conn")  # type: ignore[assignment]
+    questions: QuestionDriver = Part(f"{__package__}.questions", "SqliteQuestions", "conn")  # type: ignore[assignment]
 
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.conn = Connection(directory, create=create, synchronous=synchronous)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..clock import Moment
     from ..domain.message import Delivery, MessageFilter, NewMessage, Sent, Settled
     from . import letters, schemas, sending
-    from .driver import SqliteDriver
+    from .connection import Connection
     from .validating import Validator
 else:
     later(globals(), __package__, "letters", "schemas", "sending")
@@ -37,8 +37,8 @@ _LISTED = COLUMNS.replace("coalesce(b.text, '')", f"substr(coalesce(b.text, ''),
 class Messages:
     """See agentctl_store.messagedriver.MessageDriver, whose words these are."""
 
-    def __init__(self, driver: SqliteDriver) -> None:
-        self.conn = driver.conn
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
         blocks = sqltext.load("message", message_machine)
         self.sql = {
             name: block.replace("@message", COLUMNS).replace("@listed", _LISTED) for name, block in blocks.items()

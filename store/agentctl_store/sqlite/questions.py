@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..domain.question import How, NewQuestion
     from ..domain.task import Usage
     from .connection import Connection
-    from .driver import SqliteDriver
     from .transaction import Transaction
 
 _ASKED, _ANSWERED = KINDS["task.asked"], KINDS["task.answered"]
@@ -33,8 +32,8 @@ MOST_QUOTED = 200  #: characters of a question in the error of the task that die
 class SqliteQuestions:
     """See agentctl_store.questiondriver.QuestionDriver, whose words these are."""
 
-    def __init__(self, driver: SqliteDriver) -> None:
-        self._conn, self._sql = driver.conn, driver.sql
+    def __init__(self, conn: Connection) -> None:
+        self._conn, self._sql = conn, conn.sql
 
     def ask(
         self,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from ..clock import Moment
     from .connection import Connection
-    from .driver import SqliteDriver
     from .transaction import Transaction
 
 _ADDED, _CHANGED, _REMOVED = KINDS["schedule.added"], KINDS["schedule.changed"], KINDS["schedule.removed"]
@@ -37,8 +36,8 @@ REMEDY = "List the schedules with: agentctl schedule list"
 class SqliteSchedules:
     """See agentctl_store.scheduledriver.ScheduleDriver, whose words these are."""
 
-    def __init__(self, driver: SqliteDriver) -> None:
-        self._conn = driver.conn
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
 
     def add(self, spec: ScheduleSpec, *, actor: str, jitter: float, now: Moment) -> bool:
         with self._conn.write(now) as tx:
