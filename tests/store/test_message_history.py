@@ -18,7 +18,6 @@ from agentctl_store.domain.message_machine import STATES
 from agentctl_store.errors import AgentctlError, NotFound
 from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.replay import verify
-from agentctl_store.replay.fleet import FleetFold
 from agentctl_store.replay.message_tables import DampingFold
 from agentctl_store.sqlite import sqltext
 from agentctl_store.sqlite.messages import Messages
@@ -211,7 +210,7 @@ def test_reading_costs_what_it_costs_beside_many_messages(tmp_path: Path, clock:
 def test_an_older_history_does_not_say_how_full_an_inbox_gets(tmp_path: Path, clock: SetClock) -> None:
     told, snapshot = {"messages": 4, "window_ms": 10}, [{"id": 1, "messages": 5, "window_ms": 20}]
     fold, line = DampingFold(), (1, 0, KINDS["message.configured"], None, None, "t", None, None, None, b"")
-    fold.configured(line, told, FleetFold())
+    fold.configured(line, told)
     assert fold.snapshot() == [{"id": 1, **told, "unread": INBOX_LIMIT}]
     fold.load(snapshot)
     assert fold.snapshot() == [{**snapshot[0], "unread": INBOX_LIMIT}]
