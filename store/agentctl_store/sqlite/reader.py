@@ -26,6 +26,7 @@ from ..read.models import (
 )
 from ..read.presence import supervisor_row
 from ..read.vitals import written_ns
+from ..text import title
 from . import sqltext
 from .history import tried
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
@@ -47,7 +48,6 @@ else:
     later(globals(), __package__, "limitreads")
 
 ERROR_LINE = 200  #: characters of an error in a list
-TITLE = 200  #: characters of a title
 KEPT = 8  #: orders, and groupings, of the dead letters kept between calls
 DETAILS_AT_ONCE = 500
 LOOK_BACK = 4_000  #: newest sessions looked through for a slot's: twice as many as have a folder
@@ -352,11 +352,6 @@ def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
     kept[key] = value
     if len(kept) > KEPT:
         del kept[next(iter(kept))]
-
-
-def title(text: object) -> str:
-    """Return a title as one short line."""
-    return " ".join(str("" if text is None else text).split())[:TITLE]
 
 
 def _id(number: int | None) -> str | None:
