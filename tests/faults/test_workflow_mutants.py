@@ -197,9 +197,9 @@ def a_fallback_takes_over_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_stand_in_frees_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentctl_store.sqlite import ending
+    from agentctl_store.sqlite import settling
 
-    monkeypatch.setattr(ending, "settle_children", lambda tx, sql, parent, state: [])
+    monkeypatch.setattr(settling, "settle_children", lambda tx, sql, parent, state: [])
 
 
 def a_requeue_forgets_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

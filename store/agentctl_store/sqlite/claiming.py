@@ -131,7 +131,7 @@ def _bury_spent(tx: Transaction, conn: Connection, limits: Limits, agent: str, t
     """Make a ready task that has spent a budget of its own a dead letter; whether it had."""
     why = limits.task_spent(tx.rows, task, agent, tx.now.wall_ms)
     if why:
-        from .ending import bury
+        from .settling import bury
 
         bury(tx, conn.sql, task, None, {"reason": "policy", "class": "policy", "error": why, "from": "ready"})
     return bool(why)

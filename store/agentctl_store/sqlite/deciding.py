@@ -8,8 +8,8 @@ from ..domain.task import Ended
 from ..errors import Conflict, NotFound
 from ..ids import write_id
 from ..jsontext import dumps
-from .ending import cancel_now
 from .fallback import home
+from .settling import cancel_now
 from .sweeping import ask_cancel
 
 TYPE_CHECKING = False

@@ -7,6 +7,7 @@ from ..domain.routing import Lane, barred_by
 from ..domain.task import Ended
 from ..jsontext import dumps, loads
 from ..record import replace
+from . import settling
 from .holding import kept_partial
 from .routing import known, servers
 
@@ -79,8 +80,6 @@ def _lane(tx: Transaction, held: Held, agent: str, told: dict[str, Any]) -> tupl
 def _stand_in(
     tx: Transaction, sql: dict[str, str], held: Held, result: Any, told: dict[str, Any], session: int | None
 ) -> Ended:
-    from .ending import settle_children
-
     number, body = tx.body(dumps(result))
     told["reason"] = "fallback"
     values = (
@@ -88,7 +87,7 @@ def _stand_in(
     )  # fmt: skip
     tx.execute(sql["stand_in"], values)
     tx.event(_STOOD_IN, held.task, held.n, None, dumps(told), session=session, body=number, body_digest=body)
-    return Ended("done", None, told["reason"], tuple(settle_children(tx, sql, held.task, "done")))
+    return Ended("done", None, told["reason"], tuple(settling.settle_children(tx, sql, held.task, "done")))
 
 
 def home(tx: Transaction, task: int) -> tuple[int, int | None]:

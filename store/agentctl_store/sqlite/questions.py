@@ -9,8 +9,9 @@ from ..errors import BadInput, Conflict, NotFound, StaleAttempt
 from ..ids import write_attempt, write_id
 from ..jsontext import dumps, loads
 from . import sqltext
-from .ending import bury, end_attempt, end_cancelled, said_before, tell_end
+from .ending import end_attempt, end_cancelled, said_before, tell_end
 from .holding import Held
+from .settling import bury
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from ..domain.retry import LATE, Failure
 from ..domain.task import Swept
 from ..jsontext import dumps
 from .clocks import JUMP_MS, clocks
-from .ending import after_failure, bury, end_attempt, end_cancelled, tell_end
+from .ending import after_failure, end_attempt, end_cancelled, tell_end
 from .holding import Held
+from .settling import bury
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
