@@ -20,7 +20,7 @@ from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.replay import verify
 from agentctl_store.replay.message_tables import DampingFold
 from agentctl_store.sqlite import sqltext
-from agentctl_store.sqlite.messages import Messages
+from agentctl_store.sqlite.messaging import Messages
 from agentctl_store.store import Store
 
 DAY = 86_400_000
@@ -178,7 +178,7 @@ def test_the_schema_knows_the_states_of_the_machine(tmp_path: Path) -> None:
 )
 def test_hot_queries_keep_to_their_index(tmp_path: Path, block: str, index: str) -> None:
     with new_store(tmp_path) as store:
-        messages: Messages = store.driver.messages
+        messages: Messages = store.driver.messages.shared  # type: ignore[attr-defined]
         sql = messages.limited(block, 5)
         count = max([int(number) for number in re.findall(r"\?(\d)", sql)], default=sql.count("?"))
         plan = messages.conn.rows(f"EXPLAIN QUERY PLAN {sql}", (1,) * count)

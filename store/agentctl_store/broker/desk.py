@@ -157,8 +157,9 @@ class Desk:
     def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
         """Give what this transaction brought to those who wait for it."""
         lines = self._waiting.lines
-        arrived = [inbox(agent) for agent in self.driver.messages.arrived]
-        self.driver.messages.arrived.clear()
+        mail = self.driver.messages.shared.arrived
+        arrived = [inbox(agent) for agent in mail]
+        mail.clear()
         if not lines:
             return {}
         fed = [name for name in arrived if name in lines]

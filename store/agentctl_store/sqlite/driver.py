@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..questiondriver import QuestionDriver
     from ..scheduledriver import ScheduleDriver
     from . import adding, claiming, clocks, deciding, ending, fleet, history, holding, routing, rows, sweeping, waiting
-    from .messages import Messages
+    from .messages import SqliteMessages
     from .transaction import Transaction
 else:
     rooms = ("adding", "claiming", "clocks", "deciding", "ending", "fleet", "history", "holding")
@@ -37,7 +37,7 @@ class SqliteDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
     limits: LimitsDriver = Part(f"{__package__}.limits", "SqliteLimits", "conn")  # type: ignore[assignment]
-    messages: Messages = Part(f"{__package__}.messages", "Messages", "conn")  # type: ignore[assignment]
+    messages: SqliteMessages = Part(f"{__package__}.messages", "SqliteMessages", "conn")  # type: ignore[assignment]
     schedules: ScheduleDriver = Part(f"{__package__}.schedules", "SqliteSchedules", "conn")  # type: ignore[assignment]
     questions: QuestionDriver = Part(f"{__package__}.questions", "SqliteQuestions", "conn")  # type: ignore[assignment]
 
@@ -157,7 +157,7 @@ class SqliteDriver:
 
     def sweep(self, *, limit: int, jitter: float, now: Moment) -> Swept:
         with self.conn.write(now) as tx:
-            return sweeping.sweep(tx, self, limit, jitter)
+            return sweeping.sweep(tx, self.conn, self.messages.shared, limit, jitter)
 
     def task(self, task: int) -> Task:
         found = self.conn.rows(self.sql["one"], (task,))
