@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     from ..domain.agent import SessionEnd
     from ..domain.retry import Failure
-    from ..domain.task import Outcome, Usage
+    from ..domain.task import Outcome, Usage, Used
     from . import clocks, fallback, settling
-    from .holding import Used
     from .transaction import Transaction
 else:
     later(globals(), __package__, "clocks", "fallback", "settling")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..clock import JUMP_MS
 from ..domain.event import KINDS
 from ..domain.machine import FINAL
 from ..domain.schedule import BACKLOG_LOOK, LATE_MS, MAX_BACKLOG, Planned, Schedule, ScheduleSpec, plan
@@ -11,7 +12,6 @@ from ..ids import run_key, run_keys, write_id
 from ..jsontext import dumps
 from ..record import as_dict
 from . import adding, sqltext
-from .clocks import JUMP_MS
 from .deciding import cancel
 from .transaction import digest
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ..clock import JUMP_MS
 from ..domain.event import KINDS
 from ..domain.retry import LATE, Failure
 from ..domain.task import Swept
-from .clocks import JUMP_MS, clocks
+from .clocks import clocks
 from .ending import after_failure, end_attempt, end_cancelled, tell_end
 from .holding import Held
 from .settling import bury
