@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from ..clock import Moment
+    from ..domain.routing import Routing
     from ..wake import Waiter
     from .limiting import Limits
-    from .routing import Routing
     from .transaction import Telling
 
 SCHEMA_VERSION = 7  #: PRAGMA user_version this code reads and writes
