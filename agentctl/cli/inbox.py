@@ -107,12 +107,13 @@ def show(call: Call, *, task: str) -> int:
     number, _ = _asker(call, task)
 
     def fetch() -> dict[str, Any]:
-        *before, last = call.store.questions.of_task(number) or [None]
-        if last is None:
+        asked = call.store.questions.of_task(number)
+        if not asked:
             call.store.task(number)
             raise NotFound(f"task {write_id(number)} has asked nothing", "See what is asked with: agentctl inbox")
+        *before, last = asked
         options = [{"n": place, "option": option} for place, option in enumerate(last.options, 1)]
-        return {**question_row(last), "options": options, "before": [question_row(one) for one in before if one]}
+        return {**question_row(last), "options": options, "before": [question_row(one) for one in before]}
 
     return call.show_one(_QUESTION, fetch)
 

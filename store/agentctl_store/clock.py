@@ -11,6 +11,10 @@ import time
 
 from .record import record
 
+SLEPT_MS = 1_000  #: a difference of boot and awake clocks that grew by more means the machine slept
+JUMP_MS = 2_000  #: a wall clock that moved by more against the boot clock was set, not slewed
+GRACE_MS = 10_000  #: what each lease gets on top of the time slept
+
 
 @record
 class Moment:

@@ -31,15 +31,16 @@ def later(globals: dict[str, Any], package: str, *names: str) -> None:
 
 
 class Part:
-    """A part of an object, as an attribute of its class: `kind` of `module` called with the object, at first use.
+    """A part of an object, as an attribute of its class: `kind` of `module`, made at first use.
 
-    So a command pays for the verbs of messages only when it sends one.
+    It is made of those attributes of the object that `given` names, so that it need not know whose part it is; and a
+    command pays for the verbs of messages only when it sends one.
     """
 
-    __slots__ = ("_kind", "_module", "_name")
+    __slots__ = ("_given", "_kind", "_module", "_name")
 
-    def __init__(self, module: str, kind: str) -> None:
-        self._module, self._kind, self._name = module, kind, ""
+    def __init__(self, module: str, kind: str, *given: str) -> None:
+        self._module, self._kind, self._given, self._name = module, kind, given, ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -47,6 +48,7 @@ class Part:
     def __get__(self, whole: Any, owner: type) -> Any:
         if whole is None:
             return self
-        part = getattr(__import__(self._module, fromlist=("",)), self._kind)(whole)
+        kind = getattr(__import__(self._module, fromlist=("",)), self._kind)
+        part = kind(*[getattr(whole, name) for name in self._given])
         whole.__dict__[self._name] = part  # found there from now on, without asking here
         return part

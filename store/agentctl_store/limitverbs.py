@@ -12,17 +12,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .clock import Clock
     from .domain.breaker import Breaker
     from .domain.budget import Budget
     from .domain.limits import Bound, Hold
-    from .store import Store
+    from .driver import Driver
 
 
 class LimitVerbs:
     """Saying what may start, what may be spent, and who is left alone."""
 
-    def __init__(self, store: Store) -> None:
-        self._driver, self._clock = store.driver.limits, store.clock
+    def __init__(self, driver: Driver, clock: Clock) -> None:
+        self._driver, self._clock = driver.limits, clock
 
     def set_bound(self, bound: Bound, *, actor: str) -> Bound:
         """Bound a queue, an agent, a provider or the fleet; what is None stays as it is. BadInput."""

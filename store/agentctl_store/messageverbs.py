@@ -24,9 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .clock import Clock
     from .domain.message import Delivery, Message, MessageSchema, MessageType, Sent, Settled, Topic
-    from .messagedriver import MessageDriver
-    from .store import Store
+    from .driver import Driver
 
 DEFAULT_ACK_MS = 60_000
 MAX_WINDOW_MS = 24 * 3_600_000
@@ -55,9 +55,8 @@ class MessageRequest:
 class MessageVerbs:
     """Sending, reading and acking messages; topics; schemas; what a person decides about dead letters."""
 
-    def __init__(self, store: Store) -> None:
-        self._store, self._clock = store, store.clock
-        self._driver: MessageDriver = store.driver.messages
+    def __init__(self, driver: Driver, clock: Clock) -> None:
+        self._driver, self._clock, self._changed = driver.messages, clock, driver.changed
 
     def send(self, request: MessageRequest, *, actor: str | None = None) -> Sent:
         """Send a message, durably before this returns. See MessageDriver.send for what is not delivered.
@@ -120,10 +119,10 @@ class MessageVerbs:
             raise BadInput(f"{ack_ms} ms to ack a message is out of range", "Use 1 ms to 24 h")
         if not 1 <= limit <= MAX_CLAIM:
             raise BadInput(f"{limit} messages at once are out of range", f"Use 1 to {MAX_CLAIM:,}")
-        store, now = self._store, self._clock.now()
+        now = self._clock.now()
         until_ms = now.boot_ms + wait_ms
         while True:
-            seen = store.driver.changed(0, task=None, wait_ms=0) if wait_ms else 0
+            seen = self._changed(0, task=None, wait_ms=0) if wait_ms else 0
             left_ms = min(max(0, until_ms - now.boot_ms), MAX_WAIT_MS)
             won = self._driver.read(agent, reader=reader or agent, limit=limit, ack_ms=ack_ms, wait_ms=left_ms, now=now)
             if won or not wait_ms:
@@ -132,7 +131,7 @@ class MessageVerbs:
             if now.boot_ms >= until_ms:
                 return won
             # Looks again now and then all the same: that an ack is overdue is no commit.
-            store.driver.changed(seen, task=None, wait_ms=min(until_ms - now.boot_ms, LOOK_MS))
+            self._changed(seen, task=None, wait_ms=min(until_ms - now.boot_ms, LOOK_MS))
             now = self._clock.now()
 
     def ack(self, message: int, n: int) -> Settled:

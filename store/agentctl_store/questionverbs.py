@@ -7,10 +7,11 @@ from .taskverbs import check_usage, kept_text, storable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .clock import Clock
     from .domain.agent import SessionEnd
     from .domain.question import NewQuestion, Question
     from .domain.task import Ended, Usage
-    from .store import Store
+    from .driver import Driver
 
 MOST_LISTED = 1_000
 
@@ -18,8 +19,8 @@ MOST_LISTED = 1_000
 class QuestionVerbs:
     """What tasks ask a person, and what the person says."""
 
-    def __init__(self, store: Store) -> None:
-        self._driver, self._clock = store.driver.questions, store.clock
+    def __init__(self, driver: Driver, clock: Clock) -> None:
+        self._driver, self._clock = driver.questions, clock
 
     def ask(
         self,

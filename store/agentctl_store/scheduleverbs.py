@@ -12,15 +12,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .clock import Clock
     from .domain.schedule import Schedule, ScheduleSpec
-    from .store import Store
+    from .driver import Driver
 
 
 class ScheduleVerbs:
     """What a person, or agentctl.toml, wants to be done again and again."""
 
-    def __init__(self, store: Store) -> None:
-        self._driver, self._clock = store.driver.schedules, store.clock
+    def __init__(self, driver: Driver, clock: Clock) -> None:
+        self._driver, self._clock = driver.schedules, clock
 
     def add(self, spec: ScheduleSpec, *, actor: str) -> bool:
         """Make a schedule; False when there is the same one already.

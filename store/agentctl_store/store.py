@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .domain.event import Event
     from .driver import Driver
     from .limitverbs import LimitVerbs
+    from .messageverbs import MessageVerbs
+    from .questionverbs import QuestionVerbs
+    from .scheduleverbs import ScheduleVerbs
 
 
 def open_store(
@@ -52,10 +55,10 @@ def open_store(
 class Store(TaskVerbs, FleetVerbs):
     """All verbs of the store. Not for use by two threads at once: each opens its own."""
 
-    limits: LimitVerbs = Part("agentctl_store.limitverbs", "LimitVerbs")  # type: ignore[assignment]
-    messages = Part("agentctl_store.messageverbs", "MessageVerbs")
-    schedules = Part("agentctl_store.scheduleverbs", "ScheduleVerbs")
-    questions = Part("agentctl_store.questionverbs", "QuestionVerbs")
+    limits: LimitVerbs = Part("agentctl_store.limitverbs", "LimitVerbs", "driver", "clock")  # type: ignore[assignment]
+    messages: MessageVerbs = Part("agentctl_store.messageverbs", "MessageVerbs", "driver", "clock")  # type: ignore[assignment]
+    schedules: ScheduleVerbs = Part("agentctl_store.scheduleverbs", "ScheduleVerbs", "driver", "clock")  # type: ignore[assignment]
+    questions: QuestionVerbs = Part("agentctl_store.questionverbs", "QuestionVerbs", "driver", "clock")  # type: ignore[assignment]
 
     def __init__(self, driver: Driver, directory: str, clock: Clock) -> None:
         self.driver = driver

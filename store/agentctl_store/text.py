@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from re import Match, Pattern
 
 MAX_SEQUENCE = 4_096  #: characters looked through for the end of an escape sequence
+MAX_TITLE = 200  #: characters of a title
 REDACTED = "[redacted]"
 _JOINERS = "\u200c\u200d"  # emoji and several scripts need them; they move nothing
 _ESC = "\x1b"
@@ -43,6 +44,11 @@ def one_line(text: str, limit: int) -> str:
     """Return `text` as one printable line of at most `limit` characters, white space folded."""
     # Cut first: folding a megabyte to show forty characters of it would be paid at every refresh.
     return cut(printable(" ".join(text[: limit * 8].split())), limit)
+
+
+def title(said: object) -> str:
+    """Return what a payload says of itself as one short line, as it was said: it is still to be made printable."""
+    return " ".join(str("" if said is None else said).split())[:MAX_TITLE]
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

@@ -13,9 +13,10 @@ from faults.store_kit import until
 from faults.store_workers import PATIENCE_S, THROUGH, Clients
 
 from agentctl_store.broker.client import Caller
-from agentctl_store.broker.desk import Answer, Call
 from agentctl_store.broker.driver import connect
+from agentctl_store.broker.peer import Answer
 from agentctl_store.broker.server import Broker
+from agentctl_store.broker.waiting import Call
 from agentctl_store.clock import Clock
 from agentctl_store.store import Store
 

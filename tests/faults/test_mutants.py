@@ -14,7 +14,7 @@ from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.retry import Failure, RetryPolicy
 from agentctl_store.domain.schedule import ScheduleSpec
 from agentctl_store.errors import BadInput, NotFound, StaleAttempt
-from agentctl_store.sqlite import adding, ending, questions, schedules, sqltext, transaction
+from agentctl_store.sqlite import adding, ending, questions, schedules, settling, sqltext, transaction
 from agentctl_store.sqlite.driver import SqliteDriver
 from agentctl_store.store import Store, TaskRequest
 
@@ -392,8 +392,8 @@ def errors_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def children_of_a_failed_parent_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    settle = ending.settle_children
-    monkeypatch.setattr(ending, "settle_children", lambda tx, sql, parent, state: settle(tx, sql, parent, "done"))
+    settle = settling.settle_children
+    monkeypatch.setattr(settling, "settle_children", lambda tx, sql, parent, state: settle(tx, sql, parent, "done"))
 
 
 def events_without_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:

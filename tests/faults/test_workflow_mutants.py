@@ -170,8 +170,8 @@ def nobody_is_barred(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def depth_is_not_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "MAX_DEPTH", 10**6)
-    longer = routing.Routing.chain
-    monkeypatch.setattr(routing.Routing, "chain", lambda self, conn, number: longer(self, conn, number)[-1:])
+    whole = routing.chain_of
+    monkeypatch.setattr(routing, "chain_of", lambda conn, number: whole(conn, number)[-1:])
 
 
 def a_fleets_change_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,9 +197,9 @@ def a_fallback_takes_over_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_stand_in_frees_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentctl_store.sqlite import ending
+    from agentctl_store.sqlite import settling
 
-    monkeypatch.setattr(ending, "settle_children", lambda tx, sql, parent, state: [])
+    monkeypatch.setattr(settling, "settle_children", lambda tx, sql, parent, state: [])
 
 
 def a_requeue_forgets_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

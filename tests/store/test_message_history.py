@@ -18,10 +18,9 @@ from agentctl_store.domain.message_machine import STATES
 from agentctl_store.errors import AgentctlError, NotFound
 from agentctl_store.messageverbs import MessageRequest
 from agentctl_store.replay import verify
-from agentctl_store.replay.fleet import FleetFold
 from agentctl_store.replay.message_tables import DampingFold
 from agentctl_store.sqlite import sqltext
-from agentctl_store.sqlite.messages import Messages
+from agentctl_store.sqlite.messaging import Messages
 from agentctl_store.store import Store
 
 DAY = 86_400_000
@@ -179,7 +178,7 @@ def test_the_schema_knows_the_states_of_the_machine(tmp_path: Path) -> None:
 )
 def test_hot_queries_keep_to_their_index(tmp_path: Path, block: str, index: str) -> None:
     with new_store(tmp_path) as store:
-        messages: Messages = store.driver.messages
+        messages: Messages = store.driver.messages.shared  # type: ignore[attr-defined]
         sql = messages.limited(block, 5)
         count = max([int(number) for number in re.findall(r"\?(\d)", sql)], default=sql.count("?"))
         plan = messages.conn.rows(f"EXPLAIN QUERY PLAN {sql}", (1,) * count)
@@ -225,7 +224,7 @@ def test_reading_costs_what_it_costs_beside_many_messages(tmp_path: Path, clock:
 def test_an_older_history_does_not_say_how_full_an_inbox_gets(tmp_path: Path, clock: SetClock) -> None:
     told, snapshot = {"messages": 4, "window_ms": 10}, [{"id": 1, "messages": 5, "window_ms": 20}]
     fold, line = DampingFold(), (1, 0, KINDS["message.configured"], None, None, "t", None, None, None, b"")
-    fold.configured(line, told, FleetFold())
+    fold.configured(line, told)
     assert fold.snapshot() == [{"id": 1, **told, "unread": INBOX_LIMIT}]
     fold.load(snapshot)
     assert fold.snapshot() == [{**snapshot[0], "unread": INBOX_LIMIT}]

@@ -20,7 +20,8 @@ from agentctl_store.domain.agent import SessionEnd
 from agentctl_store.domain.retry import Failure
 from agentctl_store.errors import AlreadyRunning, Conflict, NotFound, StoreCorrupt, StoreError
 from agentctl_store.replay import state_at, verify
-from agentctl_store.sqlite import connection, gate, place
+from agentctl_store.sqlite import connection, gate, place, pruning
+from agentctl_store.sqlite.connection import Connection
 from agentctl_store.sqlite.readfile import ReadFile
 from agentctl_store.store import Store, TaskRequest, open_store
 
@@ -173,8 +174,6 @@ def test_the_past_after_the_cut_is_still_shown_and_before_it_is_refused(tmp_path
 
 
 def test_an_interrupted_prune_is_taken_up_again(tmp_path: Path) -> None:
-    from agentctl_store.sqlite import prune as module
-
     with eventful(tmp_path, 5) as store:
         clock: SetClock = store.clock  # type: ignore[assignment]
         clock.pass_ms(3 * DAY)
@@ -183,7 +182,7 @@ def test_an_interrupted_prune_is_taken_up_again(tmp_path: Path) -> None:
         for stop in range(1, 40):
             folder = copy / str(stop) / ".agentctl"
             shutil.copytree(store.directory, folder)
-            done = interrupted(module, str(folder), clock, stop)
+            done = interrupted(str(folder), clock, stop)
             assert verify(str(folder)).faults == (), f"stopped before step {stop}"
             if done:
                 return
@@ -192,14 +191,14 @@ def test_an_interrupted_prune_is_taken_up_again(tmp_path: Path) -> None:
             shutil.rmtree(folder)
 
 
-def interrupted(module: Any, directory: str, clock: SetClock, stop: int) -> bool:
+def interrupted(directory: str, clock: SetClock, stop: int) -> bool:
     """Prune, but fall dead after `stop` transactions; say whether it came to its end."""
 
     class Stopped(Exception):
         pass
 
     left = [stop]
-    whole = module.Connection.write
+    whole = Connection.write
 
     def write(conn: Any, now: Any) -> Any:
         left[0] -= 1
@@ -208,10 +207,10 @@ def interrupted(module: Any, directory: str, clock: SetClock, stop: int) -> bool
         return whole(conn, now)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.Connection, "write", write)
-        patch.setattr(module, "STEP_S", 0.0005)
+        patch.setattr(Connection, "write", write)
+        patch.setattr(pruning, "STEP_S", 0.0005)
         try:
-            module.prune(directory, DAY, clock, "t")
+            upkeep.prune(directory, DAY, clock, "t")
         except Stopped:
             return False
     return True

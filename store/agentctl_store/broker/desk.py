@@ -13,6 +13,7 @@ from ..domain.event import WAKES
 from ..errors import AgentctlError, Refused, StoreError
 from .calls import CLAIMS, ONCE, READS, reach
 from .message_rights import restamp
+from .peer import Answer
 from .refusals import Refusals
 from .rights import allow, allow_still, renumber, withhold
 from .waiting import Call, Waiting, inbox, is_inbox
@@ -30,17 +31,6 @@ if TYPE_CHECKING:
 
 _UNTOLD = "its claimer was never told"
 RECEIPT_MS = 60_000  #: how long a caller may take to ask what it was answered
-
-
-class Answer:
-    """What goes to a peer once it is true, and the claims or deliveries in it, which must not be lost with the peer."""
-
-    __slots__ = ("claims", "data", "number", "peer", "verb")
-
-    def __init__(
-        self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = (), number: int = 0, verb: str = ""
-    ) -> None:
-        self.peer, self.data, self.claims, self.number, self.verb = peer, data, claims, number, verb
 
 
 class Desk:
@@ -167,8 +157,9 @@ class Desk:
     def _feed(self, group: Group, now: Moment, answers: list[Answer]) -> Fed:
         """Give what this transaction brought to those who wait for it."""
         lines = self._waiting.lines
-        arrived = [inbox(agent) for agent in self.driver.messages.arrived]
-        self.driver.messages.arrived.clear()
+        mail = self.driver.messages.shared.arrived
+        arrived = [inbox(agent) for agent in mail]
+        mail.clear()
         if not lines:
             return {}
         fed = [name for name in arrived if name in lines]

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..domain.retry import Failure
     from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Turn, Usage
     from ..limitsdriver import LimitsDriver
+    from ..messagedriver import MessageDriver
+    from ..questiondriver import QuestionDriver
+    from ..scheduledriver import ScheduleDriver
 
 
 def connect(
@@ -49,10 +52,10 @@ def _token(directory: str) -> str | None:
 class BrokerDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
-    limits: LimitsDriver = Part(f"{__package__}.limits", "BrokerLimits")  # type: ignore[assignment]
-    messages = Part("agentctl_store.broker.messages", "BrokerMessages")
-    schedules = Part("agentctl_store.broker.schedules", "BrokerSchedules")
-    questions = Part("agentctl_store.broker.questions", "BrokerQuestions")
+    limits: LimitsDriver = Part(f"{__package__}.limits", "BrokerLimits", "call")  # type: ignore[assignment]
+    messages: MessageDriver = Part(f"{__package__}.messages", "BrokerMessages", "call")  # type: ignore[assignment]
+    schedules: ScheduleDriver = Part(f"{__package__}.schedules", "BrokerSchedules", "call")  # type: ignore[assignment]
+    questions: QuestionDriver = Part(f"{__package__}.questions", "BrokerQuestions", "call")  # type: ignore[assignment]
 
     def __init__(self, caller: Caller) -> None:
         self.call = caller.call

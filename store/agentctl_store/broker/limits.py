@@ -6,20 +6,20 @@ from ..record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from ..clock import Moment
     from ..domain.breaker import Breaker
     from ..domain.budget import Budget
     from ..domain.limits import Bound, Hold
-    from .driver import BrokerDriver
 
 
 class BrokerLimits:
     """See LimitsDriver, whose words these are."""
 
-    def __init__(self, driver: BrokerDriver) -> None:
-        self._call = driver.call
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
 
     def set_bound(self, bound: Bound, *, actor: str, now: Moment) -> Bound:
         return self._call("limits.set_bound", bound, actor, now=now)  # type: ignore[no-any-return]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from ..clock import Moment
     from ..domain.message import (
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
         Settled,
         Topic,
     )
-    from .driver import BrokerDriver
 
 
 class BrokerMessages:
     """See agentctl_store.messagedriver.MessageDriver, whose words these are."""
 
-    def __init__(self, driver: BrokerDriver) -> None:
-        self._call = driver.call
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
 
     def send(self, message: NewMessage, *, actor: str | None, now: Moment) -> Sent:
         return self._call("messages.send", message, actor, now=now)  # type: ignore[no-any-return]

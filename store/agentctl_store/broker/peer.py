@@ -1,4 +1,4 @@
-"""One connection to the broker: the bytes that came, the bytes that are to go, and who is at the other end."""
+"""One connection to the broker: the bytes that came, the answers that are to go, and who is at the other end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from .wire import LENGTH, MAX_CALL, Malformed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .desk import Answer
     from .tokens import Identity
 
 SO_PEERPIDFD = 77  #: Linux 6.5: a descriptor of the very process that connected, whoever has its number now
@@ -148,6 +147,17 @@ class Peer:
         del self.owed[:sent]
         self.stuck_ms = now_ms if self.owed else 0
         return True
+
+
+class Answer:
+    """What goes to a peer once it is true, and the claims or deliveries in it, which must not be lost with the peer."""
+
+    __slots__ = ("claims", "data", "number", "peer", "verb")
+
+    def __init__(
+        self, peer: Peer, data: bytes, claims: tuple[tuple[int, int], ...] = (), number: int = 0, verb: str = ""
+    ) -> None:
+        self.peer, self.data, self.claims, self.number, self.verb = peer, data, claims, number, verb
 
 
 def _readable(descriptor: int) -> bool:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from ..clock import Moment
     from ..domain.agent import SessionEnd
     from ..domain.question import NewQuestion, Question
     from ..domain.task import Ended, Usage
-    from .driver import BrokerDriver
 
 
 class BrokerQuestions:
     """See agentctl_store.questiondriver.QuestionDriver, whose words these are."""
 
-    def __init__(self, driver: BrokerDriver) -> None:
-        self._call = driver.call
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
 
     def ask(
         self,

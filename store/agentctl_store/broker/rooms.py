@@ -20,6 +20,7 @@ from ..sqlite import (  # noqa: F401
     schedules,
     schemas,
     sending,
+    settling,
     sweeping,
     waiting,
 )

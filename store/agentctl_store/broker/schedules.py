@@ -4,18 +4,18 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from ..clock import Moment
     from ..domain.schedule import Schedule, ScheduleSpec
-    from .driver import BrokerDriver
 
 
 class BrokerSchedules:
     """See agentctl_store.scheduledriver.ScheduleDriver, whose words these are."""
 
-    def __init__(self, driver: BrokerDriver) -> None:
-        self._call = driver.call
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
 
     def add(self, spec: ScheduleSpec, *, actor: str, jitter: float, now: Moment) -> bool:
         return self._call("schedules.add", spec, actor, jitter, now=now)  # type: ignore[no-any-return]

@@ -22,9 +22,9 @@ from ..sqlite.driver import SqliteDriver
 from ..wake import Waiter
 from . import rooms  # noqa: F401 - loaded while there are descriptors left and the files are of one version
 from .arguments import checked, is_client, is_heavy, parts
-from .desk import Answer, Desk
+from .desk import Desk
 from .door import Door
-from .peer import Peer
+from .peer import Answer, Peer
 from .shapes import read_call
 from .tokens import anybody, bind
 from .waiting import Call

@@ -47,6 +47,38 @@ class Server:
         return lane.queue in self.queues and lane.open_to(self.agent, self.can)
 
 
+class Routing:
+    """What is known of lanes and chains by their numbers: they are few and never change."""
+
+    __slots__ = ("chains", "lanes", "newest", "numbers", "of_queue")
+
+    def __init__(self) -> None:
+        self.chains: dict[int, tuple[str, ...]] = {}  #: agents, the first to delegate first
+        self.lanes: dict[int, Lane] = {}
+        self.numbers: dict[Lane, int] = {}
+        self.of_queue: dict[str, list[int]] = {}
+        self.newest = 0  #: the highest number of a lane that is known; all below it are too
+
+    def keep(self, number: int, lane: Lane) -> None:
+        """Know a lane, newer than all before."""
+        self.lanes[number], self.newest = lane, number
+        self.numbers[lane] = number
+        self.of_queue.setdefault(lane.queue, []).append(number)
+
+    def forget_lanes(self) -> None:
+        """Know no lane: some were dropped, and the others are to be read again."""
+        self.newest = 0
+        for known in (self.lanes, self.numbers, self.of_queue):
+            known.clear()
+
+    def open_to(self, queues: Iterable[str], agent: str, can: tuple[str, ...]) -> list[int]:
+        """Return the numbers of the lanes of these queues that an agent may claim from, lane 0 of each left out."""
+        found: list[int] = []
+        for queue in queues:
+            found += [number for number in self.of_queue.get(queue, ()) if self.lanes[number].open_to(agent, can)]
+        return found
+
+
 def barred_by(chain: tuple[str, ...]) -> tuple[str, ...]:
     """Return the agents that must not work on what this chain delegated, sorted."""
     return tuple(sorted(set(chain) - {chain[-1]})) if chain else ()

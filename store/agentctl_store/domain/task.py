@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     OnParentFailure = Literal["fail", "run", "cancel"]
     Outcome = Literal["done", "failed", "released", "cancelled", "asked"]
+    Used = tuple[int | None, int | None, int | None]  #: a Usage as rows and events have it; None: nothing was said
 
 PRIORITY_MIN, PRIORITY_MAX = -100, 100
 WAITING: tuple[State, ...] = ("blocked", "scheduled", "ready")  #: states of a task that an agent is still to take

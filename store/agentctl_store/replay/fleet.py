@@ -47,7 +47,7 @@ class FleetFold:
             step(self, line, said)
         for table in self.tables.values():
             if line[2] in table.steps:
-                table.steps[line[2]](table, line, said, self)
+                table.steps[line[2]](table, line, said)
 
     def snapshot(self) -> Row:
         """Return this fold as plain data, for a `store.pruned` event."""
@@ -68,10 +68,6 @@ class FleetFold:
         self._agent_ids = {row["name"]: number for number, row in self.agents.items()}
         for name, rows in data.get("tables", {}).items():
             self.tables[name].load(rows)
-
-    def number_of(self, agent: str) -> int | None:
-        """Return the number of an agent by its name."""
-        return self._agent_ids.get(agent)
 
     def _agent(self, name: str) -> Row | None:
         return self.agents.get(self._agent_ids.get(name, -1))

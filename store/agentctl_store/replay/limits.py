@@ -9,21 +9,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar
 
-    from .fleet import FleetFold
     from .tables import Step
     from .tasks import Line, Row
 
 _GAP = KINDS["clock.gap"]
 
 
-def _set(fold: TableFold, line: Line, said: Row, fleet: FleetFold) -> None:
+def _set(fold: TableFold, line: Line, said: Row) -> None:
     """Take what the event says of a row, all of it or what is new."""
     key = tuple([said[name] for name in fold.keys])
     row = fold.rows.setdefault(key, dict.fromkeys(fold.columns))
     row.update((name, value) for name, value in said.items() if name in row)
 
 
-def _remove(fold: TableFold, line: Line, said: Row, fleet: FleetFold) -> None:
+def _remove(fold: TableFold, line: Line, said: Row) -> None:
     fold.rows.pop(tuple([said[name] for name in fold.keys]), None)
 
 
@@ -36,11 +35,11 @@ class BoundFold(TableFold):
     keys = ("scope", "name")
     columns = ("starts", "period_ms", "burst", "concurrency", "max_depth", "origin", "full_us")
 
-    def _counted(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _counted(self, line: Line, said: Row) -> None:
         for scope, name, full in said["full"]:
             self.rows[scope, name]["full_us"] = full
 
-    def _jumped(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _jumped(self, line: Line, said: Row) -> None:
         for row in self.rows.values():
             row["full_us"] = _moved(row["full_us"], said.get("shift", 0) * 1000)
 
@@ -54,8 +53,8 @@ class MemberFold(TableFold):
     keys = ("agent",)
     columns = ("provider", "origin")
 
-    def _assigned(self, line: Line, said: Row, fleet: FleetFold) -> None:
-        (_remove if said["provider"] is None else _set)(self, line, said, fleet)
+    def _assigned(self, line: Line, said: Row) -> None:
+        (_remove if said["provider"] is None else _set)(self, line, said)
 
     steps: ClassVar[dict[int, Step]] = {KINDS["limit.assigned"]: _assigned}
 
@@ -65,7 +64,7 @@ class BudgetFold(TableFold):
     keys = ("scope", "name", "measure", "per")
     columns = ("amount", "origin", "zone", "from_ms", "until_ms", "spent")
 
-    def _spent(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _spent(self, line: Line, said: Row) -> None:
         for *key, begun, ends, spent in said["spent"]:
             self.rows[tuple(key)].update(from_ms=begun, until_ms=ends, spent=spent)
 
@@ -84,7 +83,7 @@ class BreakerFold(TableFold):
         "since_ms", "until_ms", "probe", "probe_n", "calls", "next_ms", "spaced",
     )  # fmt: skip
 
-    def _jumped(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _jumped(self, line: Line, said: Row) -> None:
         for row in self.rows.values():
             for name in ("since_ms", "until_ms", "next_ms"):
                 row[name] = _moved(row[name], said.get("shift", 0))

@@ -10,7 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .fleet import FleetFold
     from .tasks import Line, Row
 
 
@@ -19,10 +18,10 @@ class SubscriptionFold(TableFold):
 
     table, keys, columns = "subscription", ("topic", "agent"), ("since_ms",)
 
-    def subscribed(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def subscribed(self, line: Line, said: Row) -> None:
         self.rows[said["topic"], said["agent"]] = {"since_ms": line[1]}
 
-    def unsubscribed(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def unsubscribed(self, line: Line, said: Row) -> None:
         self.rows.pop((said["topic"], said["agent"]), None)
 
     steps = {KINDS["topic.subscribed"]: subscribed, KINDS["topic.unsubscribed"]: unsubscribed}  # noqa: RUF012
@@ -33,10 +32,10 @@ class SchemaFold(TableFold):
 
     table, keys, columns = "message_schema", ("scope",), ("schema", "since_ms")
 
-    def set(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def set(self, line: Line, said: Row) -> None:
         self.rows[(said["scope"],)] = {"schema": said["schema"], "since_ms": line[1]}
 
-    def removed(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def removed(self, line: Line, said: Row) -> None:
         self.rows.pop((said["scope"],), None)
 
     steps = {KINDS["schema.set"]: set, KINDS["schema.removed"]: removed}  # noqa: RUF012
@@ -47,7 +46,7 @@ class DampingFold(TableFold):
 
     table, keys, columns = "damping", ("id",), ("messages", "window_ms", "unread")
 
-    def configured(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def configured(self, line: Line, said: Row) -> None:
         self.load([{"id": 1, **said}])
 
     def load(self, rows: Iterable[Row]) -> None:

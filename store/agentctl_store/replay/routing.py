@@ -10,7 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
 
-    from .fleet import FleetFold
     from .tasks import Line, Row
 
 
@@ -19,12 +18,12 @@ class Lanes(TableFold):
 
     table, keys, columns = "lane", ("id",), ("queue", "needs", "barred")
 
-    def _named(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _named(self, line: Line, said: Row) -> None:
         self.rows[(said["id"],)] = {
             "queue": said["queue"], "needs": dumps(said["needs"]), "barred": dumps(said["barred"]),
         }  # fmt: skip
 
-    def _dropped(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _dropped(self, line: Line, said: Row) -> None:
         self.rows.pop((said["id"],), None)
 
     steps: ClassVar = {KINDS["lane.named"]: _named, KINDS["lane.dropped"]: _dropped}
@@ -35,7 +34,7 @@ class Chains(TableFold):
 
     table, keys, columns = "chain", ("id",), ("before", "agent")
 
-    def _named(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _named(self, line: Line, said: Row) -> None:
         self.rows[(said["id"],)] = {"before": said["before"], "agent": said["agent"]}
 
     steps: ClassVar = {KINDS["chain.named"]: _named}

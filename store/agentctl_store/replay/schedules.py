@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
 
-    from .fleet import FleetFold
     from .tasks import Line, Row
 
 _SPEC = (
@@ -36,32 +35,32 @@ class ScheduleFold(TableFold):
         row.update(planned_ms=said["planned"], due_ms=said["due"], reckoned_ms=line[1])
         return row
 
-    def _added(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _added(self, line: Line, said: Row) -> None:
         self.rows[(said["schedule"],)] = dict.fromkeys(self.columns) | {"since_ms": line[1], "fired": 0, "skipped": 0}
-        self._changed(line, said, fleet)
+        self._changed(line, said)
 
-    def _changed(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _changed(self, line: Line, said: Row) -> None:
         self._plan(line, said).update({name: said[name] for name in _SPEC})
 
-    def _removed(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _removed(self, line: Line, said: Row) -> None:
         del self.rows[(said["schedule"],)]
 
-    def _paused(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _paused(self, line: Line, said: Row) -> None:
         row = self._row(said)
         row.update(paused_ms=line[1], paused_by=line[5], reason=said["reason"], planned_ms=None, due_ms=None)
 
-    def _resumed(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _resumed(self, line: Line, said: Row) -> None:
         self._plan(line, said).update(paused_ms=None, paused_by=None, reason=None)
 
-    def _fired(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _fired(self, line: Line, said: Row) -> None:
         row = self._row(said) if said.get("by_hand") else self._plan(line, said)
         row.update(task=line[3], last_ms=line[1], fired=row["fired"] + 1)
 
-    def _skipped(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _skipped(self, line: Line, said: Row) -> None:
         row = self._plan(line, said)
         row["skipped"] += 1
 
-    def _moved(self, line: Line, said: Row, fleet: FleetFold) -> None:
+    def _moved(self, line: Line, said: Row) -> None:
         self._plan(line, said)
 
     steps: ClassVar = {

@@ -11,17 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, ClassVar
 
-    from .fleet import FleetFold
     from .tasks import Line, Row
 
-    Step = Callable[[Any, Line, Row, FleetFold], None]
+    Step = Callable[[Any, Line, Row], None]
 
 
 class TableFold:
     """One table: `rows` by the values of `keys`, each with its other `columns`.
 
-    `steps` has a method for each kind of event, called with the event, what it says and the fleet, for the names of
-    queues and agents.
+    `steps` has a method for each kind of event, called with the event and what it says.
     """
 
     table: ClassVar[str]

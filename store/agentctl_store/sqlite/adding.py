@@ -95,7 +95,7 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None,
     trace = correlation[8:] if correlation[:8] == number.to_bytes(8, "big") else correlation
     tx.event(_ADDED, number, queue, actor, told, body=body, body_digest=body_digest, correlation=trace)
     if failed and fallback != "run":
-        from .ending import end_child_alone
+        from .settling import end_child_alone
 
         state = end_child_alone(tx, sql, number, state, failed[0], fallback, actor)
     return Added(number, True, state, None, why)

@@ -131,7 +131,7 @@ def _bury_spent(tx: Transaction, conn: Connection, limits: Limits, agent: str, t
     """Make a ready task that has spent a budget of its own a dead letter; whether it had."""
     why = limits.task_spent(tx.rows, task, agent, tx.now.wall_ms)
     if why:
-        from .ending import bury
+        from .settling import bury
 
         bury(tx, conn.sql, task, None, {"reason": "policy", "class": "policy", "error": why, "from": "ready"})
     return bool(why)
@@ -164,8 +164,7 @@ def _survey(
         conn.survey[plain, len(queues)] = block
     looked: list[Any] = tx.execute(block, (tx.now.wall_ms, tx.now.boot_ms, *queues)).fetchall()
     if looked and looked[0][8]:
-        known = routing.known(conn)
-        known.read_lanes(conn, looked[0][8])
+        known = routing.read_lanes(conn, looked[0][8])
         names = [row[1] for row in looked]
         lanes = known.open_to(names, agent, tuple(can) if can is not None else routing.can_of(conn, agent))
         if lanes:

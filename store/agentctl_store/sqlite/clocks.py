@@ -5,27 +5,16 @@ A room of its own, because every claim comes through it and few need the rest of
 
 from __future__ import annotations
 
+from ..clock import GRACE_MS, JUMP_MS, SLEPT_MS
 from ..domain.event import KINDS
 from ..jsontext import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
     from .connection import Connection
     from .transaction import Transaction
 
 _GAP = KINDS["clock.gap"]
-SLEPT_MS = 1_000  #: a difference of boot and awake clocks that grew by more means the machine slept
-JUMP_MS = 2_000  #: a wall clock that moved by more against the boot clock was set, not slewed
-GRACE_MS = 10_000  #: what each lease gets on top of the time slept
-_NOTICED = "SELECT at_ms, data ->> '$.grace', data ->> '$.shift' FROM event WHERE kind = ? ORDER BY seq"
-
-
-def gaps(rows: Callable[..., list[Any]]) -> list[tuple[int, int]]:
-    """Return when the machine had slept or its clock was set, and how far the wall clock ran ahead by that: in ms."""
-    return [(at, (grace - GRACE_MS if grace else 0) + (shift or 0)) for at, grace, shift in rows(_NOTICED, (_GAP,))]
 
 
 def clocks(tx: Transaction, conn: Connection) -> int:

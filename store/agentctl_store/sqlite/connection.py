@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from ..clock import Moment
+    from ..domain.routing import Routing
     from ..wake import Waiter
     from .limiting import Limits
-    from .routing import Routing
     from .transaction import Telling
 
 SCHEMA_VERSION = 7  #: PRAGMA user_version this code reads and writes
@@ -138,9 +138,19 @@ class Connection:
             )
         if version < 1:  # a store comes into being with its schema, in one rename
             raise self._damaged("its file is empty or was never a store")
-        from .migrate import migrate
+        self._migrate()
 
-        migrate(self)
+    def _migrate(self) -> None:
+        """Bring an older store to this schema, all or nothing. Raises StoreError."""
+        from .migrate import apply
+
+        self.lock()
+        try:
+            apply(self.db)
+        except self.library.Error as error:
+            raise self.explained(error) from None
+        finally:
+            self.unlock()
 
     def _check_tail(self) -> None:
         """Raise StoreCorrupt if the history ends before the last event that was marked as written."""

@@ -8,9 +8,8 @@ from ..domain.task import Ended
 from ..errors import Conflict, NotFound
 from ..ids import write_id
 from ..jsontext import dumps
-from .ending import cancel_now
 from .fallback import home
-from .sweeping import ask_cancel
+from .settling import cancel_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +50,8 @@ def cancel(tx: Transaction, conn: Connection, task: int, reason: str, actor: str
         return cancel_now(tx, conn.sql, task, None, reason, actor, {"from": state})
     asked = tx.execute("SELECT cancel_asked FROM task WHERE id = ?", (task,)).fetchone()[0]
     if not asked:
-        ask_cancel(tx, conn, task, reason, actor)
+        tx.execute(conn.sql["ask_cancel"], (reason, task))
+        tx.event(KINDS["task.cancel_asked"], task, None, actor, dumps({"reason": reason}))
     return Ended("active", None, reason)
 
 

@@ -9,15 +9,18 @@ from ..domain.message_machine import target
 from ..errors import NotFound, StaleAttempt
 from ..ids import write_attempt, write_id
 from ..jsontext import dumps
-from .fleet import unknown
+from ..later import later
 from .signing import genuine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .messages import Messages
+    from . import fleet
+    from .messaging import Messages
     from .transaction import Transaction
+else:
+    later(globals(), __package__, "fleet")
 
 _DELIVERED, _ACKED, _RETURNED = KINDS["message.delivered"], KINDS["message.acked"], KINDS["message.returned"]
 _EXPIRED, _BURIED = KINDS["message.expired"], KINDS["message.buried"]
@@ -40,7 +43,7 @@ def read(
     if agent != OPERATOR and not _known(tx, agent, reader):
         if wait_ms:
             return []
-        raise unknown(tx, agent)
+        raise fleet.unknown(tx, agent)
     won: list[Delivery] = []
     attended, much = False, 0
     while len(won) < limit and much < MOST_READ:

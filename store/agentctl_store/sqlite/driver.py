@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from ..domain.retry import Failure
     from ..domain.task import Added, Attempt, Claim, Ended, Lease, NewTask, ParentResult, Swept, Task, Usage
     from ..limitsdriver import LimitsDriver
+    from ..questiondriver import QuestionDriver
+    from ..scheduledriver import ScheduleDriver
     from . import adding, claiming, clocks, deciding, ending, fleet, history, holding, routing, rows, sweeping, waiting
+    from .messages import SqliteMessages
     from .transaction import Transaction
 else:
     rooms = ("adding", "claiming", "clocks", "deciding", "ending", "fleet", "history", "holding")
@@ -33,10 +36,10 @@ PARENTS_AT_ONCE = 16  #: read in one go where what they left is limited: each ma
 class SqliteDriver:
     """See agentctl_store.driver.Driver, whose words these are."""
 
-    limits: LimitsDriver = Part(f"{__package__}.limits", "SqliteLimits")  # type: ignore[assignment]
-    messages = Part("agentctl_store.sqlite.messages", "Messages")
-    schedules = Part("agentctl_store.sqlite.schedules", "SqliteSchedules")
-    questions = Part("agentctl_store.sqlite.questions", "SqliteQuestions")
+    limits: LimitsDriver = Part(f"{__package__}.limits", "SqliteLimits", "conn")  # type: ignore[assignment]
+    messages: SqliteMessages = Part(f"{__package__}.messages", "SqliteMessages", "conn")  # type: ignore[assignment]
+    schedules: ScheduleDriver = Part(f"{__package__}.schedules", "SqliteSchedules", "conn")  # type: ignore[assignment]
+    questions: QuestionDriver = Part(f"{__package__}.questions", "SqliteQuestions", "conn")  # type: ignore[assignment]
 
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.conn = Connection(directory, create=create, synchronous=synchronous)
@@ -154,7 +157,7 @@ class SqliteDriver:
 
     def sweep(self, *, limit: int, jitter: float, now: Moment) -> Swept:
         with self.conn.write(now) as tx:
-            return sweeping.sweep(tx, self, limit, jitter)
+            return sweeping.sweep(tx, self.conn, self.messages.shared, limit, jitter)
 
     def task(self, task: int) -> Task:
         found = self.conn.rows(self.sql["one"], (task,))

@@ -1,10 +1,9 @@
-"""How an attempt ends, each write guarded by state and fence, and what that means for children."""
+"""How an attempt ends, each write guarded by state and fence."""
 
 from __future__ import annotations
 
 from ..domain.event import KINDS
 from ..domain.task import Ended
-from ..ids import write_id
 from ..jsontext import dumps
 from ..later import later
 from .holding import Held, kept_partial, more_of, used_columns, used_late
@@ -14,20 +13,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..domain.agent import SessionEnd
-    from ..domain.machine import State
     from ..domain.retry import Failure
-    from ..domain.task import Outcome, Usage
-    from . import clocks, fallback
-    from .holding import Body, Used
+    from ..domain.task import Outcome, Usage, Used
+    from . import clocks, fallback, settling
     from .transaction import Transaction
 else:
-    later(globals(), __package__, "clocks", "fallback")
+    later(globals(), __package__, "clocks", "fallback", "settling")
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
-_BURIED, _CANCELLED = KINDS["task.buried"], KINDS["task.cancelled"]
-_UNBLOCKED, _DEFERRED = KINDS["task.unblocked"], KINDS["task.deferred"]
 _SESSION_ENDED = KINDS["session.ended"]
-FREED_NAMED = 100
 # Which process it was is kept of a task's session that ended badly: of a million good ones nobody asks.
 _CLOSE = """UPDATE session SET ended_ms = ?1, outcome = ?2, exit_code = ?3, signal = ?4, detail = ?5,
     pid = CASE WHEN task IS NULL OR NOT ?6 THEN pid END,
@@ -69,7 +63,7 @@ def complete(
     session = tell_end(tx, told, task, n, used, exit_code, end_session)
     data = dumps(told) if told else None
     tx.event(_COMPLETED, task, n, None, data, session=session, body=number, body_digest=body)
-    return Ended("done", freed=tuple(settle_children(tx, sql, task, "done")) if awaited else ())
+    return Ended("done", freed=tuple(settling.settle_children(tx, sql, task, "done")) if awaited else ())
 
 
 def fail(
@@ -114,7 +108,7 @@ def after_failure(
         if stands is not None:
             return stands
         told["reason"] = verdict.dead
-        return bury(tx, sql, held.task, held.n, told, session, partial=kept_partial(tx, held, failure))
+        return settling.bury(tx, sql, held.task, held.n, told, session, partial=kept_partial(tx, held, failure))
     run_at = tx.now.wall_ms + verdict.delay_ms
     told["run_at"] = run_at
     throttled = int(failure.kind == "throttled")
@@ -132,52 +126,6 @@ def after_failure(
     data, (number, body) = dumps(told), kept_partial(tx, held, failure)
     tx.event(_RETRIED, held.task, held.n, None, data, session=session, body=number, body_digest=body)
     return Ended("scheduled", run_at, failure.kind)
-
-
-def bury(
-    tx: Transaction,
-    sql: dict[str, str],
-    task: int,
-    n: int | None,
-    told: dict[str, Any],
-    session: int | None = None,
-    actor: str | None = None,
-    partial: Body = (None, b""),
-) -> Ended:
-    """Make a task a dead letter; `told` carries reason, class, error, burns and the state it was in if not active."""
-    _bury_alone(tx, sql, task, n, told, session, actor, partial)
-    return Ended("dead", None, told["reason"], tuple(settle_children(tx, sql, task, "dead")))
-
-
-def _bury_alone(
-    tx: Transaction,
-    sql: dict[str, str],
-    task: int,
-    n: int | None,
-    told: dict[str, Any],
-    session: int | None = None,
-    actor: str | None = None,
-    partial: Body = (None, b""),
-) -> None:
-    values = (
-        tx.now.wall_ms,
-        told.get("burns", 0),
-        told["reason"],
-        told.get("class"),
-        told.get("error"),
-        task,
-    )
-    tx.execute(sql["bury"], values)
-    _leave(tx, sql, task, told.get("from"))
-    tx.event(_BURIED, task, n, actor, dumps(told), session=session, body=partial[0], body_digest=partial[1])
-
-
-def _leave(tx: Transaction, sql: dict[str, str], task: int, state: State | None) -> None:
-    """End what a task did in the state it ends in: it waits for no parent, and asks nobody, any more."""
-    if state == "blocked":
-        tx.execute(sql["end_edges"], (task,))
-    elif state == "waiting":
-        tx.execute(sql["drop_question"], (tx.now.wall_ms, task))
 
 
 def release(
@@ -229,82 +177,7 @@ def end_cancelled(
     used, _ = end_attempt(tx, sql, held.task, held.n, "cancelled", None, usage, exit_code)
     session = tell_end(tx, told, held.task, held.n, used, exit_code, end_session)
     (reason,) = tx.execute("SELECT reason FROM task WHERE id = ?", (held.task,)).fetchone()
-    return cancel_now(tx, sql, held.task, held.n, reason or "cancelled", None, told, session)
-
-
-def cancel_now(
-    tx: Transaction,
-    sql: dict[str, str],
-    task: int,
-    n: int | None,
-    reason: str,
-    actor: str | None,
-    told: dict[str, Any],
-    session: int | None = None,
-) -> Ended:
-    """End a task as cancelled; `told` carries how its attempt ended, or the state it was in if not active."""
-    _cancel_alone(tx, sql, task, n, reason, actor, told, session)
-    return Ended("cancelled", None, reason, tuple(settle_children(tx, sql, task, "cancelled")))
-
-
-def _cancel_alone(
-    tx: Transaction,
-    sql: dict[str, str],
-    task: int,
-    n: int | None,
-    reason: str,
-    actor: str | None,
-    told: dict[str, Any],
-    session: int | None = None,
-) -> None:
-    tx.execute(sql["cancel"], (tx.now.wall_ms, reason, task))
-    _leave(tx, sql, task, told.get("from"))
-    tx.event(_CANCELLED, task, n, actor, dumps({"reason": reason, **told}), session=session)
-
-
-def settle_children(tx: Transaction, sql: dict[str, str], parent: int, state: State) -> list[int]:
-    """Free, bury or cancel the children of a task that just ended, and theirs in turn.
-
-    Returns the freed ones, FREED_NAMED at most.
-    """
-    if tx.execute(sql["has_children"], (parent,)).fetchone() is None:
-        return []
-    freed: list[int] = []
-    ended: list[tuple[int, State]] = [(parent, state)]  # a list, not recursion: chains can be long
-    while ended:
-        above, how = ended.pop()
-        for child, open_parents, fallback, available in tx.execute(sql["children"], (above,)).fetchall():
-            tx.execute(sql["end_edge"], (above, child))
-            if how != "done" and fallback != "run":
-                ended.append((child, end_child_alone(tx, sql, child, "blocked", above, fallback, None)))
-            elif open_parents > 1:
-                tx.execute(sql["fewer_parents"], (child,))
-            elif available > tx.now.wall_ms:
-                tx.execute(sql["defer"], (child,))
-                tx.event(_DEFERRED, child)
-            else:
-                tx.execute(sql["unblock"], (tx.now.wall_ms, child))
-                tx.event(_UNBLOCKED, child)
-                freed.append(child)
-    return freed[:FREED_NAMED]
-
-
-def end_child_alone(
-    tx: Transaction,
-    sql: dict[str, str],
-    child: int,
-    state: State,
-    parent: int,
-    fallback: str | None,
-    actor: str | None,
-) -> State:
-    """End a child whose parent failed, as its on_parent_failure says; its own children are the caller's."""
-    why = f"its parent {write_id(parent)} failed"
-    if fallback == "cancel":
-        _cancel_alone(tx, sql, child, None, why, actor, {"from": state})
-        return "cancelled"
-    _bury_alone(tx, sql, child, None, {"reason": "parent_failed", "error": why, "from": state})
-    return "dead"
+    return settling.cancel_now(tx, sql, held.task, held.n, reason or "cancelled", None, told, session)
 
 
 def write_session_end(tx: Transaction, end: SessionEnd) -> None:

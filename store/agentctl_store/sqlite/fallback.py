@@ -7,8 +7,8 @@ from ..domain.routing import Lane, barred_by
 from ..domain.task import Ended
 from ..jsontext import dumps, loads
 from ..record import replace
+from . import routing, settling
 from .holding import kept_partial
-from .routing import known, servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,21 +56,20 @@ def fall_back(
 
 def _lane(tx: Transaction, held: Held, agent: str, told: dict[str, Any]) -> tuple[int, int] | None:
     """Return the queue and lane in which a fallback agent finds the task; None, told, when it cannot take it."""
-    server = next((one for one in servers(tx.execute) if one.agent == agent), None)
+    server = next((one for one in routing.servers(tx.execute) if one.agent == agent), None)
     if held.degraded is not None:
         told["no_fallback"] = "it is a fallback's task already"
     elif server is None or not server.queues:
         told["no_fallback"] = f"no agent {agent} is declared"
     else:
-        routing = known(tx.conn)
         (name,) = tx.execute("SELECT name FROM queue WHERE id = ?", (held.queue,)).fetchone()
-        asked = routing.lane(tx.conn, held.lane, name)
+        asked = routing.lane_of(tx.conn, held.lane, name)
         wanted = Lane(server.queues[0], asked.needs, asked.barred)
         if server.serves(wanted):
-            failed = next((one for one in servers(tx.execute) if one.agent == held.agent), None)
+            failed = next((one for one in routing.servers(tx.execute) if one.agent == held.agent), None)
             if failed is not None and failed.serves(wanted):  # it must not be given again to whom it fell from
                 wanted = replace(wanted, barred=tuple(sorted({*wanted.barred, failed.agent})))
-            return tx.number("queue", wanted.queue), routing.number(tx, wanted)
+            return tx.number("queue", wanted.queue), routing.number_of(tx, wanted)
         barred = agent in wanted.barred
         told["no_fallback"] = f"{agent} delegated it" if barred else f"{agent} cannot do what it needs"
     return None
@@ -79,8 +78,6 @@ def _lane(tx: Transaction, held: Held, agent: str, told: dict[str, Any]) -> tupl
 def _stand_in(
     tx: Transaction, sql: dict[str, str], held: Held, result: Any, told: dict[str, Any], session: int | None
 ) -> Ended:
-    from .ending import settle_children
-
     number, body = tx.body(dumps(result))
     told["reason"] = "fallback"
     values = (
@@ -88,7 +85,7 @@ def _stand_in(
     )  # fmt: skip
     tx.execute(sql["stand_in"], values)
     tx.event(_STOOD_IN, held.task, held.n, None, dumps(told), session=session, body=number, body_digest=body)
-    return Ended("done", None, told["reason"], tuple(settle_children(tx, sql, held.task, "done")))
+    return Ended("done", None, told["reason"], tuple(settling.settle_children(tx, sql, held.task, "done")))
 
 
 def home(tx: Transaction, task: int) -> tuple[int, int | None]:
@@ -99,6 +96,5 @@ def home(tx: Transaction, task: int) -> tuple[int, int | None]:
     if not lane or degraded is None:
         return lane, degraded
     (name,) = tx.execute("SELECT name FROM queue WHERE id = ?", (degraded,)).fetchone()
-    routing = known(tx.conn)
-    barred = barred_by(routing.chain(tx.conn, chain))  # not whom it fell from
-    return routing.number(tx, Lane(name, routing.lane(tx.conn, lane, queue).needs, barred)), degraded
+    barred = barred_by(routing.chain_of(tx.conn, chain))  # not whom it fell from
+    return routing.number_of(tx, Lane(name, routing.lane_of(tx.conn, lane, queue).needs, barred)), degraded

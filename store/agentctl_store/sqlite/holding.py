@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..domain.retry import Failure, RetryPolicy
-    from ..domain.task import Usage
+    from ..domain.task import Usage, Used
     from .transaction import Transaction
 
     Body = tuple[int | None, bytes]  #: its number and digest
-    Used = tuple[int | None, int | None, int | None]  #: tokens in, tokens out, millionths of a dollar
 
 
 _USED = KINDS["task.used"]

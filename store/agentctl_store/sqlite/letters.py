@@ -13,7 +13,7 @@ from .signing import sign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .messages import Messages
+    from .messaging import Messages
     from .transaction import Transaction
 
 

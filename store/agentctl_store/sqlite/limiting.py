@@ -6,6 +6,7 @@ these pays for one look at an attribute, and the broker, through which all write
 
 from __future__ import annotations
 
+from ..clock import GRACE_MS
 from ..domain.breaker import Breaker, Seen, begin, end, hold, sign_of
 from ..domain.budget import Budget, day_now, spent_words
 from ..domain.event import KINDS
@@ -14,7 +15,6 @@ from ..errors import QueueFull
 from ..jsontext import dumps, loads
 from ..record import as_dict
 from . import sqltext
-from .clocks import gaps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..domain.retry import Failure
-    from ..domain.task import Outcome
-    from .holding import Used
+    from ..domain.task import Outcome, Used
     from .transaction import Transaction
 
     Key = tuple[str, str]  #: scope and name
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
 MOST_SPENT = 1 << 62  #: of one budget: agents report what they like, and the store holds 64 bits
 SQL = sqltext.load("limits")
+_NOTICED = "SELECT at_ms, data ->> '$.grace', data ->> '$.shift' FROM event WHERE kind = ? ORDER BY seq"
+_GAP = KINDS["clock.gap"]
 _COUNTED, _SPENT = KINDS["limit.counted"], KINDS["budget.spent"]
 _PROBED, _SPACED = KINDS["breaker.probed"], KINDS["breaker.spaced"]
 _CHANGES = {
@@ -61,7 +62,7 @@ class Limits:
         self._per_task = [one for one in self.budgets if one.per == "task"]
         #: (wall ms, how much later it was than before without anybody having worked), oldest first
         timed = any(one.measure == "wall_time" for one in self.budgets)
-        self._gaps = [*gaps(rows), *noticed] if timed else []
+        self._gaps = [*_gaps(rows), *noticed] if timed else []
         self._gaps_told = dumps(self._gaps)
         self._caps = any(one.concurrency is not None for one in self.bounds.values())
         self.depths = {name: one.max_depth for (_, name), one in self.bounds.items() if one.max_depth is not None}
@@ -246,6 +247,11 @@ class Limits:
         before = self.breakers.get((after.scope, after.name))
         self.breakers[after.scope, after.name] = after
         save_breaker(tx, kind, after, before, actor)
+
+
+def _gaps(rows: Rows) -> list[tuple[int, int]]:
+    """Return when the machine had slept or its clock was set, and how far the wall clock ran ahead by that: in ms."""
+    return [(at, (grace - GRACE_MS if grace else 0) + (shift or 0)) for at, grace, shift in rows(_NOTICED, (_GAP,))]
 
 
 def check_depth(tx: Transaction, limits: Limits, queues: list[str]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..clock import Moment
-    from .driver import SqliteDriver
+    from .connection import Connection
     from .transaction import Transaction
 
     Known = dict[tuple[Any, ...], dict[str, Any]]  #: rows of a table as they stand, by their keys
@@ -30,8 +30,8 @@ _NOUN = {"bound": "limit", "budget": "budget", "breaker": "breaker"}
 class SqliteLimits:
     """See LimitsDriver, whose words these are."""
 
-    def __init__(self, driver: SqliteDriver) -> None:
-        self._conn = driver.conn
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
 
     def set_bound(self, bound: Bound, *, actor: str, now: Moment) -> Bound:
         with self._conn.write(now) as tx:

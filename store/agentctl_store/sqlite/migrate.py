@@ -14,8 +14,6 @@ from .writelock import forget_mark
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .connection import Connection
-
 HERE = os.path.join(os.path.dirname(__file__), "migrations")
 SET = "agentctl"
 
@@ -92,17 +90,6 @@ def _sync_folder(directory: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def migrate(conn: Connection) -> None:
-    """Bring an older store to this schema, all or nothing. Raises StoreError."""
-    conn.lock()
-    try:
-        apply(conn.db)
-    except conn.library.Error as error:
-        raise conn.explained(error) from None
-    finally:
-        conn.unlock()
 
 
 def apply(db: Any) -> None:

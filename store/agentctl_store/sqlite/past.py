@@ -9,6 +9,7 @@ from ..ids import write_id
 from ..jsontext import dumps, loads
 from ..read.models import InstanceRow, TaskRow
 from ..replay.fleet import FLEET_KINDS, FleetFold
+from ..text import title
 from .readfile import ReadFile
 from .rebuild import fleet_base, load_sql, of_kind, origin, parts
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..replay.tasks import TaskFold
-
-_TITLE = 200
 
 
 class Past:
@@ -141,4 +140,4 @@ def title_of(text: str | None) -> str:
         elif isinstance(value, dict):
             short = next((value[name] for name in ("title", "name", "path") if value.get(name) is not None), short)
             short = short if isinstance(short, str | int | float) else dumps(short)
-    return " ".join(str(short).split())[:_TITLE]
+    return title(short)

@@ -11,7 +11,7 @@ from ..jsontext import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .prune import Pruning
+    from .pruning import Pruning
     from .transaction import Transaction
 
 _DROPPED = KINDS["lane.dropped"]

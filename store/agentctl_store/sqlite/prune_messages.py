@@ -12,7 +12,7 @@ from .transaction import digest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..replay.messages import MessageFold
-    from .prune import Pruning
+    from .pruning import Pruning
     from .transaction import Transaction
 
 _PRUNED, _CARRIED = KINDS["message.pruned"], KINDS["message.carried"]

@@ -9,8 +9,9 @@ from ..errors import BadInput, Conflict, NotFound, StaleAttempt
 from ..ids import write_attempt, write_id
 from ..jsontext import dumps, loads
 from . import sqltext
-from .ending import bury, end_attempt, end_cancelled, said_before, tell_end
+from .ending import end_attempt, end_cancelled, said_before, tell_end
 from .holding import Held
+from .settling import bury
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ..domain.question import How, NewQuestion
     from ..domain.task import Usage
     from .connection import Connection
-    from .driver import SqliteDriver
     from .transaction import Transaction
 
 _ASKED, _ANSWERED = KINDS["task.asked"], KINDS["task.answered"]
@@ -33,8 +33,8 @@ MOST_QUOTED = 200  #: characters of a question in the error of the task that die
 class SqliteQuestions:
     """See agentctl_store.questiondriver.QuestionDriver, whose words these are."""
 
-    def __init__(self, driver: SqliteDriver) -> None:
-        self._conn, self._sql = driver.conn, driver.sql
+    def __init__(self, conn: Connection) -> None:
+        self._conn, self._sql = conn, conn.sql
 
     def ask(
         self,

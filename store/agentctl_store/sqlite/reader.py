@@ -22,10 +22,11 @@ from ..read.models import (
 )
 from ..read.presence import supervisor_row
 from ..read.vitals import written_ns
+from ..text import title
 from . import history, sessions, sqltext
 from .narrow import DEAD_KEYS, TASK_KEYS, before, order_by, sort_key, where
 from .readfile import ReadFile
-from .readrows import attempt_row, dead_row, title
+from .readrows import attempt_row, dead_row
 from .routes import Routes
 from .slots import Slots
 from .tail import BUCKET_MS, Tail

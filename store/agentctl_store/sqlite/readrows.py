@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from ..ids import write_id
 from ..read.models import AttemptRow, DeadLetterRow
+from ..text import title
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 ERROR_LINE = 200  #: characters of an error in a list
-TITLE = 200  #: characters of a title
-
-
-def title(text: object) -> str:
-    """Return a title as one short line."""
-    return " ".join(str("" if text is None else text).split())[:TITLE]
 
 
 def attempt_row(row: Any) -> AttemptRow:

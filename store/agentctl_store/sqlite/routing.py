@@ -8,7 +8,7 @@ task is put into one it is looked whether it is still there. No number is given 
 from __future__ import annotations
 
 from ..domain.event import KINDS
-from ..domain.routing import MAX_DEPTH, MAX_LANES, Lane, Server, barred_by, circle, unroutable
+from ..domain.routing import MAX_DEPTH, MAX_LANES, Lane, Routing, Server, barred_by, circle, unroutable
 from ..domain.task import WAITING
 from ..errors import BadDelegation, BadInput
 from ..jsontext import dumps, loads
@@ -28,96 +28,79 @@ _LANE_NAMED, _CHAIN_NAMED = KINDS["lane.named"], KINDS["chain.named"]
 _LOST, _FOUND = KINDS["route.lost"], KINDS["route.found"]
 
 
-class Routing:
-    """What is known of lanes and chains by their numbers. It holds no connection: that one holds it."""
+def _known(conn: Connection) -> Routing:
+    """Return what a connection knows; forgotten with a transaction that is undone."""
+    if conn.routing is None:
+        conn.routing = Routing()
+    return conn.routing
 
-    __slots__ = ("_newest", "chains", "lanes", "numbers", "of_queue")
 
-    def __init__(self) -> None:
-        self._newest = 0
-        self.lanes: dict[int, Lane] = {}
-        self.numbers: dict[Lane, int] = {}
-        self.of_queue: dict[str, list[int]] = {}
-        self.chains: dict[int, tuple[str, ...]] = {}
+def read_lanes(conn: Connection, newest: int) -> Routing:
+    """Know the lanes up to number `newest`; return all that is known."""
+    routing = _known(conn)
+    before = routing.newest
+    if newest > before:
+        for number, *row in conn.rows(conn.sql["lanes"], (before,)):
+            routing.keep(number, Lane(row[0], tuple(loads(row[1])), tuple(loads(row[2]))))
+        if before and max(map(len, routing.of_queue.values())) > MAX_LANES:  # some of them have been dropped since
+            routing.forget_lanes()
+            read_lanes(conn, newest)
+    return routing
 
-    def read_lanes(self, conn: Connection, newest: int) -> None:
-        """Know the lanes up to number `newest`."""
-        before = self._newest
-        if newest > before:
-            for number, *row in conn.rows(conn.sql["lanes"], (before,)):
-                self._keep(number, Lane(row[0], tuple(loads(row[1])), tuple(loads(row[2]))))
-            if before and max(map(len, self.of_queue.values())) > MAX_LANES:  # some of them have been dropped since
-                self._read_anew(conn, newest)
 
-    def _read_anew(self, conn: Connection, newest: int) -> None:
-        """Know the lanes up to number `newest` that there are, and none that was dropped."""
-        self._newest = 0
-        for known in (self.lanes, self.numbers, self.of_queue):
-            known.clear()
-        self.read_lanes(conn, newest)
+def lane_of(conn: Connection, number: int, queue: str) -> Lane:
+    """Return a lane by its number."""
+    if not number:
+        return Lane(queue)
+    return read_lanes(conn, number).lanes.get(number) or Lane(queue)  # its task was pruned since its row was read
 
-    def _keep(self, number: int, lane: Lane) -> None:
-        self.lanes[number], self._newest = lane, number
-        self.numbers[lane] = number
-        self.of_queue.setdefault(lane.queue, []).append(number)
 
-    def lane(self, conn: Connection, number: int, queue: str) -> Lane:
-        """Return a lane by its number."""
-        if not number:
-            return Lane(queue)
-        self.read_lanes(conn, number)
-        return self.lanes.get(number) or Lane(queue)  # its task was pruned since its row was read
-
-    def open_to(self, queues: Iterable[str], agent: str, can: tuple[str, ...]) -> list[int]:
-        """Return the numbers of the lanes of these queues that an agent may claim from, lane 0 of each left out."""
-        found: list[int] = []
-        for queue in queues:
-            found += [number for number in self.of_queue.get(queue, ()) if self.lanes[number].open_to(agent, can)]
-        return found
-
-    def number(self, tx: Transaction, lane: Lane) -> int:
-        """Return a lane's number; a new one is made known. BadInput when its queue has too many."""
-        if not lane.needs and not lane.barred:
-            return 0
-        known = self.numbers.get(lane)
-        if known is not None and tx.execute("SELECT 1 FROM lane WHERE id = ?", (known,)).fetchone() is not None:
-            return known
-        newest: int = tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0]
-        if known is not None or len(self.of_queue.get(lane.queue, ())) >= MAX_LANES:
-            self._read_anew(tx.conn, newest)
-        else:
-            self.read_lanes(tx.conn, newest)
-        known = self.numbers.get(lane)
-        if known is not None:
-            return known
-        if len(self.of_queue.get(lane.queue, ())) >= MAX_LANES:
-            raise _too_many(tx, lane.queue)
-        queue, number = tx.number("queue", lane.queue), newest + 1
-        texts = (dumps(list(lane.needs)), dumps(list(lane.barred)))
-        tx.execute("INSERT INTO lane (id, queue, needs, barred) VALUES (?, ?, ?, ?)", (number, queue, *texts))
-        told = {"id": number, "queue": queue, "needs": list(lane.needs), "barred": list(lane.barred)}
-        tx.event(_LANE_NAMED, data=dumps(told))
-        self._keep(number, lane)
+def number_of(tx: Transaction, lane: Lane) -> int:
+    """Return a lane's number; a new one is made known. BadInput when its queue has too many."""
+    if not lane.needs and not lane.barred:
+        return 0
+    routing = _known(tx.conn)
+    number = routing.numbers.get(lane)
+    if number is not None and tx.execute("SELECT 1 FROM lane WHERE id = ?", (number,)).fetchone() is not None:
         return number
+    newest: int = tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0]
+    if number is not None or len(routing.of_queue.get(lane.queue, ())) >= MAX_LANES:
+        routing.forget_lanes()  # some were dropped
+    read_lanes(tx.conn, newest)
+    number = routing.numbers.get(lane)
+    if number is not None:
+        return number
+    if len(routing.of_queue.get(lane.queue, ())) >= MAX_LANES:
+        raise _too_many(tx, lane.queue)
+    queue, number = tx.number("queue", lane.queue), newest + 1
+    texts = (dumps(list(lane.needs)), dumps(list(lane.barred)))
+    tx.execute("INSERT INTO lane (id, queue, needs, barred) VALUES (?, ?, ?, ?)", (number, queue, *texts))
+    told = {"id": number, "queue": queue, "needs": list(lane.needs), "barred": list(lane.barred)}
+    tx.event(_LANE_NAMED, data=dumps(told))
+    routing.keep(number, lane)
+    return number
 
-    def chain(self, conn: Connection, number: int | None) -> tuple[str, ...]:
-        """Return the agents of a chain by its number, the first to delegate first."""
-        if number is None:
-            return ()
-        known = self.chains.get(number)
-        if known is None:
-            before, agent = conn.rows(conn.sql["chain"], (number,))[0]
-            known = self.chains[number] = (*self.chain(conn, before), str(agent))
-        return known
 
-    def longer(self, tx: Transaction, before: int | None, agent: int) -> int:
-        """Return the number of the chain that goes on with an agent; a new one is made known."""
-        found = tx.execute(tx.conn.sql["chain_link"], (before or 0, agent)).fetchone()
-        if found is not None:
-            return int(found[0])
-        made = tx.execute("INSERT INTO chain (before, agent) VALUES (?, ?)", (before, agent)).lastrowid
-        tx.event(_CHAIN_NAMED, data=dumps({"id": made, "before": before, "agent": agent}))
-        return int(made)
+def chain_of(conn: Connection, number: int | None) -> tuple[str, ...]:
+    """Return the agents of a chain by its number, the first to delegate first."""
+    if number is None:
+        return ()
+    chains = _known(conn).chains
+    found = chains.get(number)
+    if found is None:
+        before, agent = conn.rows(conn.sql["chain"], (number,))[0]
+        found = chains[number] = (*chain_of(conn, before), str(agent))
+    return found
+
+
+def _longer(tx: Transaction, before: int | None, agent: int) -> int:
+    """Return the number of the chain that goes on with an agent; a new one is made known."""
+    found = tx.execute(tx.conn.sql["chain_link"], (before or 0, agent)).fetchone()
+    if found is not None:
+        return int(found[0])
+    made = tx.execute("INSERT INTO chain (before, agent) VALUES (?, ?)", (before, agent)).lastrowid
+    tx.event(_CHAIN_NAMED, data=dumps({"id": made, "before": before, "agent": agent}))
+    return int(made)
 
 
 def _too_many(tx: Transaction, queue: str) -> BadInput:
@@ -130,13 +113,6 @@ def _too_many(tx: Transaction, queue: str) -> BadInput:
             "letters stay). Or use fewer words, or another queue"
         )
     return BadInput(f"the tasks of queue {queue} have asked for {MAX_LANES:,} different sets of capabilities", remedy)
-
-
-def known(conn: Connection) -> Routing:
-    """Return what a connection knows; forgotten with a transaction that is undone."""
-    if conn.routing is None:
-        conn.routing = Routing()
-    return conn.routing
 
 
 def servers(execute: Callable[..., Any]) -> tuple[Server, ...]:
@@ -153,8 +129,7 @@ def can_of(conn: Connection, agent: str) -> tuple[str, ...]:
 
 def unfinished(conn: Connection, queues: Iterable[str], agents: Iterable[str] | None) -> bool:
     """Whether work is left in these queues, of what these agents may claim (None: anybody)."""
-    routing = known(conn)
-    routing.read_lanes(conn, conn.rows("SELECT coalesce(max(id), 0) FROM lane")[0][0])
+    routing = read_lanes(conn, conn.rows("SELECT coalesce(max(id), 0) FROM lane")[0][0])
     able = None if agents is None or not routing.lanes else {agent: can_of(conn, agent) for agent in agents}
     for queue in queues:
         lanes = {0, *routing.of_queue.get(queue, ())}
@@ -167,12 +142,12 @@ def unfinished(conn: Connection, queues: Iterable[str], agents: Iterable[str] | 
 
 def why(conn: Connection, row: Any) -> str:
     """Say why nobody can take the task of a row of the block `one`; empty when somebody can."""
-    return unroutable(known(conn).lane(conn, row[17], row[1]), servers(conn.rows))
+    return unroutable(lane_of(conn, row[17], row[1]), servers(conn.rows))
 
 
 def placed(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None) -> Placed:
     """Return the lane and chain of a new task. BadDelegation for a circle, or a chain that is too long."""
-    routing, chain, agent = known(tx.conn), None, None
+    chain = agent = None
     names: tuple[str, ...] = ()
     most = MAX_DEPTH
     if task.creator is not None:
@@ -180,7 +155,7 @@ def placed(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | Non
         row = tx.execute(sql["delegator"], (who, task.creator, bytes.fromhex(task.correlation))).fetchone()
         if row is not None:
             chain, agent, name, longest = row
-            names, most = routing.chain(tx.conn, chain), longest or MAX_DEPTH
+            names, most = chain_of(tx.conn, chain), longest or MAX_DEPTH
             if agent is not None:
                 names = (*names, name)
     if len(names) > most:
@@ -190,7 +165,7 @@ def placed(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | Non
             f"The most is {most}: end the recursion earlier, or raise fleet.max_delegation_depth",
         )
     if names and agent is not None:
-        chain = routing.longer(tx, chain, agent)
+        chain = _longer(tx, chain, agent)
     lane = Lane(task.queue, task.needs, barred_by(names))
     if lane.barred:
         closed = circle(lane, servers(tx.execute))
@@ -200,7 +175,7 @@ def placed(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | Non
                 f"Only {' and '.join(closed)} could take it, and would wait for itself: do this part here, or "
                 "delegate it to another queue",
             )
-    return routing.number(tx, lane), chain
+    return number_of(tx, lane), chain
 
 
 def _shown(names: tuple[str, ...]) -> str:
@@ -227,9 +202,7 @@ class Unrouted:
         """Say why nobody can take a new task; empty when somebody can."""
         key = queue, lane
         if key not in self._reasons:
-            self._reasons[key] = unroutable(
-                known(self._tx.conn).lane(self._tx.conn, lane, queue), servers(self._tx.execute)
-            )
+            self._reasons[key] = unroutable(lane_of(self._tx.conn, lane, queue), servers(self._tx.execute))
         if self._reasons[key]:
             self._found.setdefault(key, []).append(task)
         return self._reasons[key]
@@ -247,11 +220,10 @@ def redeclared(tx: Transaction, sql: dict[str, str], before: tuple[Server, ...],
     after = servers(tx.execute)
     if before == after or not after:
         return
-    routing = known(tx.conn)
-    routing.read_lanes(tx.conn, tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0])
+    routing = read_lanes(tx.conn, tx.execute("SELECT coalesce(max(id), 0) FROM lane").fetchone()[0])
     for number, queue in tx.execute("SELECT id, name FROM queue ORDER BY id").fetchall():
         for lane in (0, *routing.of_queue.get(queue, ())):
-            asked = routing.lane(tx.conn, lane, queue)
+            asked = lane_of(tx.conn, lane, queue)
             old, new = unroutable(asked, before), unroutable(asked, after)
             if bool(old) == bool(new) or not _waits(tx, sql, number, lane):
                 continue

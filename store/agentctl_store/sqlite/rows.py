@@ -36,8 +36,7 @@ def task_from(row: Any, conn: Connection, unroutable: str = "") -> Task:
     needs: tuple[str, ...] = ()
     delegated: tuple[str, ...] = ()
     if lane or chain:
-        known = routing.known(conn)
-        needs, delegated = known.lane(conn, lane, queue).needs, known.chain(conn, chain)
+        needs, delegated = routing.lane_of(conn, lane, queue).needs, routing.chain_of(conn, chain)
     return Task(
         number, queue, state, payload, correlation.lower(), priority, number >> 20, available, attempts, burnt,
         throttled, key, fallback or "fail", open_parents, deadline, timeout, policy_from(retry), creator, reason,

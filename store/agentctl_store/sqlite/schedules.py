@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..clock import JUMP_MS
 from ..domain.event import KINDS
 from ..domain.machine import FINAL
 from ..domain.schedule import BACKLOG_LOOK, LATE_MS, MAX_BACKLOG, Planned, Schedule, ScheduleSpec, plan
@@ -11,7 +12,6 @@ from ..ids import run_key, run_keys, write_id
 from ..jsontext import dumps
 from ..record import as_dict
 from . import adding, sqltext
-from .clocks import JUMP_MS
 from .deciding import cancel
 from .transaction import digest
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from ..clock import Moment
     from .connection import Connection
-    from .driver import SqliteDriver
     from .transaction import Transaction
 
 _ADDED, _CHANGED, _REMOVED = KINDS["schedule.added"], KINDS["schedule.changed"], KINDS["schedule.removed"]
@@ -37,8 +36,8 @@ REMEDY = "List the schedules with: agentctl schedule list"
 class SqliteSchedules:
     """See agentctl_store.scheduledriver.ScheduleDriver, whose words these are."""
 
-    def __init__(self, driver: SqliteDriver) -> None:
-        self._conn = driver.conn
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
 
     def add(self, spec: ScheduleSpec, *, actor: str, jitter: float, now: Moment) -> bool:
         with self._conn.write(now) as tx:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from .messages import Messages
+    from .messaging import Messages
     from .transaction import Transaction
     from .validating import Validator
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..domain.message import MessageReason, NewMessage
-    from .messages import Messages
+    from .messaging import Messages
     from .transaction import Transaction
 
 _SENT, _DAMPED, _CONFIGURED = KINDS["message.sent"], KINDS["message.damped"], KINDS["message.configured"]

@@ -9,6 +9,7 @@ from ..ids import write_id
 from ..read.models import HEALTH_ORDER, InstanceRow
 from ..read.vitals import Vitals, read_vitals, written_ns
 from ..record import replace
+from ..text import title
 from .tail import Tail
 
 TYPE_CHECKING = False
@@ -104,8 +105,6 @@ class Slots:
 
 
 def _row(row: Any, seen: Vitals) -> InstanceRow:
-    from .readrows import title
-
     return InstanceRow(
         instance=f"{row[0]}/{row[1]}",
         agent=row[0],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ..clock import JUMP_MS
 from ..domain.event import KINDS
 from ..domain.retry import LATE, Failure
 from ..domain.task import Swept
-from ..jsontext import dumps
-from .clocks import JUMP_MS, clocks
-from .ending import after_failure, bury, end_attempt, end_cancelled, tell_end
+from .clocks import clocks
+from .ending import after_failure, end_attempt, end_cancelled, tell_end
 from .holding import Held
+from .settling import bury
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 
     from ..domain.task import Ended
     from .connection import Connection
-    from .driver import SqliteDriver
-    from .messages import Messages
+    from .messaging import Messages
     from .transaction import Transaction
 
 _PROMOTED = KINDS["task.promoted"]
@@ -78,15 +78,8 @@ def keep_appointments(tx: Transaction, conn: Connection, jitter: float, limit: i
     return max(fired, ended), min((one for one in (due, deadline) if one is not None), default=None)
 
 
-def ask_cancel(tx: Transaction, conn: Connection, task: int, reason: str, actor: str) -> None:
-    """Ask a running attempt to end."""
-    tx.execute(conn.sql["ask_cancel"], (reason, task))
-    tx.event(KINDS["task.cancel_asked"], task, None, actor, dumps({"reason": reason}))
-
-
-def sweep(tx: Transaction, driver: SqliteDriver, limit: int, jitter: float) -> Swept:
+def sweep(tx: Transaction, conn: Connection, messages: Messages, limit: int, jitter: float) -> Swept:
     """Do all that time asks for, in one bounded step."""
-    conn = driver.conn
     grace = clocks(tx, conn)
     expired, overdue = attend(tx, conn, jitter, limit)
     kept, appointment = keep_appointments(tx, conn, jitter, limit)
@@ -98,7 +91,7 @@ def sweep(tx: Transaction, driver: SqliteDriver, limit: int, jitter: float) -> S
     expiry = tx.execute(conn.sql["next_expiry"]).fetchone()[0]
     more = max(expired, overdue, promoted, kept) >= limit
     if tx.execute(conn.sql["any_message"]).fetchone() is not None:
-        full, awaited, outlived = messages_swept(tx, driver.messages, limit, jitter)
+        full, awaited, outlived = messages_swept(tx, messages, limit, jitter)
         more = more or full
         expiry = min((moment for moment in (expiry, awaited) if moment is not None), default=None)
         due += [outlived] if outlived is not None else []

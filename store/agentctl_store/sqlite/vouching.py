@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..domain import message_machine
 from ..domain.message import Message
 from . import sqltext
-from .messages import COLUMNS
+from .messaging import COLUMNS
 from .signing import genuine, message_key, sign
 
 TYPE_CHECKING = False

@@ -16,7 +16,7 @@ from agentctl_store.ids import write_id
 from agentctl_store.read import open_reader
 from agentctl_store.read.models import Filter
 from agentctl_store.replay import verify
-from agentctl_store.sqlite.prune import Pruning
+from agentctl_store.sqlite.pruning import Pruning
 from agentctl_store.store import Store, TaskRequest, open_store
 from agentctl_store.upkeep import prune
 

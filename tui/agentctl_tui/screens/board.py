@@ -15,8 +15,8 @@ from agentctl_tui import header, units
 from agentctl_tui.asks import Ask
 from agentctl_tui.bindings import BOARD, SCREENS
 from agentctl_tui.cells import EMPTY, Line, fit, piece, raw
+from agentctl_tui.dash import DashScreen
 from agentctl_tui.findings import finding
-from agentctl_tui.screens.listening import Listening
 from agentctl_tui.widgets.entry import Entry
 from agentctl_tui.widgets.lines import Lines
 from agentctl_tui.widgets.table import LiveTable
@@ -26,7 +26,7 @@ LATE_S = 0.2  #: rows that are longer in coming are said to be searched for
 WRITTEN = {"slash": "/", "colon": ":", "question_mark": "?", "asterisk": "*"}
 
 
-class Board(Listening):
+class Board(DashScreen):
     """A screen of the tab row. Subclasses give a body, put their questions and take the answers."""
 
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
@@ -60,9 +60,6 @@ class Board(Listening):
 
     def narrowed(self, text: str) -> None:
         """The filter's text changed."""
-
-    def select(self, row_id: str) -> None:
-        """Go to a row by its id."""
 
     def copied(self) -> str:
         """What `y` copies."""
@@ -181,7 +178,6 @@ class Board(Listening):
         self._close(event.entry)
 
     def unfilter(self) -> None:
-        """Show everything, so that what is gone to cannot be hidden."""
         self.query_one("#filter", Entry).value = ""
         self.narrowed("")
 
@@ -199,4 +195,4 @@ class Board(Listening):
     def action_help(self) -> None:
         from agentctl_tui.screens.help import Help
 
-        self.app.push_screen(Help(self))
+        self.app.push_screen(Help(type(self).BINDINGS))

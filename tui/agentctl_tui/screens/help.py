@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,9 +16,6 @@ from agentctl_tui.cells import Line, fit, raw
 from agentctl_tui.widgets.lines import Lines
 from agentctl_tui.widgets.payload_editor import PayloadEditor
 from agentctl_tui.widgets.table import LiveTable
-
-if TYPE_CHECKING:
-    from agentctl_tui.screens.board import Board
 
 _NAMES = {
     "slash": "/",
@@ -47,9 +44,10 @@ class Help(ModalScreen[None]):
         key("down,j", "scroll(1)", "down", "Scroll down", "help.down"),
     ]
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, own: Iterable[BindingType]) -> None:
+        """Show the keys that a screen has of its `own`, and those there are everywhere."""
         super().__init__()
-        self._board = board
+        self._own = own
 
     def compose(self) -> ComposeResult:
         with Vertical(id="help", classes="panel"):
@@ -64,11 +62,11 @@ class Help(ModalScreen[None]):
 
     def lines(self) -> list[Line]:
         """Two columns of groups: this screen and everywhere; lists and the payload."""
-        left = [*_group("This screen", type(self._board).BINDINGS), (), *_group("Everywhere", [*BOARD, *APP])]
+        left = [*_group("This screen", self._own), (), *_group("Everywhere", [*BOARD, *APP])]
         right = [*_group("Lists", LiveTable.BINDINGS), (), *_group("Payload", PayloadEditor.BINDINGS[-2:])]
         palette: Line = (raw(f"  {'ctrl+p':<10}", "key"), raw(" Every command, searchable"))
         left.append(palette)
-        if self._board.size.width < WIDE:
+        if self.size.width < WIDE:
             return [*left, (), *right]
         height = max(len(left), len(right))
         left += [()] * (height - len(left))

@@ -14,14 +14,14 @@ from agentctl_store.read.models import Filter, InstanceRow
 from agentctl_tui.asks import InstanceLog, Instances
 from agentctl_tui.bindings import key
 from agentctl_tui.cells import clean, raw
+from agentctl_tui.dash import DashScreen
 from agentctl_tui.detail import instance_facts, log_lines, rule
 from agentctl_tui.ports import LogLine
-from agentctl_tui.screens.listening import Listening
 from agentctl_tui.widgets.lines import Lines
 from agentctl_tui.window import Span, Window
 
 
-class InstanceView(Listening):
+class InstanceView(DashScreen):
     """Opened by enter or `l` on the Fleet screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -13,14 +13,14 @@ from agentctl_store.read.models import DeadLetter
 from agentctl_tui import header
 from agentctl_tui.asks import LastOutput, Letter
 from agentctl_tui.bindings import key
+from agentctl_tui.dash import DashScreen
 from agentctl_tui.ports import LogLine
-from agentctl_tui.screens.listening import Listening
 from agentctl_tui.widgets.letter_panel import LetterPanel
 from agentctl_tui.widgets.lines import Lines
 from agentctl_tui.widgets.payload_editor import PayloadEditor
 
 
-class LetterView(Listening):
+class LetterView(DashScreen):
     """Reads and edits one dead letter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
 
 from textual.screen import Screen
 
-if TYPE_CHECKING:
-    from agentctl_tui.app import Dashboard
+from agentctl_tui.still import still_of
 
 
 class Listening(Screen[None]):
     """Subclasses put their questions in `ask`, take them back in `unask`, and take answers in `fresh`."""
 
     ready = False  #: all widgets are there: answers may be shown
-
-    @property
-    def dash(self) -> Dashboard:
-        """The app, with what it knows."""
-        return cast("Dashboard", self.app)
 
     def ask(self) -> None:
         """Put this screen's questions to the feed."""
@@ -36,6 +29,12 @@ class Listening(Screen[None]):
     def frame(self) -> None:
         """Write what surrounds the data."""
 
+    def select(self, row_id: str) -> None:
+        """Go to a row by its id, where there are rows."""
+
+    def unfilter(self) -> None:
+        """Show everything, so that what is gone to cannot be hidden."""
+
     def mark(self, ids: set[str]) -> None:
         """Mark these rows, where rows can be marked."""
 
@@ -51,7 +50,7 @@ class Listening(Screen[None]):
         self._listen()
 
     def on_resize(self) -> None:
-        self.dash.still.end()  # what a terminal does to the screen when its size changes is not waited out
+        still_of(self).end()  # what a terminal does to the screen when its size changes is not waited out
 
     def on_screen_resume(self) -> None:
         self._listen()
