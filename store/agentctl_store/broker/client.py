@@ -66,21 +66,23 @@ class Caller:
             self._number += 1
             until_s = time.monotonic() + wait_ms / 1000 if wait_ms else 0.0
             try:
-                return self._carry(verb, given, now, wait_ms)
+                link = self._link
+                if link is None and (link := self._owner()) is None:
+                    return self._on_file(verb, given, now)
+                try:
+                    data = frame([self._number, verb, given], MAX_CALL)
+                except Malformed:
+                    return self._on_file(verb, given, now)  # safe beside the owner, only not as fast
+                return link.call(self._number, data, wait_ms)
             except Lost as lost:
                 return self._after_loss(verb, given, until_s, lost)
             except PermissionError as shut:
                 return self._after_loss(verb, given, until_s, Lost(shut))
-
-    def _carry(self, verb: str, given: tuple[Any, ...], now: Moment | None, wait_ms: int) -> Any:
-        link = self._link
-        if link is None and (link := self._owner()) is None:
-            return self._on_file(verb, given, now)
-        try:
-            data = frame([self._number, verb, given], MAX_CALL)
-        except Malformed:
-            return self._on_file(verb, given, now)  # safe beside the owner, only not as fast
-        return self._said(link, data, wait_ms)
+            except AgentctlError:
+                raise
+            except BaseException:
+                self._drop()  # interrupted: the answer that is still to come must not answer the next call
+                raise
 
     def _said(self, link: Link, data: bytes, wait_ms: int = 0) -> Any:
         try:
@@ -88,7 +90,7 @@ class Caller:
         except (Lost, AgentctlError):
             raise
         except BaseException:
-            self._drop()  # interrupted: the answer that is still to come must not answer the next call
+            self._drop()  # as in `call`
             raise
 
     # --- who owns the store -----------------------------------------------------------------------------------

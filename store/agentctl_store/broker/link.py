@@ -58,7 +58,12 @@ class Link:
         hello, self._hello = self._hello, None
         try:
             try:
-                self._send(data if hello is None else hello + data)
+                if hello is not None:
+                    data = hello + data
+                if len(data) <= _CHUNK:  # the kernel takes it at once, whoever reads
+                    self._channel.sendall(data)
+                else:
+                    self._send_much(data)
             except (BrokenPipeError, ConnectionResetError):
                 self._taken(number)  # it has closed, and may have said why
                 raise
@@ -68,10 +73,7 @@ class Link:
         except OSError as error:
             raise Lost(error) from None
 
-    def _send(self, data: bytes) -> None:
-        if len(data) <= _CHUNK:  # the kernel takes it at once, whoever reads
-            self._channel.sendall(data)
-            return
+    def _send_much(self, data: bytes) -> None:
         self._channel.settimeout(self._patience_s)
         try:
             self._channel.sendall(data)
@@ -79,7 +81,10 @@ class Link:
             self._channel.settimeout(self._look_s)
 
     def _taken(self, number: int) -> Any:
-        come = self._come or self._receive()
+        try:
+            come = self._come or self._channel.recv(_CHUNK)
+        except TimeoutError:
+            come = self._receive_late()
         end = LENGTH + int.from_bytes(come[:LENGTH], "big")
         if len(come) != end or end == LENGTH:
             come, self._come = self._whole(come)
@@ -105,16 +110,13 @@ class Link:
         return come[:end], come[end:]
 
     def _more(self) -> bytes:
-        data = self._receive()
+        try:
+            data: bytes = self._channel.recv(_CHUNK)
+        except TimeoutError:
+            data = self._receive_late()
         if not data:
             raise ConnectionResetError("the broker closed the connection")
         return data
-
-    def _receive(self) -> bytes:
-        try:
-            return self._channel.recv(_CHUNK)
-        except TimeoutError:
-            return self._receive_late()
 
     def _receive_late(self) -> bytes:
         """Wait on for as long as the call may take, unless nobody will answer: the supervisor is stopped."""
