@@ -23,7 +23,7 @@ READY = 70_000  #: tasks: more than a round can use up
 ROUNDS = 2
 SECONDS = {1: 1.0, 4: 1.0, 16: 1.5, 50: 2.0}
 FLOOR_CHUNKS, PER_CHUNK = 20, 40
-TURNS = 30_000  #: of those the ceiling is measured with: more than a round can use up
+TURNS = 60_000  #: of those the ceiling is measured with: more than a round can use up
 TIMES = {16: 5, 50: 8}  #: through the broker at FULL, of busy-timeout direct mode
 
 
