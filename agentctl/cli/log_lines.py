@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
 from itertools import takewhile
 from typing import BinaryIO
 
@@ -27,6 +26,7 @@ FOLLOW_S = 0.1
 LOOK_S = 1.0  #: how often new sessions are looked for
 LATE_MS = 10_000  #: a session is in the store no later than this after the time in its id: who claims waits for a turn
 TAIL_BYTES = 1 << 20  #: of each stream of each session, at most, before following
+READS = 2 + 2 * TAIL_BYTES // LINE_BYTES  #: that come to the end of it; what is written meanwhile is left to following
 MAX_SESSIONS = 200
 MAX_VERIFIES = 10  #: of one session, after so many supervisors that were killed
 _MARKS = {"out": "| ", "err": "! ", "verify": "v "}
@@ -110,7 +110,7 @@ def print_logs(
     lines = [
         (line.wall_ms or 1 << 62, at, one, line)
         for at, (one, follower) in enumerate(followers.values())
-        for line in _all(follower, ended=one.ended_ms is not None)
+        for line in follower.read_on(READS, ended=one.ended_ms is not None)
         if wanted.takes(line)
     ]
     lines.sort(key=lambda item: item[:2])
@@ -151,10 +151,11 @@ class _Following:
         for session, (one, followers) in list(self._sessions.items()):
             ended, more = one.ended_ms is not None, False
             for follower in followers.values():
+                before = follower.offsets
                 for line in follower.read(ended=ended):
-                    more = True
                     if self._wanted.takes(line):
                         self._wanted.write(one, line, named=self._named)
+                more |= follower.offsets != before
             if ended and not more:
                 self._over.add(session)
                 del self._sessions[session]
@@ -201,17 +202,6 @@ def _places(call: Call, one: SessionRow) -> list[tuple[str, str]]:
     folder = sessions_folder(call.place()[0], read_session_id(one.session))
     checks = takewhile(os.path.isdir, verify_folders(folder, MAX_VERIFIES))
     return [(folder, ""), *((check, "verify") for check in checks)]
-
-
-def _all(follower: Follower, *, ended: bool) -> Iterator[Line]:
-    # Bounded: what is written meanwhile is left to following.
-    for _ in range(2 + 2 * TAIL_BYTES // LINE_BYTES):
-        found = follower.read()
-        if not found:
-            break
-        yield from found
-    if ended:
-        yield from follower.read(ended=True)
 
 
 def _sessions(call: Call, names: tuple[str, ...]) -> list[SessionRow]:
