@@ -128,9 +128,10 @@ class _Following:
 
     def __init__(self, call: Call, names: tuple[str, ...], wanted: _Wanted, *, facts: bool) -> None:
         self._call, self._wanted, self._facts, self._named = call, wanted, facts, True
-        agents = {agent.name for agent in call.store.agents()}
         self._instances = {name for name in names if "/" in name}
-        self._agents = agents.intersection(names)
+        rest = set(names) - self._instances
+        # Asked only where it matters: an agent may follow an instance, but not see who else there is.
+        self._agents = {agent.name for agent in call.store.agents() if agent.name in rest} if rest else set()
         #: tasks and sessions: what they mean is looked up again, a task may be tried again
         self._others = [name for name in names if name not in self._instances | self._agents]
         self._every = not names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -138,3 +139,16 @@ def test_what_an_agent_tells_its_supervisor_hides_no_line_after_it(working: Flee
     follower.send_signal(signal.SIGINT)
     assert follower.wait(10) == 130
     assert working.ok("logs", task) == "| the end", "the beginning is further back than it looks"
+
+
+def test_an_agent_may_follow_an_instance_as_it_may_look_at_its_lines(working: Fleet) -> None:
+    (working.folder / "agent.sh").write_text("""
+echo here
+"$PYTHON" -m agentctl logs worker/1 -f > followed 2>&1 &
+until grep -q . followed; do sleep 0.05; done
+kill $!
+""")
+    (working.folder / "agentctl.toml").write_text(f'{CONFIG}env = {{PYTHON = "{sys.executable}"}}\n')
+    working.ok("run", "--detach")
+    working.ok("task", "wait", working.ok("task", "add", "0"), "--timeout", "30s")
+    assert (working.folder / "followed").read_text() == "| here\n"
