@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from cli.command_kit import Fleet
@@ -14,6 +15,7 @@ from agentctl.cli.event import follow
 from agentctl.cli.table import Column, Form
 from agentctl.cli.verb import VERBS
 from agentctl.cli.watching import EVERY_S, REST, watch
+from agentctl_store.ids import read_id
 from agentctl_store.sqlite.reader import SqliteReader
 from agentctl_store.store import Store, TaskRequest, open_store
 
@@ -78,6 +80,22 @@ def test_a_long_list_tells_each_task_once_while_others_are_added(fleet: Fleet, m
             monkeypatch.setattr(SqliteReader, name, busy)
         shown = fleet.ok("task", "list", "-n", "100", "--json", "task", "-o", "csv").split()[1:]
         assert shown == added[::-1]
+
+
+def test_a_long_list_of_one_state_tells_no_task_that_has_left_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = [fleet.ok("task", "add", str(number)) for number in range(5)]
+    monkeypatch.setattr(tasks, "PAGE", 2)
+    read = SqliteReader.tasks_of
+    with open_store(str(fleet.folder / ".agentctl")) as store:
+
+        def busy(self: SqliteReader, *asked: Any) -> Any:
+            if store.task(read_id(added[1])).state == "ready":
+                store.cancel(read_id(added[1]), actor="t")
+            return read(self, *asked)
+
+        monkeypatch.setattr(SqliteReader, "tasks_of", busy)
+        shown = fleet.ok("task", "list", "-s", "ready", "-n", "100", "--json", "task,state", "-o", "csv").split()[1:]
+    assert shown == [f"{task},ready" for task in added[::-1] if task != added[1]]
 
 
 def test_a_watch_that_looks_for_long_rests_for_longer(capsys: pytest.CaptureFixture[str]) -> None:
