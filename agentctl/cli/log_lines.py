@@ -270,16 +270,15 @@ def _of_instances(call: Call, agent: str | None) -> list[SessionRow]:
 
 def _supervisor_log(call: Call, wanted: _Wanted, tail: int, follow: bool) -> int:
     path = os.path.join(call.place()[0], "supervisor.log")
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - closed by the process when following
-    except FileNotFoundError:
-        raise NotFound("there is no supervisor.log yet", "It begins with the first `agentctl run`") from None
+    file, older = _opened(path), _opened(f"{path}.1")
+    if file is None:  # laid aside, and whoever did that was killed before the next one was begun
+        file, older = older, None
+    if file is None:
+        raise NotFound("there is no supervisor.log yet", "It begins with the first `agentctl run -d`")
     newest = _end_of(file, TAIL_BYTES)
-    try:
-        with open(f"{path}.1", "rb") as older:
+    if older is not None:
+        with older:
             newest = _end_of(older, TAIL_BYTES - len(newest)) + newest
-    except FileNotFoundError:
-        pass
     lines = newest.decode(errors="replace").splitlines()
     for line in lines[len(lines) - min(tail, len(lines)) :]:
         _supervisor_line(wanted, line)
@@ -291,8 +290,15 @@ def _supervisor_log(call: Call, wanted: _Wanted, tail: int, follow: bool) -> int
             _supervisor_line(wanted, raw.decode(errors="replace").rstrip("\n"))
         if gone:
             file.close()
-            file = open(path, "rb")  # noqa: SIM115 - as above
+            file = open(path, "rb")  # noqa: SIM115 - as the first
     return 0
+
+
+def _opened(path: str) -> BinaryIO | None:
+    try:
+        return open(path, "rb")  # closed by the process when following
+    except FileNotFoundError:
+        return None
 
 
 def _end_of(file: BinaryIO, count: int) -> bytes:
