@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cli.command_kit import Fleet
 
-from agentctl.cli import tasks
+from agentctl.cli import tasks, watching
 from agentctl.cli.call import Call
 from agentctl.cli.event import follow
 from agentctl.cli.table import Column, Form
 from agentctl.cli.verb import VERBS
-from agentctl.cli.watching import EVERY_S, REST, watch
+from agentctl.cli.watching import EVERY_S, MOST_REST_S, REST, watch
 from agentctl_store.ids import read_id
 from agentctl_store.sqlite.reader import SqliteReader
 from agentctl_store.store import Store, TaskRequest, open_store
@@ -113,5 +114,19 @@ def test_a_watch_that_looks_for_long_rests_for_longer(capsys: pytest.CaptureFixt
 
     with pytest.raises(Enough):
         watch(Form((Column("name"),), "jsonl", None), fetch, "", pause)
-    assert pauses[0] == EVERY_S and pauses[1] >= REST * 0.09 > EVERY_S
+    assert pauses[0] == EVERY_S and MOST_REST_S > pauses[1] >= REST * 0.09 > EVERY_S
     assert capsys.readouterr().out == '{"name":"a"}\n'
+
+
+def test_a_watch_rests_no_longer_than_a_minute_however_slow_a_look_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = iter([0.0, 30.0])
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=began.__next__))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        raise Enough
+
+    with pytest.raises(Enough):
+        watch(Form((Column("name"),), "jsonl", None), list, "", pause)
+    assert pauses == [MOST_REST_S]
