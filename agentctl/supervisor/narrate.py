@@ -93,7 +93,8 @@ class Voice:
                 _turn_to(log)
             else:
                 return
-            self.day = ""
+            if self.day:
+                os.write(sys.stderr.fileno(), f"{self.day}\n".encode())
         except (OSError, ValueError, AttributeError):
             pass  # it goes on as it was, and the next line tries again
 

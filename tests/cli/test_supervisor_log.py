@@ -102,6 +102,23 @@ VOICE.flush()
 """
 
 
+BEGIN_ANEW = f"""{DAYS}
+import os
+os.unlink(VOICE.log)
+to_stderr(Happening(1_800_057_600_000 + 25 * 3_600_000, "note", "hour 25"))
+VOICE.flush()
+"""
+
+
+def test_a_log_begun_again_begins_with_its_date(tmp_path: Path) -> None:
+    log = tmp_path / "supervisor.log"
+    with open(log, "ab") as file:
+        subprocess.run(
+            [sys.executable, "-c", BEGIN_ANEW, log], env={**os.environ, "TZ": "UTC"}, stderr=file, check=True
+        )
+    assert log.read_text().splitlines() == ["2027-01-17", "01:00:00  hour 25"]
+
+
 @pytest.mark.parametrize("log", ["", "supervisor.log"], ids=["on a terminal", "in a log"])
 def test_lines_of_another_day_are_told_with_its_date(log: str, tmp_path: Path) -> None:
     written = tmp_path / "supervisor.log"
