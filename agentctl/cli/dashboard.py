@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agentctl_store.store import Store
 
 TAIL_BYTES = 1 << 18
+READS = 8  #: that come to the end of it
 MAX_SAID = 300
 
 
@@ -114,12 +115,7 @@ class SessionLogs:
         """Return at most the last `lines` lines, oldest first; none when the session's files are gone."""
         folder = sessions_folder(self._directory, read_session_id(session))
         follower = Follower.tail(folder, TAIL_BYTES, facts=False)
-        found = []
-        for _ in range(8):  # bounded: an agent that floods is faster than any reader
-            if not (read := follower.read()):
-                break
-            found += read
-        found += follower.read(ended=True)
+        found = list(follower.read_on(READS, ended=True))
         if until_ms is not None:
             found = [line for line in found if line.wall_ms is not None and line.wall_ms <= until_ms]
         return [LogLine(line.wall_ms, line.stream, line.text) for line in found[len(found) - min(lines, len(found)) :]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
 from itertools import takewhile
 from typing import BinaryIO
 
@@ -27,6 +26,7 @@ FOLLOW_S = 0.1
 LOOK_S = 1.0  #: how often new sessions are looked for
 LATE_MS = 10_000  #: a session is in the store no later than this after the time in its id: who claims waits for a turn
 TAIL_BYTES = 1 << 20  #: of each stream of each session, at most, before following
+READS = 2 + 2 * TAIL_BYTES // LINE_BYTES  #: that come to the end of it; what is written meanwhile is left to following
 MAX_SESSIONS = 200
 MAX_VERIFIES = 10  #: of one session, after so many supervisors that were killed
 _MARKS = {"out": "| ", "err": "! ", "verify": "v "}
@@ -110,7 +110,7 @@ def print_logs(
     lines = [
         (line.wall_ms or 1 << 62, at, one, line)
         for at, (one, follower) in enumerate(followers.values())
-        for line in _all(follower, ended=one.ended_ms is not None)
+        for line in follower.read_on(READS, ended=one.ended_ms is not None)
         if wanted.takes(line)
     ]
     lines.sort(key=lambda item: item[:2])
@@ -128,9 +128,10 @@ class _Following:
 
     def __init__(self, call: Call, names: tuple[str, ...], wanted: _Wanted, *, facts: bool) -> None:
         self._call, self._wanted, self._facts, self._named = call, wanted, facts, True
-        agents = {agent.name for agent in call.store.agents()}
         self._instances = {name for name in names if "/" in name}
-        self._agents = agents.intersection(names)
+        rest = set(names) - self._instances
+        # Asked only where it matters: an agent may follow an instance, but not see who else there is.
+        self._agents = {agent.name for agent in call.store.agents() if agent.name in rest} if rest else set()
         #: tasks and sessions: what they mean is looked up again, a task may be tried again
         self._others = [name for name in names if name not in self._instances | self._agents]
         self._every = not names
@@ -151,10 +152,11 @@ class _Following:
         for session, (one, followers) in list(self._sessions.items()):
             ended, more = one.ended_ms is not None, False
             for follower in followers.values():
+                before = follower.offsets
                 for line in follower.read(ended=ended):
-                    more = True
                     if self._wanted.takes(line):
                         self._wanted.write(one, line, named=self._named)
+                more |= follower.offsets != before
             if ended and not more:
                 self._over.add(session)
                 del self._sessions[session]
@@ -201,17 +203,6 @@ def _places(call: Call, one: SessionRow) -> list[tuple[str, str]]:
     folder = sessions_folder(call.place()[0], read_session_id(one.session))
     checks = takewhile(os.path.isdir, verify_folders(folder, MAX_VERIFIES))
     return [(folder, ""), *((check, "verify") for check in checks)]
-
-
-def _all(follower: Follower, *, ended: bool) -> Iterator[Line]:
-    # Bounded: what is written meanwhile is left to following.
-    for _ in range(2 + 2 * TAIL_BYTES // LINE_BYTES):
-        found = follower.read()
-        if not found:
-            break
-        yield from found
-    if ended:
-        yield from follower.read(ended=True)
 
 
 def _sessions(call: Call, names: tuple[str, ...]) -> list[SessionRow]:
@@ -279,16 +270,15 @@ def _of_instances(call: Call, agent: str | None) -> list[SessionRow]:
 
 def _supervisor_log(call: Call, wanted: _Wanted, tail: int, follow: bool) -> int:
     path = os.path.join(call.place()[0], "supervisor.log")
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - closed by the process when following
-    except FileNotFoundError:
-        raise NotFound("there is no supervisor.log yet", "It begins with the first `agentctl run`") from None
+    file, older = _opened(path), _opened(f"{path}.1")
+    if file is None:  # laid aside, and whoever did that was killed before the next one was begun
+        file, older = older, None
+    if file is None:
+        raise NotFound("there is no supervisor.log yet", "It begins with the first `agentctl run -d`")
     newest = _end_of(file, TAIL_BYTES)
-    try:
-        with open(f"{path}.1", "rb") as older:
+    if older is not None:
+        with older:
             newest = _end_of(older, TAIL_BYTES - len(newest)) + newest
-    except FileNotFoundError:
-        pass
     lines = newest.decode(errors="replace").splitlines()
     for line in lines[len(lines) - min(tail, len(lines)) :]:
         _supervisor_line(wanted, line)
@@ -300,8 +290,15 @@ def _supervisor_log(call: Call, wanted: _Wanted, tail: int, follow: bool) -> int
             _supervisor_line(wanted, raw.decode(errors="replace").rstrip("\n"))
         if gone:
             file.close()
-            file = open(path, "rb")  # noqa: SIM115 - as above
+            file = open(path, "rb")  # noqa: SIM115 - as the first
     return 0
+
+
+def _opened(path: str) -> BinaryIO | None:
+    try:
+        return open(path, "rb")  # closed by the process when following
+    except FileNotFoundError:
+        return None
 
 
 def _end_of(file: BinaryIO, count: int) -> bytes:

@@ -72,13 +72,16 @@ def windows(fetch: Callable[[int, int], Sequence[Any]], limit: int) -> Iterator[
 
 
 def _listed(call: Call, limit: int, sort: str, narrowed: Filter) -> Iterator[TaskRow]:
-    """Read the first `limit` tasks. Of many their ids first: windows would sort anew, and shift while work goes on."""
+    """Read the first `limit` tasks. Of many their ids first: windows would sort anew, and shift while work goes on.
+
+    What matches no more by the time that its row is read is left out.
+    """
     if limit <= PAGE:
         yield from windows(lambda offset, size: call.reader.tasks(offset, size, sort, narrowed), limit)
         return
     ids = call.reader.task_ids(limit, sort, narrowed)
     for start in range(0, len(ids), PAGE):
-        yield from call.reader.tasks_of(ids[start : start + PAGE])
+        yield from call.reader.tasks_of(ids[start : start + PAGE], narrowed)
 
 
 @verb(

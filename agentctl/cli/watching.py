@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EVERY_S = 1.0  #: how often it looks
 REST = 20  #: after a look that took long, so many times as long: what is watched for hours must not keep a core busy
+MOST_REST_S = 60.0  #: but no longer: one slow look must not leave an old picture standing
 
 
 def watch(
@@ -47,4 +48,4 @@ def watch(
                 output.write(("\n" if before else "") + text)
         before = text or " "
         output.flush()
-        pause(max(EVERY_S, REST * took_s))
+        pause(min(max(EVERY_S, REST * took_s), MOST_REST_S))

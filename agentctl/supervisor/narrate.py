@@ -71,25 +71,46 @@ class Voice:
         while True:
             line = self._lines.get()
             dropped, self._dropped = self._dropped, 0
+            if self.log is not None:
+                self._keep(self.log)
             try:
                 # Not through sys.stderr: its lock, held by a write that blocks, would keep the process from ending.
                 os.write(sys.stderr.fileno(), line.encode(errors="replace"))
                 if dropped:
                     os.write(sys.stderr.fileno(), f"          … {dropped} lines were left out\n".encode())
-                if self.log is not None and os.fstat(sys.stderr.fileno()).st_size > MOST_LOG_BYTES:
-                    _begin_anew(self.log)
-                    self.day = ""
             except (OSError, ValueError, AttributeError):
                 pass  # a terminal that has gone away is no reason to stop
             self._lines.task_done()
 
+    def _keep(self, log: str) -> None:
+        """See that the next line is to be found in the log, and that it does not grow for ever."""
+        try:
+            written = os.fstat(sys.stderr.fileno())
+            if not _is_at(log, written):
+                _turn_to(log)
+            elif written.st_size > MOST_LOG_BYTES:
+                os.rename(log, f"{log}.1")
+                _turn_to(log)
+            else:
+                return
+            if self.day:
+                os.write(sys.stderr.fileno(), f"{self.day}\n".encode())
+        except (OSError, ValueError, AttributeError):
+            pass  # it goes on as it was, and the next line tries again
 
-def _begin_anew(log: str) -> None:
-    """Lay the log aside as the only older one and go on in an empty one. Raises OSError; then it goes on as it was."""
-    fresh = os.open(f"{log}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+def _is_at(log: str, written: os.stat_result) -> bool:
+    """Whether it is the log that is written to: people remove logs, and lay them aside in their own way."""
     try:
-        os.rename(log, f"{log}.1")
-        os.rename(f"{log}.new", log)
+        return os.path.samestat(os.stat(log), written)
+    except FileNotFoundError:
+        return False
+
+
+def _turn_to(path: str) -> None:
+    """Have stdout and stderr go on at the end of a file. Raises OSError; then they go on as they were."""
+    fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
         for descriptor in (1, 2):
             os.dup2(fresh, descriptor)
     finally:

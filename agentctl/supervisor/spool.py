@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
 
@@ -252,8 +253,23 @@ class Follower:
             offsets[name] = start
         return cls(session_dir, offsets, facts=facts, label=label)
 
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """How far each stream was read: what has moved may have more, also where no line came of it."""
+        return tuple([splitter.offset for splitter in self._splitters.values()])
+
+    def read_on(self, reads: int, *, ended: bool = False) -> Iterator[Line]:
+        """The lines from here to the end, in so many reads at most: an agent may write faster than they are read."""
+        for _ in range(reads):
+            before = self.offsets
+            yield from self.read()
+            if self.offsets == before:
+                break
+        if ended:
+            yield from self.read(ended=True)
+
     def read(self, *, ended: bool = False) -> list[Line]:
-        """The next lines, at most READ_BYTES of each stream; empty: nothing new.
+        """The next lines, of at most READ_BYTES of each stream; `offsets` tells whether there was anything new.
 
         `ended`: the session is over, so a last line without a newline counts too.
         """

@@ -89,7 +89,7 @@ class Supervisor:
             self._store, self._config, self._path, self._clock, self._pool, self._prober, bell, mint, step
         )
         self._recorder = Recorder(self._store, self._clock, step)
-        self._keeper = Keeper(store)
+        self._keeper = Keeper(store, lambda text: self._tell("note", text))
         self._loop = Loop(self._hands, self._recorder, self._pool, self._clock, on_event)
         self._version, self._asked = -1, CancelNews(self._store)
         self._agents: dict[str, Agent] = {}

@@ -160,13 +160,13 @@ def sessions(store, sizes):
 
 def test_old_session_folders_go_and_open_ones_stay(tmp_path):
     left = sessions(tmp_path, [0] * 10)
-    assert not Keeper(str(tmp_path)).tidy([0], 1 << 30, most_sessions=4)
+    assert not Keeper(str(tmp_path), pytest.fail).tidy([0], 1 << 30, most_sessions=4)
     assert left() == [0, 6, 7, 8, 9]
 
 
 def test_the_oldest_output_goes_when_all_of_it_takes_too_much(tmp_path):
     left = sessions(tmp_path, [100_000] * 6)
-    keeper = Keeper(str(tmp_path))
+    keeper = Keeper(str(tmp_path), pytest.fail)
     keeper.tidy([1], 250_000)
     assert left() == [1, 4, 5]
     keeper.tidy([], 250_000)  # the first has ended meanwhile
@@ -180,7 +180,7 @@ def test_the_oldest_output_goes_when_all_of_it_takes_too_much(tmp_path):
 def test_thousands_of_folders_are_looked_at_some_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(keeping, "AT_ONCE", 4)
     left = sessions(tmp_path, [100_000] * 10)
-    keeper = Keeper(str(tmp_path))
+    keeper = Keeper(str(tmp_path), pytest.fail)
     assert keeper.tidy([], 350_000) and left() == list(range(4, 10)), "the four newest alone are too much already"
     while keeper.tidy([], 350_000):
         pass

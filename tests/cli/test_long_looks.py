@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cli.command_kit import Fleet
 
-from agentctl.cli import tasks
+from agentctl.cli import tasks, watching
 from agentctl.cli.call import Call
 from agentctl.cli.event import follow
 from agentctl.cli.table import Column, Form
 from agentctl.cli.verb import VERBS
-from agentctl.cli.watching import EVERY_S, REST, watch
+from agentctl.cli.watching import EVERY_S, MOST_REST_S, REST, watch
+from agentctl_store.ids import read_id
 from agentctl_store.sqlite.reader import SqliteReader
 from agentctl_store.store import Store, TaskRequest, open_store
 
@@ -80,6 +83,22 @@ def test_a_long_list_tells_each_task_once_while_others_are_added(fleet: Fleet, m
         assert shown == added[::-1]
 
 
+def test_a_long_list_of_one_state_tells_no_task_that_has_left_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = [fleet.ok("task", "add", str(number)) for number in range(5)]
+    monkeypatch.setattr(tasks, "PAGE", 2)
+    read = SqliteReader.tasks_of
+    with open_store(str(fleet.folder / ".agentctl")) as store:
+
+        def busy(self: SqliteReader, *asked: Any) -> Any:
+            if store.task(read_id(added[1])).state == "ready":
+                store.cancel(read_id(added[1]), actor="t")
+            return read(self, *asked)
+
+        monkeypatch.setattr(SqliteReader, "tasks_of", busy)
+        shown = fleet.ok("task", "list", "-s", "ready", "-n", "100", "--json", "task,state", "-o", "csv").split()[1:]
+    assert shown == [f"{task},ready" for task in added[::-1] if task != added[1]]
+
+
 def test_a_watch_that_looks_for_long_rests_for_longer(capsys: pytest.CaptureFixture[str]) -> None:
     pauses: list[float] = []
 
@@ -95,5 +114,19 @@ def test_a_watch_that_looks_for_long_rests_for_longer(capsys: pytest.CaptureFixt
 
     with pytest.raises(Enough):
         watch(Form((Column("name"),), "jsonl", None), fetch, "", pause)
-    assert pauses[0] == EVERY_S and pauses[1] >= REST * 0.09 > EVERY_S
+    assert pauses[0] == EVERY_S and MOST_REST_S > pauses[1] >= REST * 0.09 > EVERY_S
     assert capsys.readouterr().out == '{"name":"a"}\n'
+
+
+def test_a_watch_rests_no_longer_than_a_minute_however_slow_a_look_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = iter([0.0, 30.0])
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=began.__next__))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        raise Enough
+
+    with pytest.raises(Enough):
+        watch(Form((Column("name"),), "jsonl", None), list, "", pause)
+    assert pauses == [MOST_REST_S]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -115,3 +116,39 @@ def test_following_logs_leaves_out_no_session_however_short_while_others_run(wor
         for follower in followers:
             follower.send_signal(signal.SIGINT)
     assert [follower.wait(10) for follower in followers] == [130, 130]
+
+
+TELLS_MUCH = """
+read -r n
+echo begin
+test "$n" = 0 || yes '{"agentctl":"progress","text":"as agents tell it many times in their lives"}' | head -n 20000
+echo the end
+"""
+
+
+def test_what_an_agent_tells_its_supervisor_hides_no_line_after_it(working: Fleet) -> None:
+    (working.folder / "agent.sh").write_text(TELLS_MUCH)
+    working.ok("run", "--detach")
+    working.ok("task", "wait", working.ok("task", "add", "0"), "--timeout", "30s")
+    seen = working.folder / "followed"
+    follower = working.spawn("logs", "worker", "-f", stdout=seen.open("w"))
+    soon(lambda: "the end" in seen.read_text())
+    task = working.ok("task", "add", "1")
+    working.ok("task", "wait", task, "--timeout", "30s")
+    soon(lambda: seen.read_text().splitlines() == 2 * ["| begin", "| the end"])
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
+    assert working.ok("logs", task) == "| the end", "the beginning is further back than it looks"
+
+
+def test_an_agent_may_follow_an_instance_as_it_may_look_at_its_lines(working: Fleet) -> None:
+    (working.folder / "agent.sh").write_text("""
+echo here
+"$PYTHON" -m agentctl logs worker/1 -f > followed 2>&1 &
+until grep -q . followed; do sleep 0.05; done
+kill $!
+""")
+    (working.folder / "agentctl.toml").write_text(f'{CONFIG}env = {{PYTHON = "{sys.executable}"}}\n')
+    working.ok("run", "--detach")
+    working.ok("task", "wait", working.ok("task", "add", "0"), "--timeout", "30s")
+    assert (working.folder / "followed").read_text() == "| here\n"

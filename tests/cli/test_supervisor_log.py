@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cli.command_kit import Fleet
@@ -54,6 +55,43 @@ def test_following_the_log_goes_on_in_the_next_one(fleet: Fleet) -> None:
     assert follower.wait(10) == 130
 
 
+TELL_ON = """
+import os, sys
+from agentctl.supervisor import narrate
+narrate.VOICE.log = log = sys.argv[1]
+def tell(word):
+    narrate.VOICE.say(word + "\\n")
+    narrate.VOICE.flush()
+tell("first")
+os.rename(log, log + ".1")
+tell("in the next one")
+os.unlink(log)
+tell("after it was removed")
+os.rename(log, log + ".1")
+open(log, "w").write("begun by another\\n")
+tell("behind that")
+os.rename(log, log + ".1")
+os.mkdir(log)
+tell("where no log can be")
+os.rmdir(log)
+tell("and can again")
+"""
+
+
+def test_a_log_that_somebody_removed_or_laid_aside_is_begun_again(fleet: Fleet) -> None:
+    store = fleet.folder / ".agentctl"
+    store.mkdir()
+    log, before = store / "supervisor.log", store / "supervisor.log.1"
+    with open(log, "ab") as file:
+        subprocess.run([sys.executable, "-c", TELL_ON, str(log)], stdout=file, stderr=file, check=True)
+    assert before.read_text() == "begun by another\nbehind that\nwhere no log can be\n"
+    assert log.read_text() == "and can again\n"
+    log.unlink()
+    assert fleet.ok("logs", "--supervisor", "-n", "1") == "where no log can be", "as after a kill between the two"
+    before.unlink()
+    assert fleet.run("logs", "--supervisor").code == 3
+
+
 DAYS = """
 import sys
 from agentctl.supervisor.narrate import VOICE, Happening, to_stderr
@@ -64,15 +102,29 @@ VOICE.flush()
 """
 
 
+BEGIN_ANEW = f"""{DAYS}
+import os
+os.unlink(VOICE.log)
+to_stderr(Happening(1_800_057_600_000 + 25 * 3_600_000, "note", "hour 25"))
+VOICE.flush()
+"""
+
+
+def test_a_log_begun_again_begins_with_its_date(tmp_path: Path) -> None:
+    log = tmp_path / "supervisor.log"
+    with open(log, "ab") as file:
+        subprocess.run(
+            [sys.executable, "-c", BEGIN_ANEW, log], env={**os.environ, "TZ": "UTC"}, stderr=file, check=True
+        )
+    assert log.read_text().splitlines() == ["2027-01-17", "01:00:00  hour 25"]
+
+
 @pytest.mark.parametrize("log", ["", "supervisor.log"], ids=["on a terminal", "in a log"])
-def test_lines_of_another_day_are_told_with_its_date(log: str) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", DAYS, log],
-        env={**os.environ, "TZ": "UTC"},
-        stderr=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+def test_lines_of_another_day_are_told_with_its_date(log: str, tmp_path: Path) -> None:
+    written = tmp_path / "supervisor.log"
+    with open(written, "ab") as file:
+        words, env = [sys.executable, "-c", DAYS, log], {**os.environ, "TZ": "UTC"}
+        subprocess.run(words, cwd=tmp_path, env=env, stderr=file, check=True)
     first = ["2027-01-16"] if log else []
     told = ["00:00:00  hour 0", "01:00:00  hour 1", "23:00:00  hour 23", "2027-01-17", "00:00:00  hour 24"]
-    assert ran.stderr.splitlines() == first + told
+    assert written.read_text().splitlines() == first + told

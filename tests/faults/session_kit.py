@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -104,3 +105,23 @@ def shell(script: str) -> list[str]:
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", code]
+
+
+@contextmanager
+def nested(place: Path, depth: int) -> Iterator[None]:
+    """Make folders, each in the one before, deeper than a path can name; in the last one a file.
+
+    What the test leaves of them is removed: what clears the folders of old tests away would fall over it.
+    """
+    here = os.open(place, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("deeper", dir_fd=here)
+        fd = os.open("deeper", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = fd
+    os.close(os.open("deepest", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    try:
+        yield
+    finally:
+        subprocess.run(["rm", "-rf", place / "deeper"], check=True)

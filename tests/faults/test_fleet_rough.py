@@ -13,7 +13,7 @@ from faults.fleet_kit import fleet, lines
 from faults.session_kit import until
 
 from agentctl.supervisor import lock, proctree
-from agentctl.supervisor.keeping import AT_ONCE, MOST_SESSIONS
+from agentctl.supervisor.keeping import AT_ONCE, ENTRIES_AT_ONCE, MOST_SESSIONS
 from agentctl_store.domain.retry import RetryPolicy
 from agentctl_store.ids import write_id
 
@@ -109,6 +109,35 @@ def test_what_sessions_have_printed_is_kept_up_to_a_size(tmp_path):
         until(lambda: len(os.listdir(folder)) == 2, "the oldest are gone")
         assert sorted(os.listdir(folder)) == [write_id(3), write_id(4)]
         assert f.end() == 0
+
+
+def test_no_folder_that_an_agent_makes_ends_its_supervisor(tmp_path):
+    """P10: deeper than a stack, and with more in it than is looked at in one go; at once, and after a new start."""
+    wide = 2 * ENTRIES_AT_ONCE
+    (tmp_path / "agent.py").write_text(f"""
+import os
+os.chdir(os.path.dirname(os.environ["AGENTCTL_RESULT_FILE"]))
+for n in range({wide}):
+    os.close(os.open(str(n), os.O_CREAT))
+for _ in range(1_500):
+    os.mkdir("deeper")
+    os.chdir("deeper")
+""")
+    agents = f"[agent.t]\ncommand = ['{sys.executable}', '{tmp_path / 'agent.py'}']"
+    with fleet(tmp_path, '[fleet]\nkeep_output = "1GB"\n' + agents) as f:
+        f.up()
+        f.state(f.add("t"), "done")
+        assert f.end() == 0
+        f.up()  # here it is measured
+        f.configure('[fleet]\nkeep_output = "0B"\n' + agents)
+        f.says("configuration read again")
+        assert f.end() == 0
+        process, folder = f.up(), tmp_path / ".agentctl" / "sessions"
+        try:
+            until(lambda: not os.listdir(folder) or process.poll() is not None, "it is removed")
+            assert process.poll() is None and f.end() == 0, f.said()
+        finally:  # what clears the folders of old tests away would fall over it
+            subprocess.run(["rm", "-rf", *folder.iterdir()], check=True)
 
 
 def test_a_terminal_that_is_held_holds_nothing_else(tmp_path):

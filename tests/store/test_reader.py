@@ -63,7 +63,7 @@ def test_windows_of_tasks_join_to_the_whole_list_and_each_row_knows_its_place(tm
             parts = [row for start in range(0, 70, 7) for row in reader.tasks(start, 7, sort, filter)]
             assert list(whole) == parts
             ids = reader.task_ids(1_000, sort, filter)
-            assert reader.tasks_of(ids) == whole and reader.task_ids(7, sort, filter) == ids[:7]
+            assert reader.tasks_of(ids, filter) == whole and reader.task_ids(7, sort, filter) == ids[:7]
             assert reader.task_count(filter) == len(whole)
             places = [reader.task_position(row.task, sort, filter) for row in whole]
             assert places == list(range(len(whole)))

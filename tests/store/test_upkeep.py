@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.session_kit import nested
 from store.store_kit import SetClock, add, new_store  # noqa: TID251
 from store.test_replay import eventful, forge  # noqa: TID251
 
@@ -112,8 +113,10 @@ def test_pruning_removes_texts_and_output_files(tmp_path: Path) -> None:
         (claim,) = store.claim(["work"], agent="ann", slot=1)
         store.complete(task, 2, result='"secret result"')
         clock.pass_ms(DAY)
-        upkeep.prune(store.directory, 1_000, clock, "t")
-        assert not folder.exists()
+        with nested(folder, 3_000):
+            assert upkeep.info(store.directory).sessions_bytes > 0
+            upkeep.prune(store.directory, 1_000, clock, "t")
+            assert not folder.exists()
         sound(store)
         assert store.driver.conn.rows("SELECT count(*) FROM body WHERE text IS NOT NULL") == [(0,)]  # type: ignore[attr-defined]
 

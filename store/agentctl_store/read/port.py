@@ -69,8 +69,8 @@ if TYPE_CHECKING:
         def task_ids(self, limit: int, sort: str, filter: Filter) -> tuple[str, ...]:
             """Return the ids of the first `limit` tasks, all as of one moment: what a long list is read by."""
 
-        def tasks_of(self, tasks: Sequence[str]) -> tuple[TaskRow, ...]:
-            """Return these tasks as they stand, in this order; not those that are gone."""
+        def tasks_of(self, tasks: Sequence[str], filter: Filter) -> tuple[TaskRow, ...]:
+            """Return these tasks as they stand, in this order; not those that are gone or match no more."""
 
         def task_count(self, filter: Filter) -> int: ...
         def task_position(self, task: str, sort: str, filter: Filter) -> int | None: ...

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 
+from ..folders import removing
 from ..ids import write_id
 from ..jsontext import dumps
 from ..replay.tasks import SNAPSHOT
@@ -60,7 +60,8 @@ class Pruning:
                     place += 1
             self.longest_s = max(self.longest_s, time.perf_counter() - began)
             for session in self.emptied:
-                shutil.rmtree(os.path.join(self.directory, "sessions", write_id(session)), ignore_errors=True)
+                for _ in removing(os.path.join(self.directory, "sessions", write_id(session))):
+                    pass
             self.emptied.clear()
             self._rest()
 

@@ -49,6 +49,7 @@ KEPT = 8  #: orders, and groupings, of the dead letters kept between calls
 DETAILS_AT_ONCE = 500
 LOOK_BACK = 4_000  #: newest sessions looked through for a slot's: twice as many as have a folder
 FEW = 8  #: one task in so many is few
+_AMONG = "t.id IN (SELECT value FROM json_each(?))"
 _DEAD_MOVES = tuple(KINDS[kind] for kind in ("task.buried", "task.requeued", "task.discarded", "task.pruned"))
 
 
@@ -189,9 +190,13 @@ class SqliteReader:
         with self.file.snapshot():
             return tuple([write_id(number) for number in self._ordered(0, limit, sort, filter)])
 
-    def tasks_of(self, tasks: Sequence[str]) -> tuple[TaskRow, ...]:
+    def tasks_of(self, tasks: Sequence[str], filter: Filter) -> tuple[TaskRow, ...]:
+        ids = [read_id(task) for task in tasks]
+        condition, values = where(filter)
+        query = self._list("t.id", f"{_AMONG} AND {condition}")
         with self.file.snapshot():
-            return tuple(self._task_rows([read_id(task) for task in tasks]))
+            matching = {row[0] for row in self.file.rows(query, (dumps(ids), *values))}
+            return tuple(self._task_rows([number for number in ids if number in matching]))
 
     def _ordered(self, offset: int, limit: int, sort: str, filter: Filter) -> list[int]:
         condition, values = where(filter)

@@ -11,6 +11,7 @@ from ..domain.event import KINDS
 from ..domain.machine import STATES
 from ..domain.upkeep import Backup, Finding, StoreInfo
 from ..errors import AgentctlError, AlreadyRunning, Conflict, NotFound, StoreCorrupt, StoreFull
+from ..folders import disk_bytes
 from ..jsontext import dumps
 from ..read.presence import supervisor_row
 from . import gate, migrate
@@ -58,7 +59,7 @@ def info(directory: str) -> StoreInfo:
                 store_bytes=_size(file.path),
                 log_bytes=_size(file.path + "-wal"),
                 free_bytes=file.rows("PRAGMA freelist_count")[0][0] * page,
-                sessions_bytes=_folder_size(os.path.join(directory, "sessions")),
+                sessions_bytes=sum(disk_bytes(os.path.join(directory, "sessions"))),
                 tasks=_states(counts),
                 events=file.rows("SELECT count(*) FROM event")[0][0],
                 sessions=file.rows("SELECT count(*) FROM session")[0][0],
@@ -80,13 +81,6 @@ def _size(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
-
-
-def _folder_size(path: str) -> int:
-    total = 0
-    for folder, _, names in os.walk(path):
-        total += sum(_size(os.path.join(folder, name)) for name in names)
-    return total
 
 
 # --- check ------------------------------------------------------------------------------------------------------------
