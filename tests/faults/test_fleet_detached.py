@@ -66,6 +66,7 @@ def test_while_it_is_stopped_others_soon_use_the_file(tmp_path):
             mine.note("supervisor.noted", actor="me")
             fcntl.flock(turn, fcntl.LOCK_EX)  # it is not to be stopped with the turn to write in its hands
             os.kill(pid, signal.SIGSTOP)
+            os.waitpid(pid, os.WUNTRACED)  # the signal is only sent by then: it could still be given the turn
             fcntl.flock(turn, fcntl.LOCK_UN)
             begun = time.monotonic()
             mine.add([TaskRequest("q")])
