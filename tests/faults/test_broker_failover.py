@@ -19,6 +19,7 @@ from faults.fleet_kit import Fleet, fleet
 from faults.store_kit import assert_whole, filled, finals, until
 from faults.store_workers import Clients
 
+from agentctl_store.broker import client
 from agentctl_store.broker.server import Broker
 from agentctl_store.broker.tokens import Identity
 from agentctl_store.broker.wire import MAX_ANSWER, SOCKET, VALUE, VERSION, frame
@@ -100,6 +101,28 @@ def test_a_stopped_owner_keeps_nobody_for_longer_than_his_patience(tmp_path: Pat
         mine.add([TaskRequest("q")])
     assert len(finals(directory)) == 2
     assert_whole(directory)
+
+
+def test_who_may_not_touch_the_file_waits_until_a_stopped_owner_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sandbox: to end there would end the agent's work for a supervisor that has not gone."""
+    monkeypatch.setattr(client, "_shut", lambda directory: True)
+    monkeypatch.setattr(client, "AGAIN_S", 0.3)
+    directory = filled(tmp_path, 0)
+    with Clients(directory, tmp_path / "logs") as clients, through(directory, patience_s=0.2) as mine:
+        owner = Owner(clients)
+        owner.up()
+        mine.note("supervisor.noted", actor="me")
+        owner.signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        asked = Asked(directory, lambda store: store.add([TaskRequest("q")]), store=mine)
+        until(lambda: asked.over or time.monotonic() - begun > 4 * client.AGAIN_S, "it has tried again and again")
+        assert not asked.over, asked.error
+        owner.signal(signal.SIGCONT)
+        (added,) = asked.get()
+        assert connected(mine)
+    assert list(finals(directory)) == [added.id]
 
 
 def test_an_answer_to_another_call_is_nobody_s(tmp_path: Path) -> None:

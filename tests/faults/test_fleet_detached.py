@@ -57,7 +57,8 @@ def test_one_that_is_stopped_goes_on_to_hear_that_it_is_to_end(tmp_path):
         assert not f.leftovers()
 
 
-def test_while_it_is_stopped_others_soon_use_the_file(tmp_path):
+@pytest.mark.parametrize("size", [1, 1_000_000], ids=["a short call", "more than a socket's buffer holds"])
+def test_while_it_is_stopped_others_soon_use_the_file(tmp_path, size):
     """Ctrl-Z, say: whoever calls must not wait for as long as one that is only slow may take."""
     with fleet(tmp_path, SERVICE) as f:
         pid = f.up().pid
@@ -66,9 +67,10 @@ def test_while_it_is_stopped_others_soon_use_the_file(tmp_path):
             mine.note("supervisor.noted", actor="me")
             fcntl.flock(turn, fcntl.LOCK_EX)  # it is not to be stopped with the turn to write in its hands
             os.kill(pid, signal.SIGSTOP)
+            os.waitpid(pid, os.WUNTRACED)  # the signal is only sent by then: it could still be given the turn
             fcntl.flock(turn, fcntl.LOCK_UN)
             begun = time.monotonic()
-            mine.add([TaskRequest("q")])
+            mine.add([TaskRequest("q", f'"{"x" * size}"')])
             took_s = time.monotonic() - begun
         os.kill(pid, signal.SIGCONT)
         assert LOOK_S <= took_s < ANSWER_S / 3

@@ -45,6 +45,10 @@ CODE: dict[str, tuple[types.ModuleType, str, str, Check]] = {
         sending, "if envelope.topic is None and _is_crowded(", "if False and _is_crowded(",
         promises.test_an_inbox_takes_so_many_unread_messages_of_one_sender_in_whatever_conversations,
     ),
+    "what has expired fills an inbox": (
+        sending, "return not outlived or tx", "return True or tx",
+        promises.test_what_has_expired_fills_no_inbox_though_nobody_sweeps_or_reads,
+    ),
     "each refusal of an inbox is an event": (
         sending, "(oldest, _CROWDED)).fetchone()[0] is None:", "(oldest, _CROWDED)) is not None:",
         promises.test_an_inbox_takes_so_many_unread_messages_of_one_sender_in_whatever_conversations,
@@ -125,6 +129,10 @@ SQL: dict[str, tuple[str, str, str, Check]] = {
     "what was outlived is delivered again": (
         "next_again", "OR m.expires_ms > ?", "OR m.expires_ms > ? - 10000000",
         promises.test_of_many_given_back_whose_time_is_over_none_is_delivered,
+    ),
+    "another sender's room is made": (
+        "outlived_from", "m.source = ?1", "m.source <> ?1",
+        promises.test_what_has_expired_fills_no_inbox_though_nobody_sweeps_or_reads,
     ),
     "never outlived": (
         "outlived", "expires_ms <= ?", "expires_ms + ? < 0", promises.test_a_message_expires_when_its_time_is_over

@@ -173,6 +173,8 @@ def test_the_schema_knows_the_states_of_the_machine(tmp_path: Path) -> None:
         ("by_key", "message_key"),
         ("crowded", "COVERING INDEX message_unread"),
         ("oldest_unread", "COVERING INDEX message_unread"),
+        ("outlived_from", "SEARCH m USING INDEX message_unread"),
+        ("outlived_from", "COVERING INDEX message_expiry"),
         ("peek", "message_inbox"),
     ],
 )

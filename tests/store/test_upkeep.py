@@ -8,6 +8,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from agentctl_store.domain.agent import SessionEnd
 from agentctl_store.domain.retry import Failure
 from agentctl_store.errors import AlreadyRunning, Conflict, NotFound, StoreCorrupt, StoreError
 from agentctl_store.replay import state_at, verify
-from agentctl_store.sqlite import connection, gate, place, pruning
+from agentctl_store.sqlite import connection, gate, place, pruning, readfile
 from agentctl_store.sqlite.connection import Connection
 from agentctl_store.sqlite.readfile import ReadFile
 from agentctl_store.store import Store, TaskRequest, open_store
@@ -413,3 +415,64 @@ def test_a_reader_that_stays_keeps_few_commits_waiting(tmp_path: Path, monkeypat
         assert commits(1) and log.stat().st_size < 1_000_000
         assert commits(10) >= 10, "what did not last for ever is forgotten"
         reader.close()
+
+
+def test_a_long_log_is_begun_anew_as_soon_as_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long somebody did: readers stay away for it between two looks, and nobody is kept waiting for that."""
+    monkeypatch.setattr(connection, "LOG_BYTES", 50_000)
+    monkeypatch.setattr(connection, "FOLD_MS", 2)
+    monkeypatch.setattr(connection, "LONG_BYTES", 100_000)
+    clock = SetClock()
+    with new_store(tmp_path, clock) as store:
+        log, asked = Path(store.directory, "store.db-wal"), []
+        reader = ReadFile(store.directory)
+        with reader.snapshot():
+            reader.rows("SELECT max(seq) FROM event")
+            for _ in range(connection.FOLD_REST_MS // connection.FOLD_EVERY_MS):
+                clock.pass_ms(connection.FOLD_EVERY_MS)
+                add(store, "q", f'"{"x" * 50_000}"')
+        clock.pass_ms(connection.FOLD_EVERY_MS)
+        store.driver.conn.db.set_trace_callback(asked.append)  # type: ignore[attr-defined]
+        add(store, "q")
+        assert log.stat().st_size == 0 and "PRAGMA busy_timeout=0" in asked
+        reader.close()
+
+
+def test_a_reader_that_looks_all_the_time_does_not_let_the_log_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a slow dashboard does: a look of many commits, and at once the next one."""
+    for room, name, value in (
+        (connection, "LOG_BYTES", 50_000),
+        (connection, "FOLD_MS", 0),
+        (connection, "LONG_BYTES", 100_000),
+        (readfile, "LONG_BYTES", 100_000),
+    ):
+        monkeypatch.setattr(room, name, value)
+    clock = SetClock()
+    with new_store(tmp_path, clock) as store:
+        log, most, looks = Path(store.directory, "store.db-wal"), 0, 0
+        written, over = 0, threading.Event()
+
+        def look_on() -> None:
+            nonlocal looks
+            reader = ReadFile(store.directory)
+            while not over.is_set():
+                with reader.snapshot():
+                    reader.rows("SELECT max(seq) FROM event")
+                    before = written
+                    while written < before + 20 and not over.is_set():
+                        time.sleep(0.001)
+                looks += 1
+            reader.close()
+
+        looker = threading.Thread(target=look_on)
+        looker.start()
+        while looks < 30:
+            clock.pass_ms(connection.FOLD_EVERY_MS)
+            add(store, "q", f'"{"x" * 50_000}"')
+            written += 1
+            most = max(most, log.stat().st_size)
+        over.set()
+        looker.join()
+        assert most < 8_000_000, "30 looks of 20 commits are 30 MB"

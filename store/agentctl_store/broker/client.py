@@ -135,8 +135,8 @@ class Caller:
                 return self._said(link, frame([self._number, verb, given], MAX_CALL), wait_ms)
             except Lost as again:
                 lost, losses = again, losses + 1  # it died in turn, or has no room for us
-                if time.monotonic() - begun_s > AGAIN_S:
-                    last_s, losses = time.monotonic() + AGAIN_S, 1  # we had waited there
+                if again.silent or time.monotonic() - begun_s > AGAIN_S:
+                    last_s, losses = time.monotonic() + AGAIN_S, 1  # we had waited there, or it is still there
             except PermissionError as shut:
                 if time.monotonic() > last_s:
                     raise NoSupervisor(

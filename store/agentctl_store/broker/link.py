@@ -8,6 +8,7 @@ from .wire import LENGTH, MAX_CALL, SOCKET, VALUE, VERSION, error_from, frame, r
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 ANSWER_S = 15.0  #: how long a call may take beside what it waits for; the store itself gives up after 10
@@ -74,17 +75,19 @@ class Link:
             raise Lost(error) from None
 
     def _send_much(self, data: bytes) -> None:
-        self._channel.settimeout(self._patience_s)
-        try:
-            self._channel.sendall(data)
-        finally:
-            self._channel.settimeout(self._look_s)
+        rest = memoryview(data)
+        while rest:
+            try:
+                sent = self._channel.send(rest)
+            except TimeoutError:
+                sent = self._late(self._channel.send, rest)
+            rest = rest[sent:]
 
     def _taken(self, number: int) -> Any:
         try:
             come = self._come or self._channel.recv(_CHUNK)
         except TimeoutError:
-            come = self._receive_late()
+            come = self._late(self._channel.recv, _CHUNK)
         end = LENGTH + int.from_bytes(come[:LENGTH], "big")
         if len(come) != end or end == LENGTH:
             come, self._come = self._whole(come)
@@ -113,13 +116,13 @@ class Link:
         try:
             data: bytes = self._channel.recv(_CHUNK)
         except TimeoutError:
-            data = self._receive_late()
+            data = self._late(self._channel.recv, _CHUNK)
         if not data:
             raise ConnectionResetError("the broker closed the connection")
         return data
 
-    def _receive_late(self) -> bytes:
-        """Wait on for as long as the call may take, unless nobody will answer: the supervisor is stopped."""
+    def _late(self, act: Callable[[Any], Any], given: Any) -> Any:
+        """Try to send or receive for as long as the call may take, unless in vain: the supervisor is stopped."""
         from ..read.presence import supervisor_row
 
         pause_s = self._look_s
@@ -131,7 +134,7 @@ class Link:
                 pause_s = min(2 * pause_s, LOOK_MOST_S, self._left_s)
                 self._channel.settimeout(pause_s)
                 try:
-                    return self._channel.recv(_CHUNK)
+                    return act(given)
                 except TimeoutError:
                     pass
         finally:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-VERSION = 2
+VERSION = 3  #: of the protocol: any change of calls.py, or of the fields of a record below, needs a new one
 SOCKET = "broker.sock"
 LENGTH = 4  #: bytes of a frame's length
 MAX_CALL = 4 << 20  #: bytes of a call: the largest payload, however much of it must be escaped

@@ -35,6 +35,7 @@ FOLD_MS = 400  #: how long that waits for them, and with it all who want to writ
 FOUND_BYTES = 1 << 20
 FOUND_MS = 50  #: how long that waits: each call of a script would
 FOLD_EVERY_MS = 250
+LONG_BYTES = 32 << 20  #: of a log to which readers give way between two looks: it is to stay below 64 MB
 FOLD_REST_MS = 60_000  #: the longest pause: it doubles with each wait in vain, for a backup reads on for minutes
 FILE = "store.db"
 _OTHERS = """SELECT EXISTS (SELECT 1 FROM lane) OR EXISTS (SELECT 1 FROM schedule WHERE due_ms IS NOT NULL)
@@ -88,7 +89,7 @@ class Connection:
         self._good_for = b"*" if synchronous in ("FULL", "EXTRA") else _boot()
         self._files: tuple[Any, Any] = (None, None)
         self._checked_ms = -1  #: boot time of the last look at the files
-        self._log_bytes = self._fold_from_ms = 0
+        self._log_bytes = self._fold_from_ms = self._folded_ms = 0
         self._fold_pause_ms = FOLD_EVERY_MS
         self._most_log = FOUND_BYTES  #: bytes; until the first commit
         self._copied = 0  #: the last event at the last look of `checkpoint`
@@ -193,9 +194,12 @@ class Connection:
 
     def _fold_log(self, boot_ms: int, patience_ms: int) -> None:
         """Wait a moment for a gap between readers and begin the log anew; checkpoints alone never find one."""
-        if boot_ms < self._fold_from_ms:
+        long = self._log_bytes > LONG_BYTES
+        if boot_ms < (self._folded_ms + FOLD_EVERY_MS if long else self._fold_from_ms):
             return
-        self._log_bytes, stays = 0, True
+        if long:
+            patience_ms = 0  # readers make the gap themselves now
+        self._log_bytes, self._folded_ms, stays = 0, boot_ms, True
         try:
             self.db.execute(f"PRAGMA busy_timeout={patience_ms}")
             stays = bool(self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0])
@@ -203,8 +207,9 @@ class Connection:
             pass  # a reader that stays, or no space: a later commit tries again
         finally:
             self.db.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
-        self._fold_pause_ms = min(2 * self._fold_pause_ms, FOLD_REST_MS) if stays else FOLD_EVERY_MS
-        self._fold_from_ms = boot_ms + patience_ms + self._fold_pause_ms
+        if not long:
+            self._fold_pause_ms = min(2 * self._fold_pause_ms, FOLD_REST_MS) if stays else FOLD_EVERY_MS
+            self._fold_from_ms = boot_ms + patience_ms + self._fold_pause_ms
 
     def checkpoint_apart(self) -> None:
         """From here on no commit copies the log into the file: `checkpoint` does, when nobody waits for an answer."""

@@ -105,7 +105,7 @@ def attend(tx: Transaction, messages: Messages, jitter: float, limit: int) -> tu
         if burnt >= most:
             bury(tx, messages, message, n, "max_deliveries", f"it was delivered {burnt} times and never acked")
         elif expires_ms is not None and expires_ms <= now.wall_ms:
-            _outlive(tx, messages, message, agent)
+            outlive(tx, messages, message, agent)
         else:
             # One draw spread by the golden ratio, as for lost tasks.
             wait_ms = redelivery_ms(burnt, (jitter + index * _GOLDEN) % 1.0)
@@ -113,11 +113,12 @@ def attend(tx: Transaction, messages: Messages, jitter: float, limit: int) -> tu
             tx.event(_RETURNED, message, n)
     outlived = tx.execute(sql["outlived"], (now.wall_ms, limit)).fetchall()
     for message, agent in outlived:
-        _outlive(tx, messages, message, agent)
+        outlive(tx, messages, message, agent)
     return len(unacked), len(outlived)
 
 
-def _outlive(tx: Transaction, messages: Messages, message: int, agent: str) -> None:
+def outlive(tx: Transaction, messages: Messages, message: int, agent: str) -> None:
+    """End a message whose time is over; it is a dead letter when its recipient was stopped meanwhile."""
     away = tx.execute(messages.sql["away"], (agent,)).fetchone()
     if away is not None and away[0]:
         bury(tx, messages, message, None, "offline", f"{agent} was stopped for as long as it was to be delivered")

@@ -7,16 +7,19 @@ left half-read would pin the write-ahead log, which then grows without end.
 from __future__ import annotations
 
 import os
+import time
 
 from ..errors import Interrupted, NotFound, StoreError, StoreTooNew
 from . import gate
-from .connection import BUSY_S, FILE, SCHEMA_VERSION
+from .connection import BUSY_S, FILE, LONG_BYTES, SCHEMA_VERSION
 from .explain import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+GIVE_WAY_S = 2.0  #: how long who looks again and again stays away at most, that a long log can be begun anew
+AWAY_S = 0.01  #: how often it looks meanwhile whether it was
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
@@ -34,6 +37,7 @@ class ReadFile:
         self.directory = directory
         self.path = os.path.abspath(path or os.path.join(directory, FILE))
         self._given_up = False  #: set by another thread; SQLite itself forgets it between two statements
+        self.looked_s = 0.0  #: how long the last look took
         self._still: tuple[int, int] | None = None  #: mtime and size of a file opened as unchanging
         if not os.path.exists(self.path):
             raise NotFound(f"there is no store at {directory}", "Create one with: agentctl init")
@@ -95,6 +99,16 @@ class ReadFile:
         except OSError:
             return 0
 
+    def give_way(self) -> None:
+        """Before a look: while the log is long, stay away for as long as the last look took.
+
+        It is begun anew where nobody reads. Between the looks of one who looks all the time such a moment is too
+        short to be met, and to keep writers waiting for one would be the worse for all.
+        """
+        until_s = time.monotonic() + min(self.looked_s, GIVE_WAY_S)
+        while not self._given_up and self._log_bytes() > LONG_BYTES and (left_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(AWAY_S, left_s))
+
     def _mark(self) -> tuple[int, int]:
         found = os.stat(self.path)
         return found.st_mtime_ns, found.st_size
@@ -142,7 +156,7 @@ class ReadFile:
 class Snapshot:
     """One read transaction. Nested ones join the outer."""
 
-    __slots__ = ("_file", "_outer")
+    __slots__ = ("_began_s", "_file", "_outer")
 
     def __init__(self, file: ReadFile) -> None:
         self._file = file
@@ -150,8 +164,12 @@ class Snapshot:
     def __enter__(self) -> None:
         self._outer = self._file.db.in_transaction
         if not self._outer:
+            self._file.give_way()
+            self._began_s = time.monotonic()
             self._file.rows("BEGIN")
 
     def __exit__(self, *_: object) -> None:
-        if not self._outer and self._file.db.in_transaction:
-            self._file.db.execute("ROLLBACK")
+        if not self._outer:
+            self._file.looked_s = time.monotonic() - self._began_s
+            if self._file.db.in_transaction:
+                self._file.db.execute("ROLLBACK")

@@ -109,8 +109,8 @@ def _too_many(tx: Transaction, queue: str) -> BadInput:
     remedy = "Use fewer words, or another queue"
     if idle:
         remedy = (
-            f"Of {idle:,} of them no task is unfinished: have those go with agentctl store prune --older-than 1d (dead "
-            "letters stay). Or use fewer words, or another queue"
+            f"Up to {idle:,} of them go with agentctl store prune --older-than 0s: those of which all tasks are done, "
+            "and none is a dead letter. Or use fewer words, or another queue"
         )
     return BadInput(f"the tasks of queue {queue} have asked for {MAX_LANES:,} different sets of capabilities", remedy)
 

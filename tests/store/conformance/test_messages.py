@@ -589,6 +589,21 @@ def test_a_publication_leaves_out_crowded_inboxes_and_says_so(store: Store) -> N
         send(store, target="topic:news")
 
 
+def test_what_has_expired_fills_no_inbox_though_nobody_sweeps_or_reads(store: Store, clock: SetClock) -> None:
+    store.messages.configure(Damping(unread=3), actor="t")
+    store.messages.subscribe("news", "bob")
+    for target in ("bob", "bob", "bob", "carl", "carl", "carl"):
+        send(store, target=target, ttl_ms=1_000)
+    with pytest.raises(Conflict, match="wait unread"):
+        send(store)
+    clock.pass_ms(3_600_000)
+    assert send(store).created and send(store, target="topic:news").copies
+    assert len(store.events(kinds=["message.expired"])) == 3, "of the inbox that there was no room in"
+    send(store)
+    with pytest.raises(Conflict, match="wait unread"):
+        send(store)
+
+
 # --- looking ----------------------------------------------------------------------------------------------------------
 def test_lists_are_narrowed_and_go_on_from_page_to_page(store: Store, clock: SetClock) -> None:
     ids = []

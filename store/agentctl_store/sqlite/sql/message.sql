@@ -157,6 +157,15 @@ SELECT 1 FROM message WHERE source = ? AND target = ? AND state = 'stored' LIMIT
     SELECT CASE WHEN unread = 0 THEN 9223372036854775807 ELSE unread - 1 END
     FROM (SELECT coalesce(max(unread), @unread) AS unread FROM damping))
 
+-- name: outlived_from
+-- Of one sender in one inbox. First of all whether any is at all: the edge of another index, where an inbox in which
+-- none is would be looked through with each message that is refused.
+SELECT m.id FROM (
+    SELECT expires_ms AS first_ms FROM message WHERE state = 'stored' AND expires_ms IS NOT NULL
+    ORDER BY expires_ms LIMIT 1
+) CROSS JOIN message m
+WHERE first_ms <= ?3 AND m.source = ?1 AND m.target = ?2 AND m.state = 'stored' AND m.expires_ms <= ?3 LIMIT @limit
+
 -- name: oldest_unread
 SELECT min(id) FROM message WHERE source = ? AND target = ? AND state = 'stored'
 

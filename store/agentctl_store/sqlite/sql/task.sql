@@ -17,9 +17,10 @@ LEFT JOIN agent a ON a.id = x.agent
 WHERE t.id = ?2 AND t.correlation = ?3
 
 -- name: lanes_idle
--- How many lanes of a queue have no unfinished task.
+-- How many lanes of a queue have no unfinished task; the newest of all stays (sqlite/prune_lanes.py).
 SELECT count(*) FROM lane l JOIN queue q ON q.id = l.queue
-WHERE q.name = ? AND NOT EXISTS (SELECT 1 FROM task WHERE lane = l.id AND lane > 0 AND finished_ms IS NULL)
+WHERE q.name = ? AND l.id < (SELECT max(id) FROM lane)
+    AND NOT EXISTS (SELECT 1 FROM task WHERE lane = l.id AND lane > 0 AND finished_ms IS NULL)
 
 -- name: lanes
 SELECT l.id, q.name, l.needs, l.barred FROM lane l JOIN queue q ON q.id = l.queue WHERE l.id > ? ORDER BY l.id
