@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 POLL_MS = 1_000  #: the safety look at the store
 HEAR_MS = 4_000  #: the safety look at the sessions' files, and how often vitals.json is written
-TIDY_MS = 60_000
+TIDY_MS = 5_000  #: ended sessions' output can fill a small disk in less than a minute
 PROGRESS_MS = 10_000  #: how often finished tasks are told, in one line for all
 MAX_SPARES = 4  #: shims started ahead
 ACTOR = "supervisor"

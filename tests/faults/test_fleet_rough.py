@@ -15,6 +15,7 @@ from faults.session_kit import until
 from agentctl.supervisor import lock, proctree
 from agentctl.supervisor.keeping import AT_ONCE, ENTRIES_AT_ONCE, MOST_SESSIONS
 from agentctl_store.domain.retry import RetryPolicy
+from agentctl_store.folders import disk_bytes
 from agentctl_store.ids import write_id
 
 SLEEPERS = """
@@ -96,6 +97,18 @@ def test_folders_of_ended_sessions_go_as_fast_as_short_tasks_make_new_ones(tmp_p
         f.up()
         until(lambda: len(os.listdir(folder)) <= MOST_SESSIONS, "the oldest are gone")
         assert sorted(os.listdir(folder))[0] == write_id(2 * AT_ONCE + 1)
+        assert f.end() == 0
+
+
+def test_output_goes_as_fast_as_talkative_tasks_make_more_of_it(tmp_path):
+    agents = "[agent.t]\ninstances = 4\ncommand = ['/bin/sh', '-c', 'head -c 300000 /dev/zero | tr \"\\\\0\" x']\n"
+    with fleet(tmp_path, '[fleet]\nkeep_output = "1MB"\nmin_free_memory = 0\n' + agents) as f:
+        tasks = [f.add("t") for _ in range(20)]
+        f.up()
+        for task in tasks:
+            f.state(task, "done")
+        folder = tmp_path / ".agentctl" / "sessions"
+        until(lambda: sum(disk_bytes(str(folder))) < 1_100_000, "old output is gone", 12)
         assert f.end() == 0
 
 

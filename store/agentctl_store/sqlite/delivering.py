@@ -40,7 +40,7 @@ def read(
     NotFound for an agent nobody knows, unless it is waited for: it may become known meanwhile.
     """
     now = tx.now
-    if agent != OPERATOR and not _known(tx, agent, reader):
+    if agent != OPERATOR and not _is_known(tx, agent, reader):
         if wait_ms:
             return []
         raise fleet.unknown(tx, agent)
@@ -68,8 +68,14 @@ def read(
     return won
 
 
-def _known(tx: Transaction, agent: str, reader: str | None) -> bool:
-    if is_itself(reader, agent):
+def expect_known(tx: Transaction, agent: str, who: str | None) -> None:
+    """Raise NotFound for an agent that nobody knows, unless it is the one who acts: that makes it known."""
+    if not _is_known(tx, agent, who):
+        raise fleet.unknown(tx, agent)
+
+
+def _is_known(tx: Transaction, agent: str, who: str | None) -> bool:
+    if is_itself(who, agent):
         tx.number("agent", agent)  # from here on it is one, and can be sent to
         return True
     if ("agent", agent) in tx.conn.ids:

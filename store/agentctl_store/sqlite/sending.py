@@ -19,7 +19,7 @@ from ..ids import write_id
 from ..jsontext import dumps
 from ..record import as_dict
 from . import schemas
-from .delivering import ack, outlive
+from .delivering import ack, expect_known, outlive
 from .signing import sign
 
 TYPE_CHECKING = False
@@ -288,8 +288,10 @@ def configure(tx: Transaction, messages: Messages, damping: Damping, actor: str)
 
 # --- topics -----------------------------------------------------------------------------------------------------------
 def subscribe(tx: Transaction, messages: Messages, topic: str, agent: str, actor: str | None) -> bool:
-    """Have copies of what is published to a topic sent to an agent."""
+    """Have copies of what is published to a topic sent to an agent. NotFound for one that only somebody else names."""
     if agent != OPERATOR:
+        if actor is not None:
+            expect_known(tx, agent, actor)
         tx.number("agent", agent)
     if not tx.execute(messages.sql["subscribe"], (topic, agent, tx.now.wall_ms)).rowcount:
         return False

@@ -359,6 +359,14 @@ def test_a_topic_that_nobody_hears_and_the_one_that_all_hear(store: Store) -> No
     assert [len(read(store, agent)) for agent in ("ann", "bob", "carl")] == [1, 1, 0]
 
 
+def test_nobody_becomes_known_by_being_subscribed_by_another(store: Store) -> None:
+    with pytest.raises(NotFound, match="no agent bbo"):
+        store.messages.subscribe("news", "bbo", actor="cli:anna")
+    assert store.messages.subscribe("news", "bob", actor="bob/1")
+    assert store.messages.subscribe("more", "bob", actor="cli:anna")
+    assert [topic.subscribers for topic in store.messages.topics()] == [("bob",), ("bob",)]
+
+
 def test_one_agent_is_subscribed_to_no_more_topics_than_it_may(store: Store) -> None:
     for number in range(MAX_TOPICS):
         store.messages.subscribe(f"t{number}", "bob")
