@@ -32,6 +32,9 @@ def test_a_stopped_holder_of_the_lock_is_reported_in_time_and_in_one_sentence(
                 mine.add([TaskRequest("q")])
             assert 0.3 <= time.monotonic() - began < 2
         assert "nothing was written" in str(refused.value) and "\n" not in str(refused.value)
+        (store / "supervisor.lock").write_text(f'{{"pid":{holder}}}')  # as if it were the supervisor
+        with pytest.raises(StoreBusy, match=f"is stopped: let it go on with kill -CONT {holder}"):
+            mine.add([TaskRequest("q")])
         assert mine.events(limit=1), "reads need no lock"
         clients.signal(holder, signal.SIGKILL)
         mine.add([TaskRequest("q")])

@@ -79,7 +79,7 @@ class WriteLock:
             return
         raise StoreBusy(
             f"another process has held the store at {self._directory} for more than {within_s:g} s",
-            "Look for a stopped or stuck agentctl process, then try again; nothing was written",
+            f"{_whom_to_wake(self._directory)}, then try again; nothing was written",
         )
 
     def let_go(self) -> None:
@@ -121,6 +121,15 @@ class WriteLock:
 
     # Of a store that was dropped, not closed: SQLite closes its own descriptors then.
     __del__ = close
+
+
+def _whom_to_wake(directory: str) -> str:
+    from ..read.presence import supervisor_row
+
+    row = supervisor_row(directory)
+    if row.stopped:
+        return f"Supervisor {row.pid} is stopped: let it go on with kill -CONT {row.pid}"
+    return "Look for a stopped or stuck agentctl process"
 
 
 def _read(text: bytes) -> tuple[int, bytes]:
