@@ -179,8 +179,7 @@ def _missing_head(call: Call, head: str) -> list[str]:
 def _line(form: Form, event: Event) -> str:
     row = _row(event)
     if not form.for_people:
-        text = form.render([row])
-        return text.split("\r\n", 1)[1] if form.form == "csv" else text
+        return form.line(row)
     from agentctl_store.text import one_line
 
     from .times import iso

@@ -69,8 +69,7 @@ class _Wanted:
                 "stream": line.stream,
                 "text": line.text,
             }
-            text = self.form.render([row])
-            output.write(text.split("\r\n", 1)[1] if self.form.form == "csv" else text)
+            output.write(self.form.line(row))
             return
         when = "" if self.form.form == "table" else iso(line.wall_ms or time.time_ns() // 1_000_000) + " "
         name = f"{session.instance} " if named else ""
