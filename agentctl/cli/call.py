@@ -8,7 +8,7 @@ import time
 from agentctl_store.errors import BadInput, NotFound, Refused
 
 from . import output
-from .verb import COMMON
+from .verb import COMMON, LISTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +89,28 @@ class Call:
         `empty` is told on stderr when a person asked and there is nothing. People see each of `tall` rows as a record.
         """
         return self._show(columns, fetch, one=False, empty=empty, tall=tall)
+
+    def show_first(
+        self,
+        columns: Sequence[Column],
+        limit: int | None,
+        fetch: Callable[[int], Sequence[Mapping[str, Any]]],
+        *,
+        empty: str,
+        newest_last: bool = False,
+    ) -> int:
+        """Print at most `limit` of the rows that `fetch` returns for a number at most, in the asked form.
+
+        Without a limit LISTED of them, and a note on stderr where there are more, so that nobody takes a part for the
+        whole. `newest_last`: the rows to leave out come first.
+        """
+        if limit is not None or self.watch:
+            return self.show(columns, lambda: fetch(LISTED if limit is None else limit), empty=empty)
+        rows = fetch(LISTED + 1)
+        shown = self.show(columns, lambda: rows[-LISTED:] if newest_last else rows[:LISTED], empty=empty)
+        if len(rows) > LISTED:
+            self.note(f"The {'newest' if newest_last else 'first'} {LISTED} of more; -n N shows more.")
+        return shown
 
     def show_one(self, columns: Sequence[Column], fetch: Callable[[], Mapping[str, Any]]) -> int:
         """Print one record: an entry per line for people, one object for machines."""

@@ -20,7 +20,7 @@ from .task_rows import task_row
 from .task_view import TASK
 from .tasks import sorts, windows
 from .times import read_span
-from .verb import arg, opt, verb
+from .verb import AT_MOST, arg, opt, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ _TEXT = opt("-t", help="Only where this stands in an id, payload or error.", met
     text=_TEXT,
     groups=opt(help="Count them by reason instead."),
     sort=opt(help="By what, with a dash the other way round.", choices=sorts(DEAD_LETTER_SORTS), metavar="FIELD"),
-    limit=opt("-n", help="At most so many.", metavar="N"),
+    limit=AT_MOST,
 )
 def list_letters(
     call: Call,
@@ -74,15 +74,15 @@ def list_letters(
     text: str = "",
     groups: bool = False,
     sort: str = "-died",
-    limit: int = 50,
+    limit: int | None = None,
 ) -> int:
     """List dead letters or their groups."""
     narrowed = Filter(text, queue, agent, reason=reason)
     if groups:
         return call.show(_GROUPS, lambda: _groups(call, narrowed), empty="No dead letters.")
 
-    def fetch() -> list[dict[str, Any]]:
-        found = windows(lambda offset, size: call.reader.dead_letters(offset, size, sort, narrowed), limit)
+    def fetch(most: int) -> list[dict[str, Any]]:
+        found = windows(lambda offset, size: call.reader.dead_letters(offset, size, sort, narrowed), most)
         tasks = [
             {
                 "kind": "task",
@@ -98,9 +98,9 @@ def list_letters(
             }
             for row in found
         ]
-        return merged(tasks, [letter_row(one) for one in message_letters(call, narrowed, limit)], sort, limit)
+        return merged(tasks, [letter_row(one) for one in message_letters(call, narrowed, most)], sort, most)
 
-    return call.show(_LIST, fetch, empty="No dead letters.")
+    return call.show_first(_LIST, limit, fetch, empty="No dead letters.")
 
 
 def _groups(call: Call, narrowed: Filter) -> list[dict[str, Any]]:

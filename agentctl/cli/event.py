@@ -8,7 +8,7 @@ from agentctl_store.ids import write_id
 from . import output
 from .call import Call, inside
 from .table import Column, Form
-from .verb import opt, verb
+from .verb import AT_MOST, opt, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,26 +81,31 @@ def _check(kind: tuple[str, ...]) -> None:
     task=_TASK,
     kind=_KIND,
     after=opt(help="Only after this sequence number, oldest first.", metavar="SEQ"),
-    limit=opt("-n", help="At most so many.", metavar="N"),
+    limit=AT_MOST,
 )
 def list_events(
-    call: Call, *, task: str | None = None, kind: tuple[str, ...] = (), after: int | None = None, limit: int = 50
+    call: Call,
+    *,
+    task: str | None = None,
+    kind: tuple[str, ...] = (),
+    after: int | None = None,
+    limit: int | None = None,
 ) -> int:
     """List events."""
     _check(kind)
-    if limit < 1 or (after is not None and after < 0):
+    if (limit is not None and limit < 1) or (after is not None and after < 0):
         raise BadInput("--limit counts from 1, --after from 0", "Use whole numbers")
     number = None if task is None else _subject(call, task)
 
-    def fetch() -> list[dict[str, Any]]:
+    def fetch(most: int) -> list[dict[str, Any]]:
         # A person reads the file: to look through a long history would keep all waiting whom the supervisor serves.
         events = call.store.events if inside(call.place()[0]) else call.reader.history
         if after is None:
-            newest = events(limit=limit, task=number, kinds=kind, newest_first=True)
+            newest = events(limit=most, task=number, kinds=kind, newest_first=True)
             return [_row(event) for event in reversed(newest)]
-        return [_row(event) for event in events(after=after, limit=limit, task=number, kinds=kind)]
+        return [_row(event) for event in events(after=after, limit=most, task=number, kinds=kind)]
 
-    return call.show(_COLUMNS, fetch, empty="No events.")
+    return call.show_first(_COLUMNS, limit, fetch, empty="No events.", newest_last=after is None)
 
 
 @verb(
@@ -179,8 +184,7 @@ def _missing_head(call: Call, head: str) -> list[str]:
 def _line(form: Form, event: Event) -> str:
     row = _row(event)
     if not form.for_people:
-        text = form.render([row])
-        return text.split("\r\n", 1)[1] if form.form == "csv" else text
+        return form.line(row)
     from agentctl_store.text import one_line
 
     from .times import iso

@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import re
 import time
-from itertools import takewhile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from heapq import merge
+from itertools import chain, islice, takewhile
+from operator import itemgetter
 from typing import BinaryIO
 
+from agentctl.supervisor.lookback import look_back
 from agentctl.supervisor.session_dir import verify_folders
 from agentctl.supervisor.spool import LINE_BYTES, Follower, Line
 from agentctl_store.errors import BadInput, NotFound
@@ -25,12 +31,13 @@ from .times import iso, read_span, read_time
 FOLLOW_S = 0.1
 LOOK_S = 1.0  #: how often new sessions are looked for
 LATE_MS = 10_000  #: a session is in the store no later than this after the time in its id: who claims waits for a turn
-TAIL_BYTES = 1 << 20  #: of each stream of each session, at most, before following
+TAIL_BYTES = 1 << 20  #: of each stream of a session, for a few of its newest lines
 READS = 2 + 2 * TAIL_BYTES // LINE_BYTES  #: that come to the end of it; what is written meanwhile is left to following
 MAX_SESSIONS = 200
 MAX_VERIFIES = 10  #: of one session, after so many supervisors that were killed
 _MARKS = {"out": "| ", "err": "! ", "verify": "v "}
 PAST_SESSIONS = 3  #: of each instance, when nothing of it runs
+_Found = tuple[tuple[int, int], SessionRow, Line]  #: the first orders them: by time, then by where they are from
 _COLUMNS = (Column("at", "time"), Column("instance"), Column("session"), Column("stream"), Column("text"))
 
 
@@ -58,7 +65,15 @@ class _Wanted:
             return False
         if self.since_ms and (line.wall_ms or 1 << 62) < self.since_ms:
             return False
-        return self.pattern is None or self.pattern.search(line.text) is not None
+        return self.matches(line.text)
+
+    def matches(self, text: str) -> bool:
+        return self.pattern is None or self.pattern.search(text) is not None
+
+    def none_before(self, line: Line) -> bool:
+        """Whether neither this line nor any before it in its stream is wanted."""
+        too_old = self.since_ms > (line.wall_ms or 1 << 62)
+        return too_old or bool(self.stream and line.stream != self.stream)
 
     def write(self, session: SessionRow, line: Line, *, named: bool) -> None:
         if not self.form.for_people:
@@ -69,8 +84,7 @@ class _Wanted:
                 "stream": line.stream,
                 "text": line.text,
             }
-            text = self.form.render([row])
-            output.write(text.split("\r\n", 1)[1] if self.form.form == "csv" else text)
+            output.write(self.form.line(row))
             return
         when = "" if self.form.form == "table" else iso(line.wall_ms or time.time_ns() // 1_000_000) + " "
         name = f"{session.instance} " if named else ""
@@ -96,31 +110,44 @@ def print_logs(
         raise BadInput(f"--tail {tail} is not a number of lines", "Use 0 or more")
     wanted = _Wanted(call, grep, since, stream)
     if supervisor:
+        if call.output not in ("table", "wide") or call.fields is not None or since or stream or names:
+            said = "--supervisor prints plain text: it takes no names, no -o, --json, --since or --stream"
+            raise BadInput(said, "Use -n, -f and --grep with it")
         return _supervisor_log(call, wanted, tail, follow)
     following = _Following(call, names, wanted, facts=facts) if follow else None
     sessions = _sessions(call, names)
     if not sessions and not follow:
         call.note("Nothing has run yet." if not names else "Nothing of these has run yet.")
         return 0
-    followers = {
-        place: (one, Follower.tail(place, TAIL_BYTES, facts=facts, label=label))
-        for one in sessions
-        for place, label in _places(call, one)
-    }
-    lines = [
-        (line.wall_ms or 1 << 62, at, one, line)
-        for at, (one, follower) in enumerate(followers.values())
-        for line in follower.read_on(READS, ended=one.ended_ms is not None)
-        if wanted.takes(line)
-    ]
-    lines.sort(key=lambda item: item[:2])
+    followers: dict[str, tuple[SessionRow, Follower]] = {}
+    streams: list[Iterator[_Found]] = []
+    for one in sessions:
+        for place, label in _places(call, one):
+            follower, before = look_back(place, facts=facts, label=label)
+            followers[place] = (one, follower)
+            # What the follower finds already is newer than all before it in its stream.
+            behind = list(follower.read_on(READS, ended=one.ended_ms is not None))
+            streams += [_newest(wanted, one, len(streams) + at, lines) for at, lines in enumerate(before)]
+            for name in dict.fromkeys(line.stream for line in behind):
+                of_it = [line for line in reversed(behind) if line.stream == name]
+                streams.append(_newest(wanted, one, len(streams), of_it))
     named = len({one.instance for one in sessions}) > 1 or (follow and not names)
-    for _, _, one, line in lines[len(lines) - min(tail, len(lines)) :]:
+    newest = list(islice(merge(*streams, key=itemgetter(0), reverse=True), tail))
+    for _, one, line in reversed(newest):
         wanted.write(one, line, named=named)
     if following is not None:
         following.begin(followers, named=named)
         _follow(following)
     return 0
+
+
+def _newest(wanted: _Wanted, one: SessionRow, place: int, lines: Iterable[Line]) -> Iterator[_Found]:
+    """Yield what is wanted of one stream's `lines`, the newest first, until nothing before can be."""
+    for line in lines:
+        if wanted.none_before(line):
+            return
+        if wanted.takes(line):
+            yield (line.wall_ms or 1 << 62, place), one, line
 
 
 class _Following:
@@ -275,19 +302,18 @@ def _supervisor_log(call: Call, wanted: _Wanted, tail: int, follow: bool) -> int
         file, older = older, None
     if file is None:
         raise NotFound("there is no supervisor.log yet", "It begins with the first `agentctl run -d`")
-    newest = _end_of(file, TAIL_BYTES)
-    if older is not None:
-        with older:
-            newest = _end_of(older, TAIL_BYTES - len(newest)) + newest
-    lines = newest.decode(errors="replace").splitlines()
-    for line in lines[len(lines) - min(tail, len(lines)) :]:
-        _supervisor_line(wanted, line)
+    with older or nullcontext():
+        raw_lines = chain(older or (), file)
+        newest = deque((line for line in map(_supervisor_text, raw_lines) if wanted.matches(line)), tail)
+    for line in newest:
+        output.say(line)
     while follow:
         output.flush()
         time.sleep(FOLLOW_S)
         gone = _laid_aside(file, path)  # asked first: what was written before that is in what is read now
         for raw in file.readlines():
-            _supervisor_line(wanted, raw.decode(errors="replace").rstrip("\n"))
+            if wanted.matches(line := _supervisor_text(raw)):
+                output.say(line)
         if gone:
             file.close()
             file = open(path, "rb")  # noqa: SIM115 - as the first
@@ -301,11 +327,6 @@ def _opened(path: str) -> BinaryIO | None:
         return None
 
 
-def _end_of(file: BinaryIO, count: int) -> bytes:
-    file.seek(max(0, os.fstat(file.fileno()).st_size - count))
-    return file.read()
-
-
 def _laid_aside(file: BinaryIO, path: str) -> bool:
     """Whether the supervisor has begun another log at `path`."""
     try:
@@ -314,6 +335,5 @@ def _laid_aside(file: BinaryIO, path: str) -> bool:
         return False
 
 
-def _supervisor_line(wanted: _Wanted, line: str) -> None:
-    if wanted.pattern is None or wanted.pattern.search(line):
-        output.say(line)
+def _supervisor_text(raw: bytes) -> str:
+    return raw.decode(errors="replace").rstrip("\n")

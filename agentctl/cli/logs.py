@@ -10,7 +10,7 @@ from .verb import arg, opt, verb
     "logs",
     summary="Print what agents wrote; the newest lines, and with -f what follows.",
     details="Lines of standard error are marked with `!`, those of a verify command with `v`. "
-    "Without a name, of everything that runs.",
+    "Without a name, of everything that runs. Looks back as far as output is kept.",
     prints="table",
     names=arg("Agents, instances (reviewer/2), tasks or sessions.", "NAME...", complete="logs"),
     follow=opt("-f", help="Go on printing as lines come, until Ctrl-C."),

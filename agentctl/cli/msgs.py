@@ -12,7 +12,7 @@ from .call import Call, actor
 from .given import json_text
 from .message_rows import LIST, MESSAGE, listed_row, message_row
 from .table import Column
-from .verb import arg, opt, verb
+from .verb import AT_MOST, arg, opt, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def message_id(call: Call, text: str) -> int:
     type=opt("-t", help="Only of this type.", choices=TYPES, metavar="TYPE"),
     topic=opt(help="Only what was published to this topic."),
     text=opt(help="Only where this stands in a payload or error.", metavar="TEXT"),
-    limit=opt("-n", help="At most so many.", metavar="N"),
+    limit=AT_MOST,
 )
 def list_messages(
     call: Call,
@@ -58,17 +58,17 @@ def list_messages(
     type: str | None = None,
     topic: str | None = None,
     text: str = "",
-    limit: int = 50,
+    limit: int | None = None,
 ) -> int:
     """List messages."""
     narrowed: dict[str, Any] = {
         "target": to, "source": source, "party": agent, "state": state, "type": type, "topic": topic, "text": text,
     }  # fmt: skip
 
-    def fetch() -> list[dict[str, Any]]:
-        return [listed_row(message) for message in pages(call, limit, narrowed)]
+    def fetch(most: int) -> list[dict[str, Any]]:
+        return [listed_row(message) for message in pages(call, most, narrowed)]
 
-    return call.show(LIST, fetch, empty="No messages.")
+    return call.show_first(LIST, limit, fetch, empty="No messages.")
 
 
 def pages(call: Call, limit: int, narrowed: dict[str, Any]) -> Iterator[Message]:

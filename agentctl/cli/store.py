@@ -133,8 +133,9 @@ def restore(call: Call, *, path: str) -> int:
 @verb(
     "store prune",
     summary="Forget tasks and messages that ended long ago, and the history before them.",
-    details="Dead letters stay until a person decides, and so do parents of tasks that are kept. Lanes, the sets of "
-    "capabilities that tasks of a queue ask for, go with the last task that asked for one.",
+    details="Dead letters stay until a person decides, but for messages whose time to live was over (expired): these "
+    "go. So do lanes, the sets of capabilities that tasks of a queue ask for, with the last task that asked for one. "
+    "Parents of tasks that are kept stay.",
     asks=True,
     dry=True,
     prints="table",

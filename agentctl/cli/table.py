@@ -94,6 +94,7 @@ class Form:
         elif form == "table":
             self.columns = [column for column in columns if not column.wide]
         self.for_people = self.form in ("table", "wide")
+        self._begun = False  # whether `line` has given a row
 
     def render(self, rows: Iterable[Mapping[str, Any]]) -> str:
         """Return `rows` as text that ends with a newline, or is empty."""
@@ -105,6 +106,14 @@ class Form:
         if self.form == "csv":
             return self._csv(rows)
         return self._entries(rows) if self.one or self.tall else self._aligned(rows)
+
+    def line(self, row: Mapping[str, Any]) -> str:
+        """Return one of rows that are printed as they come; of CSV the first one brings the header."""
+        text = self.render([row])
+        if self.form == "csv" and self._begun:
+            text = text.partition("\n")[2]  # no name of a column holds a line break
+        self._begun = True
+        return text
 
     def _object(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {column.name: column.machine(row[column.name]) for column in self.columns}

@@ -13,7 +13,7 @@ from .call import Call, actor
 from .given import task_id, task_name
 from .table import Column
 from .times import read_span
-from .verb import arg, opt, verb
+from .verb import AT_MOST, arg, opt, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _listed(call: Call, limit: int, sort: str, narrowed: Filter) -> Iterator[Tas
     agent=opt(help="Only what this agent holds.", complete="agents"),
     text=opt("-t", help="Only where this stands in an id, payload or error.", metavar="TEXT"),
     sort=opt(help="By what, with a dash the other way round.", choices=sorts(TASK_SORTS), metavar="FIELD"),
-    limit=opt("-n", help="At most so many.", metavar="N"),
+    limit=AT_MOST,
 )
 def list_tasks(
     call: Call,
@@ -103,14 +103,14 @@ def list_tasks(
     agent: str | None = None,
     text: str = "",
     sort: str = "-id",
-    limit: int = 50,
+    limit: int | None = None,
 ) -> int:
     """List tasks."""
     wanted: State | None = state  # type: ignore[assignment] # one of STATES
     narrowed = Filter(text, queue, agent, None, wanted)
 
-    def fetch() -> list[dict[str, Any]]:
-        found = _listed(call, limit, sort, narrowed)
+    def fetch(most: int) -> list[dict[str, Any]]:
+        found = _listed(call, most, sort, narrowed)
         return [
             {
                 "task": row.task,
@@ -135,7 +135,7 @@ def list_tasks(
             for row in found
         ]
 
-    return call.show(_LIST, fetch, empty="No tasks.")
+    return call.show_first(_LIST, limit, fetch, empty="No tasks.")
 
 
 def mark(row: TaskRow) -> str:

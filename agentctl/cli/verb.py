@@ -125,6 +125,10 @@ def opt(
     return Param(flags or ("",), help, metavar, choices, complete, env)
 
 
+LISTED = 50  #: rows of a list where nobody says how many
+AT_MOST = opt("-n", help=f"At most so many (default: {LISTED}).", metavar="N")  #: of a list: see Call.show_first
+
+
 def verb(
     path: str,
     /,

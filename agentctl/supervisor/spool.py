@@ -94,7 +94,11 @@ class Stream:
     def tail(self, count: int) -> tuple[int, bytes]:
         """The newest `count` bytes (fewer when there are no more) and the offset of the first."""
         first, end = self.extent()
-        at = start = max(first, end - count)
+        return self.span(max(first, end - count), end)
+
+    def span(self, start: int, end: int) -> tuple[int, bytes]:
+        """The bytes from `start` to `end`, and the offset of the first: later when the ring has dropped the place."""
+        at = start
         parts: list[bytes] = []
         while at < end:
             begin, data = self.read(at, min(READ_BYTES, end - at))

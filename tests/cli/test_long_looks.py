@@ -130,3 +130,23 @@ def test_a_watch_rests_no_longer_than_a_minute_however_slow_a_look_was(monkeypat
     with pytest.raises(Enough):
         watch(Form((Column("name"),), "jsonl", None), list, "", pause)
     assert pauses == [MOST_REST_S]
+
+
+LISTS = ["task list", "event list -k task.added", "event list -k task.added --after 0", "msg list", "dlq list"]
+
+
+@pytest.mark.parametrize("verb", LISTS)
+def test_a_list_that_stops_where_nobody_said_tells_that_there_is_more(fleet: Fleet, verb: str) -> None:
+    words = (*verb.split(), "-o", "jsonl")
+    add = ("task", "add", "1") if verb.startswith(("task", "event")) else ("msg", "send", "nobody", "1")
+    for _ in range(50):
+        fleet.run(*add)
+    shown = fleet.run(*words)
+    assert len(shown.out.splitlines()) == 50 and not shown.err, "these are all"
+    fleet.run(*add)
+    fleet.run(*add)
+    every, shown = fleet.ok(*words, "-n", "1000").splitlines(), fleet.run(*words)
+    newest_last = verb == "event list -k task.added"
+    assert len(every) == 52 and shown.out.splitlines() == (every[2:] if newest_last else every[:50])
+    assert shown.err == f"The {'newest' if newest_last else 'first'} 50 of more; -n N shows more.\n"
+    assert not fleet.run(*words, "-n", "50").err, "who said so many knows"

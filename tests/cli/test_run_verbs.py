@@ -59,6 +59,19 @@ def test_a_fleet_runs_until_idle_and_leaves_its_output_to_read(working: Fleet) -
     assert len(working.ok("logs", "-n", "1").splitlines()) == 1
     assert working.ok("logs", "--since", "1h", tasks[0]) and not working.ok("logs", "--since", "2030-01-01", tasks[0])
     assert working.run("logs", "nobody").code == 3
+    rows = working.ok("logs", tasks[1], "--stream", "out", "--json", "stream,text", "-o", "csv").splitlines()
+    assert rows == ["stream,text", 'out,"got {""n"":1}"', "out,red"]
+    assert working.ok("logs", tasks[1], "-g", "got", "-o", "csv").splitlines()[0] == "at,instance,session,stream,text"
+
+
+def test_events_are_followed_as_csv_with_one_header(working: Fleet) -> None:
+    working.ok("task", "add", "1")
+    working.ok("task", "add", "2")
+    follower = working.spawn("event", "follow", "--after", "0", "-k", "task.added", "--json", "kind", "-o", "csv")
+    assert follower.stdout is not None
+    assert [follower.stdout.readline() for _ in range(3)] == ["kind\n", "task.added\n", "task.added\n"]
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
 
 
 def test_a_detached_fleet_obeys_the_agent_verbs_and_ends_with_down(working: Fleet) -> None:
@@ -138,7 +151,26 @@ def test_what_an_agent_tells_its_supervisor_hides_no_line_after_it(working: Flee
     soon(lambda: seen.read_text().splitlines() == 2 * ["| begin", "| the end"])
     follower.send_signal(signal.SIGINT)
     assert follower.wait(10) == 130
-    assert working.ok("logs", task) == "| the end", "the beginning is further back than it looks"
+    assert working.ok("logs", task) == "| begin\n| the end"
+
+
+PRINTS_MUCH = """
+echo needle
+seq 200000
+printf 'no end' >&2
+"""
+
+
+def test_what_is_asked_for_is_looked_for_in_all_that_was_kept(working: Fleet) -> None:
+    (working.folder / "agent.sh").write_text(PRINTS_MUCH)
+    task = working.ok("task", "add", "1")
+    assert working.spawn("run", "--until-idle").wait(60) == 0
+    assert working.ok("logs", task, "--grep", "needle") == "| needle"
+    every = working.ok("logs", task, "-n", "1000000", "--stream", "out").splitlines()
+    assert every == ["| needle", *(f"| {number}" for number in range(1, 200_001))]
+    assert working.ok("logs", task, "--stream", "err") == "! no end"
+    assert working.ok("logs", task, "-n", "0") == ""
+    assert set(working.ok("logs", task, "-n", "3").splitlines()) > {"! no end", "| 200000"}
 
 
 def test_an_agent_may_follow_an_instance_as_it_may_look_at_its_lines(working: Fleet) -> None:

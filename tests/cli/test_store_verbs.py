@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from cli.command_kit import Fleet
 
+TIMED = ("operator", ("--ttl", "1ms"))
+
 
 def test_a_backup_brings_back_what_was_and_lays_the_present_aside(fleet: Fleet) -> None:
     kept = fleet.ok("task", "add", '"kept"')
@@ -24,6 +26,17 @@ def test_a_backup_brings_back_what_was_and_lays_the_present_aside(fleet: Fleet) 
     assert fleet.run("task", "show", kept).code == 0
     assert fleet.run("task", "show", later).code == 3
     assert list(fleet.store.glob("store.db.aside-*"))
+
+
+def test_of_dead_letters_prune_forgets_only_messages_that_expired_and_its_help_says_so(fleet: Fleet) -> None:
+    nobody, expired = (fleet.run("msg", "send", to, "1", *ttl).out.strip() for to, ttl in (("nobody", ()), TIMED))
+    assert "expired" in " ".join(fleet.ok("store", "prune", "--help").split())
+    codes = (fleet.run("msg", "read").code for _ in range(1_000))
+    assert 7 in codes, "who reads its inbox finds out that one has expired"
+    letters = {row["reason"] for row in json.loads(fleet.ok("dlq", "list", "-o", "json"))}
+    assert letters == {"no_such_agent", "expired"}
+    assert json.loads(fleet.ok("store", "prune", "--older-than", "0s", "--yes", "-o", "json"))["messages"] == 1
+    assert [row["task"] for row in json.loads(fleet.ok("dlq", "list", "-o", "json"))] == [nobody] != [expired]
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "text", "another database", "cut"])

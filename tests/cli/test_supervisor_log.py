@@ -55,6 +55,22 @@ def test_following_the_log_goes_on_in_the_next_one(fleet: Fleet) -> None:
     assert follower.wait(10) == 130
 
 
+def test_the_log_is_looked_through_whole_for_what_is_asked_for(fleet: Fleet) -> None:
+    store = fleet.folder / ".agentctl"
+    store.mkdir()
+    rest = "".join(f"line {number} {'-' * 100}\n" for number in range(12_000))
+    (store / "supervisor.log.1").write_text(f"the first\n{rest}")
+    (store / "supervisor.log").write_text(rest)
+    assert fleet.ok("logs", "--supervisor", "--grep", "the first") == "the first"
+    assert len(fleet.ok("logs", "--supervisor", "-n", "100000").splitlines()) == 24_001
+
+
+@pytest.mark.parametrize("words", [["-o", "csv"], ["--json", "text"], ["--since", "1h"], ["--stream", "err"], ["all"]])
+def test_what_does_not_go_with_the_supervisors_log_is_refused(fleet: Fleet, words: list[str]) -> None:
+    refused = fleet.run("logs", "--supervisor", *words)
+    assert refused.code == 2 and "--supervisor prints plain text" in refused.err
+
+
 TELL_ON = """
 import os, sys
 from agentctl.supervisor import narrate

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from faults.session_kit import python, session, shell, until
 
-from agentctl.supervisor import process, spool
+from agentctl.supervisor import lookback, process, spool
 from agentctl.supervisor.session_files import FactsReader, read_exit
 
 sys.path.append(os.path.dirname(process.SHIM))  # the shim's modules find each other the way it does
@@ -192,6 +192,22 @@ def test_follower_sees_lines_as_they_come_and_resumes_at_an_offset(tmp_path: Pat
         again = spool.Follower(one.spec.session_dir, {"out": lines[1].offset})
         assert [line.text for line in again.read()] == ["1", "2"]
         assert [line.text for line in spool.Follower.tail(one.spec.session_dir, 3).read()] == ["2"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_looking_back_finds_the_lines_that_reading_on_finds(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    ring = shim_spool.Ring(str(tmp_path), "out", 100_000, chance.choice((3, 1_000)))
+    for _ in range(60):
+        length = chance.choice((0, 1, 70, 3_000, spool.LINE_BYTES - 1, spool.LINE_BYTES, spool.LINE_BYTES + 1, 200_000))
+        ring.write(chance.randbytes(length).replace(b"\n", b".") + b"\n" * chance.randrange(3))
+    stream = spool.Stream(str(tmp_path), "out", 100_000)
+    first, end = stream.extent()
+    data = stream.span(first, end)[1]
+    data = data[: data.rfind(b"\n") + 1]
+    whole = spool.Splitter("out", first).feed(data)[first > 0 :]  # without one that lost its beginning
+    assert lookback.last_line_end(stream) == first + len(data)
+    assert list(lookback.lines_before(stream, first + len(data)))[::-1] == whole
 
 
 def test_index_stays_small_and_keeps_its_newest_times(tmp_path: Path, monkeypatch: Any) -> None:

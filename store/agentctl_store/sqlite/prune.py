@@ -1,9 +1,9 @@
 """Forgetting finished work, in steps so short that no writer waits for more than a few milliseconds.
 
 1. Done and cancelled tasks that ended before the cutoff go, with their attempts, edges, sessions and the texts of
-   their payloads and results; so do messages that were acked, expired or discarded. Dead letters stay: they wait for a
-   person. A parent stays as long as a child of it does, for a child can ask for its parents' results. Lanes that no
-   task is left of go too.
+   their payloads and results; so do messages that were acked, expired or discarded. All other dead letters stay: they
+   wait for a person. A parent stays as long as a child of it does, for a child can ask for its parents' results. Lanes
+   that no task is left of go too.
 2. What still lives is carried over the cut: a `task.carried` event says how it stood at the cut, worked out from the
    events that are about to go, never from the tables. So replaying what is left gives the tables as before.
 3. The history before the cut goes, oldest first. The last hash cut off is kept as the anchor of the chain.
