@@ -76,7 +76,10 @@ def drain(store: str, log: str, name: str, queue: str = "q", synchronous: str = 
         won = mine.claim([queue], agent="drain", lease_ms=600_000)
         if not won:
             said.refused()
-            if not mine.sweep().next_due_ms and not mine.claim([queue], agent="drain"):
+            swept = mine.sweep()
+            # What a killed client held comes back as its lease runs out; those who only claim keep theirs for minutes.
+            to_come = swept.next_due_ms or (complete and swept.next_expiry_ms)
+            if not to_come and not mine.claim([queue], agent="drain"):
                 return
             time.sleep(0.005)
             continue
