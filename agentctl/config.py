@@ -21,9 +21,10 @@ from agentctl_store.errors import BadConfig, BadInput, BadName, NotFound
 from agentctl_store.fleetverbs import check_taken
 from agentctl_store.ids import check_name
 
+from .config_file import read_text
 from .config_findings import FindingsSection
 from .config_limits import BreakerTable, BudgetTable, LimitsTable, Provider, name_problems
-from .config_problems import BadConfigs, explain, syntax_problem
+from .config_problems import BadConfigs, explain, no_reader_takes, syntax_problem
 from .config_schedules import ScheduleSection
 from .config_values import (
     Capabilities,
@@ -41,7 +42,6 @@ from .config_values import (
 from .config_workflow import workflow_errors
 
 FILE_NAME = "agentctl.toml"
-MAX_FILE_BYTES = 1 << 20
 MAX_INSTANCES = 1000
 MAX_AGENTS = 1000
 
@@ -259,29 +259,20 @@ def find_config(start: str | None = None) -> str:
 
 def load_config(path: str) -> Config:
     """Read and check the file. Raises NotFound, or BadConfigs with every problem of the file."""
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise NotFound(f"there is no file {path}", "Run `agentctl init` to write one") from None
-    except OSError as error:
-        raise BadConfig(f"{path} cannot be read: {error.strerror}", "Check its permissions", file=path) from None
-    if len(raw) > MAX_FILE_BYTES:
-        raise BadConfig(f"{path} is larger than 1 MiB", "Name the fleet's own agentctl.toml", file=path)
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise BadConfig(f"{path}:{line}: is not UTF-8", "Save the file as UTF-8 text", file=path, line=line) from None
-    return parse_config(text, path)
+    return parse_config(read_text(path), path)
 
 
 def parse_config(text: str, file: str = FILE_NAME) -> Config:
     """Check the text of a file; `file` names it in errors. Raises BadConfigs with every problem found."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise BadConfigs([syntax_problem("its brackets are nested too deeply", text, file)]) from None
+    except ValueError as error:  # a plain ValueError: CPython reads no number of so many digits
         raise BadConfigs([syntax_problem(str(error), text, file)]) from None
+    unfit = list(no_reader_takes(document))
+    if unfit:  # and none of the checks below is made for such values
+        raise BadConfigs(explain(unfit, Config, text, file))
     problems: list[BadConfig] = []
     config: Config | None = None
     try:

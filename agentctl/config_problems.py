@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -16,6 +16,9 @@ _WORD = r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)"""
 _KEY = re.compile(rf"\s*({_WORD}(?:\s*\.\s*{_WORD})*)\s*=")
 _PART = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*(?:\.|$)""")
 _SYNTAX_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
+_LONG_NUMBER = re.compile(r"\b[0-9](?:_?[0-9]){4000,}")
+MAX_NESTING = 100  #: more than any table here needs together with the deepest JSON document
+_INT_BITS = 64  #: TOML's own range
 _WANTED = {
     "string_type": "is not a text; put it in quotes",
     "int_type": "is not a whole number",
@@ -44,7 +47,11 @@ class BadConfigs(BadConfig):
 
 def syntax_problem(reason: str, text: str, file: str) -> BadConfig:
     """Explain why the file is not TOML."""
-    match = _SYNTAX_PLACE.search(reason)
+    match, long_number = _SYNTAX_PLACE.search(reason), _LONG_NUMBER.search(text)
+    if match is None and long_number is not None and "digits" in reason:
+        line = text.count("\n", 0, long_number.start()) + 1
+        told = f"{file}:{line}: holds a number of thousands of digits"
+        return BadConfig(told, "Write a smaller number, or put it in quotes", file=file, line=line)
     line = int(match[1]) if match else text.count("\n") + 1
     column = f", column {match[2]}" if match else ""
     what = _SYNTAX_PLACE.sub("", reason).replace("(at end of document)", "at the end of the file").strip()
@@ -54,6 +61,23 @@ def syntax_problem(reason: str, text: str, file: str) -> BadConfig:
         file=file,
         line=line,
     )
+
+
+def no_reader_takes(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield, as validation errors, whole numbers beyond TOML's 64 bits and what is nested too deeply to be walked."""
+    left: list[tuple[tuple[str, ...], int, Any]] = [((), 0, document)]
+    while left:
+        path, depth, value = left.pop()
+        if isinstance(value, int) and not -(1 << _INT_BITS - 1) <= value < 1 << _INT_BITS - 1:
+            message = f"is a whole number beyond {_INT_BITS} bits. Write a smaller number, or put it in quotes"
+            yield {"type": "value", "loc": path, "msg": message}
+        elif isinstance(value, (dict, list)) and depth > MAX_NESTING:
+            message = f"is nested more than {MAX_NESTING} levels deep. Write it flatter"
+            yield {"type": "value", "loc": path[:3], "msg": message}
+        elif isinstance(value, dict):
+            left += [((*path, key), depth + 1, one) for key, one in reversed(value.items())]
+        elif isinstance(value, list):
+            left += [(path, depth + 1, one) for one in reversed(value)]
 
 
 def explain(errors: Iterable[Mapping[str, Any]], root: type[BaseModel], text: str, file: str) -> list[BadConfig]:
@@ -116,7 +140,8 @@ def lines_of(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _split(dotted: str) -> tuple[str, ...]:
-    return tuple(a or b or c for a, b, c in _PART.findall(dotted))
+    # No deeper than what can be asked for: the caller keeps every beginning of it.
+    return tuple(a or b or c for a, b, c in _PART.findall(dotted)[:MAX_NESTING])
 
 
 def _line(places: Mapping[tuple[str, ...], int], path: tuple[str, ...]) -> int:

@@ -21,9 +21,9 @@ def read_duration_ms(value: object) -> int:
         if total is None:
             raise ValueError(f'{value[:40]!r} is not a duration; write a text like "10s", "5m" or "1h30m"')
     else:
-        total = float(value) * 1000
+        total = value * 1000  # as it is: no float holds every int
     if not 0 <= total <= MAX_DURATION_MS:
-        raise ValueError(f"{value!r} is out of range; a duration is from 0 to 366 days")
+        raise ValueError(f"{value!r:.40} is out of range; a duration is from 0 to 366 days")
     return round(total)
 
 
@@ -48,7 +48,7 @@ def read_size_bytes(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError('is not a size; write a text like "512MB" or "2GiB"')
     if isinstance(value, int):
-        total = float(value)
+        total: float = value
     else:
         import re
 
@@ -57,7 +57,7 @@ def read_size_bytes(value: object) -> int:
             raise ValueError(f'{value[:40]!r} is not a size; write a text like "512MB" or "2GiB"')
         total = float(match[1]) * _SIZE_UNITS[match[2]]
     if not 0 <= total <= MAX_SIZE_BYTES:
-        raise ValueError(f"{value!r} is out of range; a size is from 0 to 1024 TiB")
+        raise ValueError(f"{value!r:.40} is out of range; a size is from 0 to 1024 TiB")
     return int(total)
 
 

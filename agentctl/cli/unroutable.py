@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from agentctl_store.domain.routing import Lane, Server, unroutable
+from agentctl_store.errors import AgentctlError
 from agentctl_store.ids import write_id
 
 from .call import FLEET_FILE, Call
@@ -13,8 +14,6 @@ from .diagnostics import counted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from agentctl_store.domain.task import Added
-
-MAX_FILE_BYTES = 1 << 20
 
 
 def say(call: Call, added: list[Added]) -> None:
@@ -42,13 +41,15 @@ def _coming(store: str) -> list[Server]:
     """Return the agents of the fleet's own file, as far as they can be read; the supervisor tells what is wrong."""
     import tomllib
 
+    from agentctl.config_file import read_text
+
     try:
-        with open(os.path.join(os.path.dirname(os.path.abspath(store)), FLEET_FILE), "rb") as file:
-            agents = tomllib.loads(file.read(MAX_FILE_BYTES).decode()).get("agent", {})
+        text = read_text(os.path.join(os.path.dirname(os.path.abspath(store)), FLEET_FILE))
+        agents = tomllib.loads(text).get("agent", {})
         return [
             Server(name, tuple(one.get("queues") or (name,)), tuple(one.get("can") or ()))
             for name, one in agents.items()
             if one.get("mode") != "service"
         ]
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+    except (AgentctlError, ValueError, AttributeError, TypeError, RecursionError):
         return []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -81,6 +84,11 @@ MISTAKES = [
     ("[agent.a]\ncommand = 'x'\nresult = 'need'", 3, "agent.a.result", "Write one of optional, required"),
     ("[agent.a]\ncommand = 'x'\nverify_timeout = '5s'", 3, "agent.a.verify_timeout", "Add the command"),
     ("[agent.a]\ncommand = 'x'\nverify = 'x'\nverify_timeout = '1ms'", 4, "agent.a.verify_timeout", "least is 100 ms"),
+    ("# 9\nx = " + "9" * 5_000, 2, "", "smaller number"),
+    ("[fleet]\nlease = 0x" + "f" * 300, 2, "fleet.lease", "beyond 64 bits"),
+    ("[fleet]\nkeep_output = 0x" + "f" * 5_000, 2, "fleet.keep_output", "beyond 64 bits"),
+    ("[budget.task]\nusd = -9223372036854775809", 2, "budget.task.usd", "beyond 64 bits"),
+    ("[agent.a]\nfallback_result" + ".a" * 2_000 + " = 1", 2, "agent.a.fallback_result", "Write it flatter"),
     ("[agent.a]\ncommand = 'x'\nfallback = 'a'", 3, "agent.a.fallback", "there is no other agent"),
     (
         "[agent.a]\ncommand = 'x'\nfallback = 'z'\n[agent.b]\ncommand = 'x'",
@@ -203,6 +211,16 @@ def test_a_missing_unreadable_or_binary_file_is_told(tmp_path):
         load_config(str(path))
     assert caught.value.line == 2 and "UTF-8" in str(caught.value)
     assert find_config(str(tmp_path)) == str(path)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    path = tmp_path / "agentctl.toml"
+    os.mkfifo(path)
+    words = [sys.executable, "-m", "agentctl", "config", "check", str(path)]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert ran.returncode == 2 and "is not a regular file" in ran.stderr
+    with pytest.raises(BadConfig, match="is a folder"):
+        load_config(str(tmp_path))
 
 
 def test_the_schema_names_keys_as_the_file_does():

@@ -12,7 +12,7 @@ import time
 import pytest
 from faults.session_kit import until
 
-from agentctl.config import Config, parse_config
+from agentctl.config import parse_config
 from agentctl.supervisor import keeping, session_dir
 from agentctl.supervisor.doorbell import Bell
 from agentctl.supervisor.jsonlines import read_line
@@ -20,7 +20,6 @@ from agentctl.supervisor.keeping import Keeper
 from agentctl.supervisor.lock import SupervisorLock, read_holder, running
 from agentctl.supervisor.notify import read_notify
 from agentctl.supervisor.probes import Job, Prober, check
-from agentctl.supervisor.reload import ConfigWatch
 from agentctl_store.errors import AlreadyRunning
 from agentctl_store.ids import read_id, write_id
 
@@ -236,21 +235,3 @@ def test_the_doorbell_still_rings_when_somebody_who_waited_has_gone(tmp_path):
         assert bell.words() == {"task"}
         bell.close()
     assert not (tmp_path / "waiters").exists()
-
-
-def test_a_configuration_that_cannot_be_watched_is_looked_at_now_and_then(tmp_path):
-    """As where others have used up the system's watches: here its folder comes later."""
-    folder = tmp_path / "later"
-    watch = ConfigWatch(str(folder / "agentctl.toml"), Bell())
-    try:
-        time.sleep(0.05)
-        folder.mkdir()
-        (folder / "agentctl.toml").write_text("[agent.x]\ncommand = ['true']\n")
-        (found,) = until(watch.news, "it is read")
-        assert isinstance(found, Config) and list(found.agent) == ["x"]
-        (folder / "agentctl.toml").write_text("[agent.x]\ncomand = ['true']\n")
-        (found,) = until(watch.news, "and what is wrong with it")
-        assert "comand" in str(found)
-    finally:
-        watch.close()
-    assert not watch._thread.is_alive()

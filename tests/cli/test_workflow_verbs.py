@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import pytest
-from cli.command_kit import Fleet
+from cli.command_kit import AGENTCTL, Fleet
 
 from agentctl_store.domain.agent import AgentSpec
 from agentctl_store.domain.retry import Failure
@@ -70,6 +72,16 @@ def test_a_task_nobody_can_take_is_told_by_every_verb_that_shows_it(fleet: Fleet
     assert [row["verdict"] for row in checks] == ["warn", "warn"]
     lost = rows(fleet.ok("event", "list", "--kind", "route.lost", "-o", "jsonl"))
     assert len(lost) == 2
+
+
+def test_adding_never_waits_for_what_stands_in_place_of_the_configuration(fleet: Fleet) -> None:
+    declare(fleet, AgentSpec("ann", "task", ("work",), 1))
+    path = fleet.store.parent / "agentctl.toml"
+    path.unlink()
+    os.mkfifo(path)
+    words = [*AGENTCTL, "task", "add", "1", "-q", "nowhere", "--store", str(fleet.store)]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True)
+    assert "no agent serves queue nowhere" in ran.stderr
 
 
 def test_an_agent_that_the_next_supervisor_declares_is_no_alarm(fleet: Fleet) -> None:
