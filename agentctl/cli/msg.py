@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from agentctl_store.domain.agent import is_itself, no_such_agent
 from agentctl_store.domain.message import OPERATOR, TOPIC, TYPES
 from agentctl_store.errors import BadInput, Conflict, NotFound, NothingToClaim
-from agentctl_store.ids import LENGTH, read_delivery, read_id, write_attempt, write_id
+from agentctl_store.ids import LENGTH, is_itself, read_delivery, read_id, write_attempt, write_id
 from agentctl_store.messageverbs import MessageRequest
 
 from . import output
@@ -243,6 +242,8 @@ def _nothing(call: Call, whose: str) -> NothingToClaim:
     if whose != OPERATOR and not is_itself(actor(), whose):  # which agents there are is no agent's to ask
         known = [one.name for one in call.store.agents()]
         if whose not in known:
+            from agentctl_store.domain.agent import no_such_agent
+
             missing = no_such_agent(whose, known)
             told, remedy = f"{told}: {missing.message}", missing.remedy
     return NothingToClaim(told, remedy)

@@ -133,6 +133,11 @@ def check_instance(text: str) -> tuple[str, int]:
     return check_name(agent, "agent"), int(slot)
 
 
+def is_itself(actor: str | None, agent: str) -> bool:
+    """Whether who acts is the agent, in any of its instances."""
+    return actor is not None and actor.partition("/")[0] == agent
+
+
 def check_correlation(text: str) -> str:
     """Return `text` if it is a W3C trace id. Raises BadName."""
     if len(text) != 32 or not _HEX.issuperset(text) or text == "0" * 32:

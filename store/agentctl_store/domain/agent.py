@@ -133,11 +133,6 @@ class SessionEnd:
     detail: str | None = None
 
 
-def is_itself(actor: str | None, agent: str) -> bool:
-    """Whether who acts is the agent, in any of its instances."""
-    return actor is not None and actor.partition("/")[0] == agent
-
-
 def no_such_agent(name: str, known: Iterable[str]) -> NotFound:
     """Return what to raise for an agent nobody knows, with the known names that are most like it."""
     from difflib import get_close_matches

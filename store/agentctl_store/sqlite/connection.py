@@ -212,7 +212,7 @@ class Connection:
             self._fold_from_ms = boot_ms + patience_ms + self._fold_pause_ms
 
     def checkpoint_apart(self) -> None:
-        """From here on no commit copies the log into the file: `checkpoint` does, when nobody waits for an answer."""
+        """From here on no commit copies the log into the file: whoever asked for that does, when nobody waits."""
         self.rows("PRAGMA wal_autocheckpoint=0")
 
     def checkpoint(self) -> None:

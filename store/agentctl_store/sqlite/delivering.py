@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ..domain.agent import is_itself
 from ..domain.event import KINDS
 from ..domain.message import OPERATOR, Delivery, Message, Settled, redelivery_ms
 from ..domain.message_machine import target
 from ..errors import NotFound, StaleAttempt
-from ..ids import write_attempt, write_id
+from ..ids import is_itself, write_attempt, write_id
 from ..jsontext import dumps
 from ..later import later
 from .signing import genuine

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ..domain.agent import is_itself
 from ..domain.message import Damping, Message, MessageSchema, Topic
 from ..errors import NotFound
-from ..ids import write_id
+from ..ids import is_itself, write_id
 from ..later import later
 from . import delivering
 from .clocks import clocks

@@ -38,7 +38,7 @@ class Pruning:
         # A step lost to a power cut is done again, so none waits for the disk while it holds other writers up; and the
         # log is folded back between steps, not inside one.
         self.conn, self.file = Connection(directory, synchronous="NORMAL"), ReadFile(directory)
-        self.conn.rows("PRAGMA wal_autocheckpoint=0")
+        self.conn.checkpoint_apart()
         self._steps = 0
         self.sql, self.read = sqltext.load("prune"), load_sql()
         self.tasks = self.sessions = self.messages = self.lanes = self.events = 0
