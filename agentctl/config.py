@@ -54,6 +54,9 @@ class FleetSection(Section):
     min_free_memory_bytes: Size = Field(
         512_000_000, alias="min_free_memory", description="no new start while less memory than this is free"
     )
+    min_free_disk_bytes: Size = Field(
+        100_000_000, alias="min_free_disk", description="no new start while the store's disk has less space than this"
+    )
     keep_output_bytes: Size = Field(
         5_000_000_000, alias="keep_output", description="what ended sessions have printed is kept up to this size"
     )

@@ -1,4 +1,4 @@
-"""May another process start now? The memory floor, and starts spread so that they do not stampede."""
+"""May another process start now? The floors of memory and disk, and starts spread so that they do not stampede."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from agentctl.quantities import show_size
 
-RETRY_MS = 1_000  #: a start held back for memory is considered again after this
+RETRY_MS = 1_000  #: a start held back for memory or disk is considered again after this
 BURST = 8  #: starts of long-lived agents that may happen together
 GAP_MS = 50  #: between starts beyond the burst
 
@@ -26,6 +26,17 @@ def memory(free_bytes: int | None, floor_bytes: int) -> Refusal | None:
     return Refusal(
         f"waits for memory: {show_size(free_bytes)} free, the floor is {show_size(floor_bytes)}; "
         "stop something or lower fleet.min_free_memory",
+        RETRY_MS,
+    )
+
+
+def disk(free_bytes: int | None, floor_bytes: int) -> Refusal | None:
+    """Hold every start while less than the floor is free: the rest is for the results of what runs already."""
+    if free_bytes is None or free_bytes >= floor_bytes:
+        return None
+    return Refusal(
+        f"waits for disk space: {show_size(free_bytes)} free, the floor is {show_size(floor_bytes)}; "
+        "free some or lower fleet.min_free_disk",
         RETRY_MS,
     )
 

@@ -79,6 +79,15 @@ def free_memory() -> int | None:
     return free_memory_bytes(_read("/proc/meminfo"))
 
 
+def free_disk(folder: str) -> int | None:
+    """Return the bytes that the file system of `folder` has left for us, or None where the system does not say."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return None
+    return room.f_bavail * room.f_frsize
+
+
 def _read(path: str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agentctl_store.domain.task import Usage
     from agentctl_store.store import Store
 
-MEMORY_FRESH_MS = 250  #: free memory is read at most this often
+ROOM_FRESH_MS = 250  #: free memory and disk space are read at most this often
 FENCE_FRESH_MS = 1_000  #: the machine's mounts are read at most this often, for sandboxes
 STORE_RETRY_MS = 1_000
 LIMIT_LOOK_MS = 5_000  #: a limit that keeps a slot from work is looked at again by then: clocks are set, too
@@ -73,7 +73,8 @@ class Hands:
         self._token = token
         self.step = step
         self._bin = os.path.dirname(sys.executable)
-        self._memory: tuple[int, int | None] = (-MEMORY_FRESH_MS, None)
+        self._room: tuple[int | None, int | None] = (None, None)  #: free bytes of memory and of the store's disk
+        self._looked_ms = -ROOM_FRESH_MS
         self._fence: tuple[int, sandbox.Fence] | None = None
         self._starts_ms: tuple[int, ...] = ()
 
@@ -81,7 +82,7 @@ class Hands:
     def claim(self, slot: Slot) -> list[Fact]:
         """Take a task and launch it; an empty list when there is none."""
         now = self._clock.now()
-        refusal = admission.memory(self._free_memory(now.boot_ms), self.config.fleet.min_free_memory_bytes)
+        refusal = self._no_room(now.boot_ms)
         if refusal is not None:
             return [Held(refusal.reason, now.boot_ms + refusal.retry_ms)]
         self.step("claim")
@@ -121,8 +122,7 @@ class Hands:
     def open(self, slot: Slot) -> list[Fact]:
         """Open and launch a session without a task."""
         now = self._clock.now()
-        refusal = admission.memory(self._free_memory(now.boot_ms), self.config.fleet.min_free_memory_bytes)
-        refusal = refusal or admission.stagger(self._starts_ms, now.boot_ms)
+        refusal = self._no_room(now.boot_ms) or admission.stagger(self._starts_ms, now.boot_ms)
         if refusal is not None:
             return [Held(refusal.reason, now.boot_ms + refusal.retry_ms)]
         self._starts_ms = (*self._starts_ms[-admission.BURST :], now.boot_ms)
@@ -216,10 +216,13 @@ class Hands:
         """Return the agent's working folder; a relative one is below the configuration's."""
         return os.path.normpath(os.path.join(self._root, slot.want.section.cwd))
 
-    def _free_memory(self, boot_ms: int) -> int | None:
-        if boot_ms - self._memory[0] >= MEMORY_FRESH_MS:
-            self._memory = (boot_ms, observe.free_memory())
-        return self._memory[1]
+    def _no_room(self, boot_ms: int) -> admission.Refusal | None:
+        """Say why the machine has no room for another start, if so."""
+        if boot_ms - self._looked_ms >= ROOM_FRESH_MS:
+            self._looked_ms = boot_ms
+            self._room = observe.free_memory(), observe.free_disk(self.store.directory)
+        (memory, disk), fleet = self._room, self.config.fleet
+        return admission.memory(memory, fleet.min_free_memory_bytes) or admission.disk(disk, fleet.min_free_disk_bytes)
 
     # --- running ----------------------------------------------------------------------------------------------
     def note_start(self, session: int, pid: int) -> bool:

@@ -13,7 +13,9 @@ from agentctl.supervisor.slot import Slot, Want
 from agentctl_store.clock import Moment
 from agentctl_store.domain.limits import Bound
 
-CONFIG = parse_config('[fleet]\nmin_free_memory = 0\n[agent.ann]\ncommand = "true"\nqueues = ["work"]\n')
+CONFIG = parse_config(
+    '[fleet]\nmin_free_memory = 0\nmin_free_disk = 0\n[agent.ann]\ncommand = "true"\nqueues = ["work"]\n'
+)
 
 
 class Ticking(SetClock):

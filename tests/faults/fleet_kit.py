@@ -35,7 +35,7 @@ code = run_fleet(sys.argv[1], store=sys.argv[2], until_idle=sys.argv[4] == "1", 
 sys.stderr.write("steps " + str(seen[0]) + "\\n")
 sys.exit(code)
 """
-FLEET = '[fleet]\ngrace = "2s"\nmin_free_memory = 0\n'
+FLEET = '[fleet]\ngrace = "2s"\nmin_free_memory = 0\nmin_free_disk = 0\n'
 
 
 class Fleet:

@@ -40,6 +40,7 @@ FLEET = f"""
 [fleet]
 grace = "5s"
 min_free_memory = 0
+min_free_disk = 0
 lease = "30s"
 
 [agent.quick]

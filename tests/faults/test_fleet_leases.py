@@ -18,6 +18,7 @@ LEASE = """
 [fleet]
 grace = "2s"
 min_free_memory = 0
+min_free_disk = 0
 lease = "2s"
 [agent.t]
 command = ['/bin/sh', '-c', 'read gate; echo $AGENTCTL_ATTEMPT >> ran; while [ ! -e gate$gate ]; do sleep 0.02; done; echo ok']

@@ -102,7 +102,7 @@ def test_folders_of_ended_sessions_go_as_fast_as_short_tasks_make_new_ones(tmp_p
 
 def test_output_goes_as_fast_as_talkative_tasks_make_more_of_it(tmp_path):
     agents = "[agent.t]\ninstances = 4\ncommand = ['/bin/sh', '-c', 'head -c 300000 /dev/zero | tr \"\\\\0\" x']\n"
-    with fleet(tmp_path, '[fleet]\nkeep_output = "1MB"\nmin_free_memory = 0\n' + agents) as f:
+    with fleet(tmp_path, '[fleet]\nkeep_output = "1MB"\nmin_free_memory = 0\nmin_free_disk = 0\n' + agents) as f:
         tasks = [f.add("t") for _ in range(20)]
         f.up()
         for task in tasks:

@@ -130,7 +130,7 @@ def test_a_running_task_is_cancelled_within_two_seconds_by_force_if_need_be(tmp_
 def test_a_drain_lets_work_finish_and_gives_back_the_rest_unburnt(tmp_path):
     agents = shell("quick", "touch quick; sleep 0.5; echo ok")
     agents += shell("endless", "touch endless; sleep 60", 'grace = "100ms"')
-    with fleet(tmp_path, '[fleet]\ngrace = "1s"\nmin_free_memory = 0\n' + agents) as f:
+    with fleet(tmp_path, '[fleet]\ngrace = "1s"\nmin_free_memory = 0\nmin_free_disk = 0\n' + agents) as f:
         quick, endless = f.add("quick"), f.add("endless")
         f.up()
         until(lambda: (tmp_path / "quick").exists() and (tmp_path / "endless").exists(), "both run")
@@ -221,12 +221,13 @@ def test_a_command_that_cannot_start_latches_and_loses_no_task(tmp_path):
         assert (f.task(task).state, f.task(task).burnt) == ("ready", 0)
 
 
-def test_no_task_starts_below_the_memory_floor_and_the_reason_is_shown(tmp_path):
-    agents = shell("echo", "cat")
-    with fleet(tmp_path, '[fleet]\nmin_free_memory = "900TB"\n' + agents) as f:
+@pytest.mark.parametrize("floor", ["min_free_memory", "min_free_disk"])
+def test_no_task_starts_below_the_floor_of_memory_or_disk_and_the_reason_is_shown(tmp_path, floor):
+    agents, floors = shell("echo", "cat"), "[fleet]\nmin_free_memory = 0\nmin_free_disk = 0\n"
+    with fleet(tmp_path, floors.replace(f"{floor} = 0", f"{floor} = '900TB'") + agents) as f:
         task = f.add("echo")
         f.up()
-        row = f.shows("echo/1", lambda row: row.health == "degraded", "held for memory")
-        assert "min_free_memory" in row.reason and f.task(task).state == "ready"
-        f.configure("[fleet]\nmin_free_memory = 0\n" + agents)
+        row = f.shows("echo/1", lambda row: row.health == "degraded", "held for want of it")
+        assert floor in row.reason and (f.task(task).state, f.task(task).attempts) == ("ready", 0)
+        f.configure(floors + agents)
         f.state(task, "done")
