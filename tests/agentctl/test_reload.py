@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl.config import Config
 from agentctl.supervisor.doorbell import Bell

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl.config import parse_config
 from agentctl.supervisor import keeping, session_dir

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from faults.sandbox_kit import need_landlock
-from faults.session_kit import Session, python, session, spec_for, until
+from faults.session_kit import Session, python, session, spec_for
+from faults.store_kit import until
 
 from agentctl.supervisor import sandbox, shim_sandbox, spool
 from agentctl.supervisor.process import WarmPool, launch

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from faults.fleet_kit import Fleet, fleet
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl.supervisor import proctree
 from agentctl_store.store import TaskRequest

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl.supervisor import lock, proctree
 from agentctl.supervisor.recover import sweep

@@ -7,11 +7,12 @@ import os
 import secrets
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from faults.store_kit import until
 
 from agentctl.supervisor import proctree
 from agentctl.supervisor.process import LaunchSpec, Shim, WarmPool, launch
@@ -19,15 +20,6 @@ from agentctl.supervisor.recover import stop, sweep
 from agentctl.supervisor.session_files import Exit, read_exit, read_shim
 
 WITHIN_S = 15.0
-
-
-def until(condition: Callable[[], Any], what: str, within_s: float = WITHIN_S) -> Any:
-    """The first true value of the condition, looked at every 5 ms; fails after the deadline."""
-    deadline = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.005)
-    return value
 
 
 def spec_for(store: Path, argv: list[str], **more: Any) -> LaunchSpec:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from faults.raw_kit import CLOCK, Raw, World, claim_words, hello_frame, in_thread, new_message, new_task, world
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl_store.broker import calls, rights, server
 from agentctl_store.domain.agent import AgentSpec
@@ -274,8 +274,8 @@ def test_ids_that_an_agent_asks_for_are_not_used(tmp_path: Path) -> None:
     with world(tmp_path, "a/1") as w, w.raw("a/1") as a:
         began = time.monotonic()
         for _ in range(2):
-            ids = added(a, *(new_task("q", id=1 << 62) for _ in range(3_000)))
-            assert len(set(ids)) == 3_000 and max(ids) < 1 << 62
+            ids = added(a, *(new_task("q", id=1 << 62) for _ in range(1_000)))
+            assert len(set(ids)) == 1_000 and max(ids) < 1 << 62
         assert time.monotonic() - began < 15
 
 

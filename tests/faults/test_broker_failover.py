@@ -93,8 +93,9 @@ def test_a_stopped_owner_keeps_nobody_for_longer_than_his_patience(tmp_path: Pat
         until(lambda: connected(mine), "the client moves over")
         mine.note("supervisor.noted", actor="me")  # what it does first, lock in hand, is done
         owner.signal(signal.SIGSTOP)
-        (added,), took_s = timed(lambda: mine.add([TaskRequest("q")]))
-        assert 0.6 <= took_s < 0.6 + WITHIN_S
+        asked = Asked(directory, lambda store: store.add([TaskRequest("q")]), store=mine)
+        (added,), took_s = timed(lambda: asked.get(0.6 + WITHIN_S))
+        assert took_s >= 0.6
         assert mine.claim(["q"], agent="a")[0].task.id == added.id
         owner.signal(signal.SIGCONT)
         until(lambda: connected(mine), "it moves back", 5)
@@ -134,11 +135,11 @@ def test_an_answer_to_another_call_is_nobody_s(tmp_path: Path) -> None:
 
         def answer() -> None:
             channel, _ = door.accept()
+            os.unlink(f"{directory}/{SOCKET}")  # whom it misleads finds nobody else to ask
             with channel:
                 channel.recv(1 << 16)  # the greeting and the call come in one
                 channel.sendall(frame([0, VALUE, [VERSION, 1, 1]], MAX_ANSWER) + frame([99, VALUE, 12], MAX_ANSWER))
                 channel.recv(1 << 16)  # it hangs up
-                os.unlink(f"{directory}/{SOCKET}")
 
         served = threading.Thread(target=answer)
         served.start()

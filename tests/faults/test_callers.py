@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from faults.fleet_kit import fleet
-from faults.session_kit import subreaper, until
+from faults.session_kit import subreaper
+from faults.store_kit import until
 
 from agentctl.supervisor import owner, proctree
 from agentctl_store.broker import tokens

@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 from faults.fleet_kit import fleet, lines
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl.supervisor import lock
 from agentctl.supervisor.run import down

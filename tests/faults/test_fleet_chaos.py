@@ -13,8 +13,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from faults.session_kit import until
-from faults.store_kit import assert_honest, assert_whole, dice_of, raw
+from faults.store_kit import assert_honest, assert_whole, dice_of, raw, until
 
 from agentctl.supervisor import proctree
 from agentctl.supervisor.session_files import read_exit, read_shim

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from faults.fleet_kit import fleet, lines
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl_store.clock import Clock
 

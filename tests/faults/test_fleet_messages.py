@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.fleet_kit import fleet
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl_store.domain.message import OPERATOR, Damping, MessageFilter
 from agentctl_store.messageverbs import MessageRequest

@@ -10,7 +10,7 @@ import termios
 import time
 
 from faults.fleet_kit import fleet, lines
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl.supervisor import lock, proctree
 from agentctl.supervisor.keeping import AT_ONCE, ENTRIES_AT_ONCE, MOST_SESSIONS

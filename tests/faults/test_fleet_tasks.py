@@ -9,7 +9,7 @@ import time
 
 import pytest
 from faults.fleet_kit import fleet
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl.supervisor.run import down
 from agentctl_store.ids import write_id

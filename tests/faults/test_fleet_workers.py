@@ -8,7 +8,7 @@ import sys
 import time
 
 from faults.fleet_kit import environ_of, fleet, lines
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl_store.ids import write_id
 from agentctl_store.read.vitals import read_vitals

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faults.fleet_kit import FLEET, Fleet, fleet, lines
 from faults.sandbox_kit import need_landlock, place
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl_store.ids import write_id
 from agentctl_store.replay import verify

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from faults.fleet_kit import Fleet, environ_of, fleet
 from faults.raw_kit import Raw, claim_words, new_task
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl.supervisor import proctree
 from agentctl_store.broker import tokens

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.session_kit import WITHIN_S, Session, python, session, shell, spec_for, subreaper, until
+from faults.session_kit import WITHIN_S, Session, python, session, shell, spec_for, subreaper
+from faults.store_kit import until
 
 from agentctl.supervisor import proctree
 from agentctl.supervisor.process import LaunchError, WarmPool, launch

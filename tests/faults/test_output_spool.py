@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.session_kit import python, session, shell, until
+from faults.session_kit import python, session, shell
+from faults.store_kit import until
 
 from agentctl.supervisor import lookback, process, spool
 from agentctl.supervisor.session_files import FactsReader, read_exit

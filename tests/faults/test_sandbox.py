@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from faults.fleet_kit import RUN, Fleet, environ_of, fleet, lines
 from faults.sandbox_kit import TRY, need_landlock, place, prlimit_reads, without_landlock
-from faults.session_kit import until
+from faults.store_kit import until
 
 from agentctl.supervisor import proctree, shim_sandbox
 from agentctl.supervisor.session_files import read_shim

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.session_kit import python, session, shell, until
+from faults.session_kit import python, session, shell
+from faults.store_kit import until
 
 from agentctl.supervisor import proctree
 from agentctl.supervisor.recover import stop

@@ -15,7 +15,8 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from faults.session_kit import WITHIN_S, python, session, shell, spec_for, subreaper, until
+from faults.session_kit import WITHIN_S, python, session, shell, spec_for, subreaper
+from faults.store_kit import until
 
 from agentctl.supervisor import process, proctree
 from agentctl.supervisor.process import LaunchSpec, Spare, launch
