@@ -166,6 +166,28 @@ def _mingled(
         said.acked()
 
 
+def dawdle(store: str, log: str, name: str, lease_ms: int = 30) -> None:
+    """Work on each task for twice as long as its lease, for ever: by then it is another's."""
+    mine, said = opened(store, "NORMAL"), Log(log, name)
+    while True:
+        try:
+            said.sent("claim")
+            won = mine.claim(["q"], agent="dawdle", lease_ms=lease_ms, wait_ms=20)
+            if not won:
+                said.refused()
+                continue
+            task, n = won[0].task.id, won[0].n
+            said.acked(task=task, n=n)
+            time.sleep(2 * lease_ms / 1000)
+            said.sent("complete", task=task, n=n)
+            mine.complete(task, n, result='"late"')
+            said.acked()
+        except StaleAttempt:
+            said.refused()
+        except StoreError:
+            pass  # no line: neither acknowledged nor refused
+
+
 def _end(store: Store, verb: str, task: int, n: int, lease_ms: int) -> None:
     if verb == "heartbeat":
         store.heartbeat(task, n, lease_ms=lease_ms)
@@ -340,8 +362,8 @@ def spoken(agent: str, number: int, agents: int, index: int) -> MessageRequest:
 JOBS = {
     job.__name__: job
     for job in (
-        drain, churn, mingle, add_many, add_stubborn, wait_for_work, hold_lock, late, serve, drain_inbox, late_reader,
-        converse, toil,
+        drain, churn, mingle, dawdle, add_many, add_stubborn, wait_for_work, hold_lock, late, serve, drain_inbox,
+        late_reader, converse, toil,
     )
 }  # fmt: skip
 
