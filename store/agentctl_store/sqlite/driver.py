@@ -44,6 +44,7 @@ class SqliteDriver:
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.conn = Connection(directory, create=create, synchronous=synchronous)
         self.sql = self.conn.sql = sqltext.load("task")
+        self._quiet: waiting.Quiet | None = None  #: since its last claim, if that waits and found nothing
 
     # --- tasks ------------------------------------------------------------------------------------------------
     def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:
@@ -64,9 +65,15 @@ class SqliteDriver:
         can: Sequence[str] | None = None,
         now: Moment,
     ) -> list[Claim]:
+        who, waits = (queues, agent, can), wait_ms > 0 and self.conn.group is None
+        if waits and self._quiet is not None and self._quiet.lasts(self.conn, who, now):
+            return []
         with self.conn.write(now) as tx:
             clocks.clocks(tx, self.conn)
-            return claiming.claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit, can)
+            won = claiming.claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit, can)
+            if waits:
+                self._quiet = None if won else waiting.quiet(tx, self.conn, who)
+        return won
 
     def heartbeat(
         self, task: int, n: int, *, lease_ms: int, progress: str | None, usage: Usage | None, now: Moment
