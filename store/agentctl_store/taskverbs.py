@@ -149,8 +149,8 @@ class TaskVerbs:
                 raise BadInput("a claim that opens a session names a slot and takes one task")
             new = NewSession(new_id(self.clock, now.wall_ms), agent, slot)
         names, until_ms = tuple(dict.fromkeys(queues)), now.boot_ms + wait_ms
+        seen = self.driver.changed(0, task=None, wait_ms=0) if wait_ms else 0
         while True:
-            seen = self.driver.changed(0, task=None, wait_ms=0) if wait_ms else 0
             won = self.driver.claim(
                 names,
                 agent=agent,
@@ -173,7 +173,7 @@ class TaskVerbs:
             held = self.driver.limits.hold(names, agent, now.wall_ms)
             if held is not None and held.until_ms is not None:
                 look_ms = min(look_ms, max(held.until_ms - now.wall_ms, 1))
-            self.driver.changed(seen, task=None, wait_ms=look_ms)
+            seen = self.driver.changed(seen, task=None, wait_ms=look_ms)
             now = self.clock.now()
 
     def complete_and_claim(

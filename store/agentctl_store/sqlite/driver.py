@@ -44,11 +44,15 @@ class SqliteDriver:
     def __init__(self, directory: str, *, create: bool = False, synchronous: str = "FULL") -> None:
         self.conn = Connection(directory, create=create, synchronous=synchronous)
         self.sql = self.conn.sql = sqltext.load("task")
+        self._quiet: waiting.Quiet | None = None  #: since its last claim, if that waits and found nothing
 
+    # What a verb needs is asked for before its turn to write: it may have to be imported, and all others wait for the
+    # end of a turn.
     # --- tasks ------------------------------------------------------------------------------------------------
     def add(self, tasks: Sequence[NewTask], *, actor: str | None, now: Moment) -> list[Added]:
+        add = adding.add
         with self.conn.write(now) as tx:
-            return adding.add(tx, self.sql, tasks, actor)
+            return add(tx, self.sql, tasks, actor)
 
     def claim(
         self,
@@ -64,17 +68,25 @@ class SqliteDriver:
         can: Sequence[str] | None = None,
         now: Moment,
     ) -> list[Claim]:
+        who, waits = (queues, agent, can), wait_ms > 0 and self.conn.group is None
+        if waits and self._quiet is not None and self._quiet.lasts(self.conn, who, now):
+            return []
+        notice, claim = clocks.clocks, claiming.claim
         with self.conn.write(now) as tx:
-            clocks.clocks(tx, self.conn)
-            return claiming.claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit, can)
+            notice(tx, self.conn)
+            won = claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit, can)
+            if waits:
+                self._quiet = None if won else waiting.quiet(tx, self.conn, who)
+        return won
 
     def heartbeat(
         self, task: int, n: int, *, lease_ms: int, progress: str | None, usage: Usage | None, now: Moment
     ) -> Lease:
+        notice, heartbeat = clocks.clocks, holding.heartbeat
         with self.conn.write(now) as tx:
             # After a reboot the old leases go before this one is given: who keeps its task here keeps it for good.
-            clocks.clocks(tx, self.conn)
-            return holding.heartbeat(tx, self.sql, task, n, lease_ms, progress, usage)
+            notice(tx, self.conn)
+            return heartbeat(tx, self.sql, task, n, lease_ms, progress, usage)
 
     def complete(
         self,
@@ -87,8 +99,9 @@ class SqliteDriver:
         end_session: SessionEnd | None,
         now: Moment,
     ) -> Ended:
+        complete = ending.complete
         with self.conn.write(now) as tx:
-            return ending.complete(tx, self.sql, task, n, result, usage, exit_code, end_session)
+            return complete(tx, self.sql, task, n, result, usage, exit_code, end_session)
 
     def complete_and_claim(
         self,
@@ -105,10 +118,11 @@ class SqliteDriver:
         can: Sequence[str] | None = None,
         now: Moment,
     ) -> Turn:
+        notice, complete, claim = clocks.clocks, ending.complete, claiming.claim
         with self.conn.write(now) as tx:
-            clocks.clocks(tx, self.conn)
-            ended = ending.complete(tx, self.sql, task, n, result, usage, None, None)
-            won = claiming.claim(tx, self.conn, queues, agent, slot, session, None, lease_ms, 1, can)
+            notice(tx, self.conn)
+            ended = complete(tx, self.sql, task, n, result, usage, None, None)
+            won = claim(tx, self.conn, queues, agent, slot, session, None, lease_ms, 1, can)
         return Turn(ended, won[0] if won else None)
 
     def fail(
@@ -122,14 +136,16 @@ class SqliteDriver:
         end_session: SessionEnd | None,
         now: Moment,
     ) -> Ended:
+        fail = ending.fail
         with self.conn.write(now) as tx:
-            return ending.fail(tx, self.sql, task, n, failure, usage, jitter, end_session)
+            return fail(tx, self.sql, task, n, failure, usage, jitter, end_session)
 
     def release(
         self, task: int, n: int, *, reason: str, end_session: SessionEnd | None, usage: Usage | None, now: Moment
     ) -> Ended:
+        release = ending.release
         with self.conn.write(now) as tx:
-            return ending.release(tx, self.sql, task, n, reason, end_session, usage)
+            return release(tx, self.sql, task, n, reason, end_session, usage)
 
     def cancel(self, task: int, *, reason: str, actor: str, now: Moment) -> Ended:
         with self.conn.write(now) as tx:

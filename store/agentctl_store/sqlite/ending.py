@@ -6,6 +6,7 @@ from ..domain.event import KINDS
 from ..domain.task import Ended
 from ..jsontext import dumps
 from ..later import later
+from .clocks import clocks
 from .holding import Held, kept_partial, more_of, used_columns, used_late
 
 TYPE_CHECKING = False
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from ..domain.agent import SessionEnd
     from ..domain.retry import Failure
     from ..domain.task import Outcome, Usage, Used
-    from . import clocks, fallback, settling
+    from . import fallback, settling
     from .transaction import Transaction
 else:
-    later(globals(), __package__, "clocks", "fallback", "settling")
+    later(globals(), __package__, "fallback", "settling")
 
 _COMPLETED, _RETRIED, _RELEASED = KINDS["task.completed"], KINDS["task.retried"], KINDS["task.released"]
 _SESSION_ENDED = KINDS["session.ended"]
@@ -217,7 +218,7 @@ def end_attempt(
     jitter: float = 0.5,
 ) -> tuple[Used, bool]:
     """Close an attempt's row; return what it used in all, heartbeats included, and whether others wait for its task."""
-    clocks.clocks(tx, tx.conn)  # what follows is reckoned with the clock as it is: it must not be moved along once more
+    clocks(tx, tx.conn)  # what follows is reckoned with the clock as it is: it must not be moved along once more
     *said, awaited = tx.execute(sql["used"], (task, n)).fetchone()
     used: Used = tuple(said) if usage is None else more_of(said, used_columns(usage))
     kind, message = (None, None) if failure is None else (failure.kind, failure.message)

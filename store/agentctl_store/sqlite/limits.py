@@ -132,10 +132,10 @@ class SqliteLimits:
         if self._conn.limits is False:  # as of its last write: whoever asks has just tried to claim
             return None
         rows = self._conn.rows
-        limits = Limits(rows)
         waits = [queue for queue in queues if (found := rows(SQL["waits"], (queue, now_ms))) and found[0][0]]
         if not waits:
-            return None
+            return None  # who waits for work asks each second: before the limits are read
+        limits = Limits(rows)
         running = limits.running(rows, now_ms)
         held = limits.hold(agent, now_ms, running)
         if held is None:

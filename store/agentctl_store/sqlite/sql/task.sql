@@ -84,6 +84,19 @@ OR (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms
 -- name: newest_lane
 (SELECT max(id) FROM lane)
 
+-- name: quiet
+-- Of a claim that found nothing: the last event, whether all the same a task is ready, and when time asks for something
+-- next, by the boot clock and then by the wall clock.
+SELECT (SELECT max(seq) FROM event),
+    EXISTS (SELECT 1 FROM json_each(?1) j JOIN queue q ON q.name = j.value AND q.paused_ms IS NULL
+        WHERE EXISTS (SELECT 1 FROM task t WHERE t.queue = q.id AND t.state = 'ready')),
+    (SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active'),
+    (SELECT min(deadline_ms) FROM task WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL),
+    (SELECT min(due_ms) FROM schedule WHERE due_ms IS NOT NULL),
+    (SELECT min(deadline_ms) FROM question WHERE ended_ms IS NULL AND deadline_ms IS NOT NULL),
+    (SELECT min((SELECT min(s.available_ms) FROM task s WHERE s.queue = q.id AND s.state = 'scheduled'))
+        FROM json_each(?1) j JOIN queue q ON q.name = j.value AND q.paused_ms IS NULL)
+
 -- name: survey_lanes
 -- The best ready task of each of these lanes, of queues that are not paused, as `survey` tells it.
 SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000, NULL, NULL, NULL, l.id, NULL
