@@ -32,7 +32,6 @@ def opened(directory: Path) -> Store:
 FLEET = """[fleet]
 min_free_memory = 0
 min_free_disk = 0
-min_free_disk = 0
 [agent.w]
 command = ["true"]
 instances = 2
