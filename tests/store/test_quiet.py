@@ -13,6 +13,7 @@ from agentctl_store.domain.limits import Bound
 from agentctl_store.domain.question import NewQuestion
 from agentctl_store.domain.schedule import ScheduleSpec
 from agentctl_store.domain.task import Claim
+from agentctl_store.errors import StoreError
 from agentctl_store.sqlite.driver import SqliteDriver
 from agentctl_store.store import Store
 
@@ -115,6 +116,28 @@ def test_a_suspend_or_a_clock_that_is_set_ends_it(
     jump(clock)
     waiting.look()
     assert waiting.turns == 2 and [event.kind for event in store.events()][-1] == "clock.gap"
+
+
+def test_a_claim_that_was_not_committed_says_nothing_of_the_next(
+    store: Store, clock: SetClock, waiting: Waiting
+) -> None:
+    _overdue(store)
+    clock.pass_ms(MINUTE)
+    before, conn = store.changed(), waiting.driver.conn
+    execute = conn.execute
+
+    def full(sql: str, values: object = ()) -> object:
+        if sql == "COMMIT":
+            raise conn.library.OperationalError("database or disk is full")
+        return execute(sql, values)
+
+    conn.execute = full
+    with pytest.raises(StoreError):
+        waiting.look()
+    conn.execute = execute
+    assert store.changed() == before
+    waiting.look()
+    assert waiting.turns == 2 and store.changed() > before
 
 
 def test_a_task_that_a_limit_held_back_is_looked_at_each_time(store: Store, clock: SetClock, waiting: Waiting) -> None:

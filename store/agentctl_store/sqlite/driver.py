@@ -71,12 +71,13 @@ class SqliteDriver:
         who, waits = (queues, agent, can), wait_ms > 0 and self.conn.group is None
         if waits and self._quiet is not None and self._quiet.lasts(self.conn, who, now):
             return []
-        notice, claim = clocks.clocks, claiming.claim
+        notice, claim, quiet = clocks.clocks, claiming.claim, None
         with self.conn.write(now) as tx:
             notice(tx, self.conn)
             won = claim(tx, self.conn, queues, agent, slot, session, open_session, lease_ms, limit, can)
-            if waits:
-                self._quiet = None if won else waiting.quiet(tx, self.conn, who)
+            if waits and not won:
+                quiet = waiting.quiet(tx, self.conn, who)
+        self._quiet = quiet  # only now: what was not committed says nothing
         return won
 
     def heartbeat(
