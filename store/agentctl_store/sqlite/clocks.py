@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _GAP = KINDS["clock.gap"]
 
 
+def steady(slept: int, offset: int, seen: tuple[int, int]) -> bool:
+    """Whether the machine did not sleep and its wall clock was not set since it was `seen` so (slept, wall offset)."""
+    return slept - seen[0] <= SLEPT_MS and abs(offset - seen[1]) <= JUMP_MS
+
+
 def clocks(tx: Transaction, conn: Connection) -> int:
     """Notice reboot, suspend and wall clock jumps since the last write; return the grace given to leases, in ms.
 
@@ -26,7 +31,7 @@ def clocks(tx: Transaction, conn: Connection) -> int:
     now = tx.now
     slept, offset = now.boot_ms - now.awake_ms, now.wall_ms - now.boot_ms
     seen = conn.clock_noticed()
-    if seen is not None and slept - seen[0] <= SLEPT_MS and abs(offset - seen[1]) <= JUMP_MS:
+    if seen is not None and steady(slept, offset, seen):
         return 0
     rows = tx.execute("SELECT key, value FROM meta WHERE key IN ('boot_id', 'slept_ms', 'wall_offset_ms')")
     known = dict(rows.fetchall())

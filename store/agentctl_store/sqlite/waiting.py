@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from ..clock import JUMP_MS, SLEPT_MS
 from ..jsontext import dumps
 from ..record import record
 from ..wake import Waiter
+from .clocks import steady
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,16 +38,13 @@ class Quiet:
     last: int  #: the last event
     boot_ms: int  #: when time next asks for something, by this clock
     wall_ms: int  #: and by this one
-    slept: int  #: the clocks of then: after a suspend or a jump the moments are others
-    offset: int
+    clocks: tuple[int, int]  #: slept and wall offset of then: after a suspend or a jump the moments are others
 
     def lasts(self, conn: Connection, who: Who, now: Moment) -> bool:
         """Whether a claim would find nothing at `now` either. StoreCorrupt as for a write."""
         if self.who != who or now.boot_ms >= self.boot_ms or now.wall_ms >= self.wall_ms:
             return False
-        if now.boot_ms - now.awake_ms - self.slept > SLEPT_MS:
-            return False
-        if abs(now.wall_ms - now.boot_ms - self.offset) > JUMP_MS:
+        if not steady(now.boot_ms - now.awake_ms, now.wall_ms - now.boot_ms, self.clocks):
             return False
         if (conn.rows(_LAST)[0][0] or 0) != self.last:
             return False
@@ -67,7 +64,7 @@ def quiet(tx: Transaction, conn: Connection, who: Who) -> Quiet | None:
     now = tx.now
     wall_ms = min((moment for moment in moments if moment is not None), default=_NEVER_MS)
     boot_ms = _NEVER_MS if lease is None else lease
-    return Quiet(who, last or 0, boot_ms, wall_ms, now.boot_ms - now.awake_ms, now.wall_ms - now.boot_ms)
+    return Quiet(who, last or 0, boot_ms, wall_ms, (now.boot_ms - now.awake_ms, now.wall_ms - now.boot_ms))
 
 
 def changed(conn: Connection, after: int, task: int | None, wait_ms: int) -> int:
