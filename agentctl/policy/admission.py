@@ -21,24 +21,19 @@ class Refusal:
 
 def memory(free_bytes: int | None, floor_bytes: int) -> Refusal | None:
     """Hold every start while less than the floor is free. An unknown figure holds nothing."""
-    if free_bytes is None or free_bytes >= floor_bytes:
-        return None
-    return Refusal(
-        f"waits for memory: {show_size(free_bytes)} free, the floor is {show_size(floor_bytes)}; "
-        "stop something or lower fleet.min_free_memory",
-        RETRY_MS,
-    )
+    return _floor("memory", free_bytes, floor_bytes, "stop something or lower fleet.min_free_memory")
 
 
 def disk(free_bytes: int | None, floor_bytes: int) -> Refusal | None:
     """Hold every start while less than the floor is free: the rest is for the results of what runs already."""
+    return _floor("disk space", free_bytes, floor_bytes, "free some or lower fleet.min_free_disk")
+
+
+def _floor(what: str, free_bytes: int | None, floor_bytes: int, remedy: str) -> Refusal | None:
     if free_bytes is None or free_bytes >= floor_bytes:
         return None
-    return Refusal(
-        f"waits for disk space: {show_size(free_bytes)} free, the floor is {show_size(floor_bytes)}; "
-        "free some or lower fleet.min_free_disk",
-        RETRY_MS,
-    )
+    free, floor = show_size(free_bytes), show_size(floor_bytes)
+    return Refusal(f"waits for {what}: {free} free, the floor is {floor}; {remedy}", RETRY_MS)
 
 
 def stagger(recent_starts_ms: tuple[int, ...], now_ms: int) -> Refusal | None:

@@ -66,7 +66,7 @@ ORDER BY t.available_ms - t.priority * 60000, t.id LIMIT 1
 -- name: survey
 -- All a claim must know, in one look at the edges of seven indexes: of each queue that is not paused, whether a task is
 -- due, and its best ready one that asks nothing of its claimer; whether any lease or deadline is over, a schedule due,
--- or a question unanswered; the newest lane.
+-- or a question unanswered; the newest lane. `quiet` tells when each of these is due next.
 SELECT q.id, q.name, t.id, t.available_ms - t.priority * 60000,
     (SELECT min(s.available_ms) FROM task s WHERE s.queue = q.id AND s.state = 'scheduled') <= ?1,
     (SELECT min(lease_until_boot_ms) FROM task WHERE state = 'active') <= ?2,
