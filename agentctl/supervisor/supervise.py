@@ -296,9 +296,9 @@ class Supervisor:
                 self._trouble = True
                 self._tell("note", f"the store cannot be used now, what runs goes on: {error}")
             self._sweep_ms = now_ms + POLL_MS
+        self._loop.overspent(fleet.overspent(self._store))
         if now_ms >= self._hear_ms:
             self._hear_ms = now_ms + HEAR_MS
-            self._loop.overspent(fleet.overspent(self._store))
             for live in list(self._hands.live.values()):
                 self._loop.hear(live)
             write_vitals(self._store.directory, vitals_of(self._loop.slots, self._hands.live, self._clock.now()))
