@@ -232,13 +232,19 @@ def wait_for_work(store: str, log: str, name: str) -> None:
 
 def toil(
     store: str, log: str, name: str, agent: str, seconds: float, work_s: float = 0.0, wait_ms: int = 200,
-    tokens: int = 0, kind: str = "", lease_ms: int = 60_000,
+    tokens: int = 0, kind: str = "", lease_ms: int = 60_000, dry: bool = False,
 ) -> None:  # fmt: skip
-    """Claim as `agent` for some seconds, waiting while something holds it back; use tokens, and end well or badly."""
+    """Claim as `agent` for some seconds, waiting while something holds it back; use tokens, and end well or badly.
+
+    With `dry` the first claim that waited in vain is the last.
+    """
     mine, until = opened(store, "NORMAL"), time.monotonic() + seconds
     while time.monotonic() < until:
         try:
-            for one in mine.claim(["q"], agent=agent, wait_ms=wait_ms, lease_ms=lease_ms):
+            won = mine.claim(["q"], agent=agent, wait_ms=wait_ms, lease_ms=lease_ms)
+            if dry and not won:
+                return
+            for one in won:
                 _toiled(mine, one.task.id, one.n, work_s, tokens, kind, lease_ms)
         except (StaleAttempt, StoreError):
             pass  # it was slow, or the owner of the store was killed: its lease runs out

@@ -58,9 +58,9 @@ def test_no_window_holds_more_starts_than_the_rate_and_the_burst(
     directory, store = limited(tmp_path)
     rate, burst = 40, 5
     store.limits.set_bound(Bound(scope, name, rate, 1_000, burst), actor="t")  # type: ignore[arg-type]
-    toil(way, directory, tmp_path, seconds=3)
+    toil(way, directory, tmp_path, seconds=1.5)
     times = sorted(at for _, at, _ in history(directory, CLAIMED))
-    for window_ms in (50, 200, 500, 1_000, 2_000):
+    for window_ms in (50, 200, 500, 1_000):
         most = max(bisect.bisect_left(times, at + window_ms) - place for place, at in enumerate(times))
         assert most <= window_ms * rate / 1000 + burst, window_ms
     span_s = (times[-1] - times[0]) / 1000
@@ -72,7 +72,7 @@ def test_no_window_holds_more_starts_than_the_rate_and_the_burst(
 def test_never_more_at_once_than_may(tmp_path: Path, way: str) -> None:
     directory, store = limited(tmp_path)
     store.limits.set_bound(Bound("provider", "acme", concurrency=3), actor="t")
-    toil(way, directory, tmp_path, seconds=2, work_s=0.004)
+    toil(way, directory, tmp_path, seconds=1, work_s=0.004)
     running, seen = 0, []
     for _, _, kind in history(directory, CLAIMED, *ENDS):
         running += 1 if kind == CLAIMED else -1
@@ -85,7 +85,7 @@ def test_never_more_at_once_than_may(tmp_path: Path, way: str) -> None:
 def test_a_budget_of_starts_is_spent_to_the_last_and_no_further(tmp_path: Path, way: str) -> None:
     directory, store = limited(tmp_path)
     store.limits.set_budget(Budget("fleet", "", "attempts", "day", 150), actor="t")
-    toil(way, directory, tmp_path, seconds=2)
+    toil(way, directory, tmp_path, seconds=30, dry=True)
     assert len(history(directory, CLAIMED)) == 150
     assert_whole(directory)
 
@@ -95,7 +95,7 @@ def test_a_budget_is_overshot_by_one_report_of_each_instance_at_most(tmp_path: P
     """Each process reports ten tokens at a time, until it is told to stop."""
     directory, store = limited(tmp_path)
     store.limits.set_budget(Budget("provider", "acme", "tokens", "total", 5_005), actor="t")
-    toil(way, directory, tmp_path, seconds=2, tokens=300)
+    toil(way, directory, tmp_path, seconds=30, tokens=300, dry=True)
     db = raw(directory)
     (spent,) = db.execute("SELECT sum(input_tokens) FROM attempt").fetchone()
     (running,) = db.execute("SELECT count(*) FROM task WHERE state = 'active'").fetchone()
@@ -113,7 +113,7 @@ def test_one_probe_at_a_time_of_the_whole_fleet(tmp_path: Path, way: str) -> Non
     directory, store = limited(tmp_path)
     breaker = Breaker("provider", "acme", min_calls=3, open_ms=40, cap_ms=80)
     store.limits.set_breaker(breaker, actor="t")
-    toil(way, directory, tmp_path, seconds=3, kind="crashed")
+    toil(way, directory, tmp_path, seconds=1.5, kind="crashed")
     opened, probed = KINDS["breaker.opened"], KINDS["breaker.probed"]
     found = history(directory, CLAIMED, opened, probed)
     first = next(place for place, (_, _, kind) in enumerate(found) if kind == opened)
