@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -125,6 +126,64 @@ def test_a_forked_child_is_told_to_open_the_store_again(tmp_path: Path) -> None:
         mine.add([TaskRequest("q")])
     assert len(finals(store)) == 3
     assert_whole(store)
+
+
+def waiters(path: Path) -> int:
+    """How many wait for the flock of this file or folder."""
+    inode = f":{path.stat().st_ino} "
+    return sum("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs /proc/locks to see who waits")
+def test_those_who_wait_have_the_lock_in_the_order_of_coming_though_others_take_it_in_between(tmp_path: Path) -> None:
+    mine, order, threads = writelock.WriteLock(str(tmp_path)), list[int](), []
+    mine.take(1.0)
+
+    def turn(number: int) -> None:
+        lock = writelock.WriteLock(str(tmp_path))
+        lock.take(10.0)
+        order.append(number)
+        lock.let_go()
+        lock.close()
+
+    for number in range(6):
+        threads.append(threading.Thread(target=turn, args=(number,)))
+        threads[-1].start()
+        until(lambda: waiters(tmp_path / writelock.NAME) == 1 and waiters(tmp_path) == len(threads) - 1, "it waits")
+    for _ in range(40):
+        mine.let_go()
+        mine.take(10.0)  # mostly faster than whoever was woken
+    mine.let_go()
+    for thread in threads:
+        thread.join(10)
+    assert order == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs /proc/locks to see who waits")
+def test_a_queue_whose_first_is_stopped_keeps_nobody_from_a_lock_that_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writelock, "LOOK_S", 0.1)
+    first = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    one, two = writelock.WriteLock(str(tmp_path)), writelock.WriteLock(str(tmp_path))
+    one.take(1.0)
+    with pytest.raises(StoreBusy):
+        two.take(0.3)
+    threading.Timer(0.05, one.let_go).start()
+    two.take(5.0)
+    with pytest.raises(StoreBusy):
+        one.take(0.01)
+    os.close(first)  # it goes on: those who stood behind it come through, and hold nothing
+    two.let_go()
+    for lock in (one, two, one):
+        lock.take(5.0)
+        lock.let_go()
+    one.close()
+    two.close()
+    until(lambda: not any(waiters(path) for path in (tmp_path, tmp_path / writelock.NAME)), "nobody is left waiting")
+    with open(tmp_path / writelock.NAME) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_an_interrupted_waiter_leaves_the_lock_free(tmp_path: Path) -> None:

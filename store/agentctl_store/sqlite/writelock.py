@@ -1,13 +1,19 @@
 """The file `write.lock`: whose turn it is to write, and how far the history had got.
 
 A flock queues fairly where SQLite's own busy handler starves most of fifty writers (Jain fairness 0.23 against 0.96
-and more, measured). In the file stands the number of the last event written. A store whose history ends before it has
-lost its -wal, or is an older copy: SQLite alone cannot know, and would go on with what is left.
+and more, measured). It is not handed over, though: who lets go of it and wants it again is often faster than who was
+woken by that, who then waits behind whoever came meanwhile. So those who have to wait stand in a queue of their own, a
+flock on the store's folder, and only the first of them waits for the lock (the longest wait of fifty writers was 141 to
+200 ms without it and 101 to 107 with it).
+
+In the file stands the number of the last event written. A store whose history ends before it has lost its -wal, or is
+an older copy: SQLite alone cannot know, and would go on with what is left.
 """
 
 from __future__ import annotations
 
 import os
+import time
 
 from ..errors import StoreBusy
 
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAME = "write.lock"
+LOOK_S = 1.0  #: how long the queue is trusted to move: its first may be stopped, which keeps nobody from the lock
 _MARK = 64  #: bytes read at most; a mark is 20 digits and the boot it is good for
 
 
@@ -37,12 +44,12 @@ class WriteLock:
     def take(self, within_s: float) -> None:
         """Wait for the lock. Raises StoreBusy when nobody lets go of it in time."""
         if self._descriptor < 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(os.path.join(self._directory, NAME), flags, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._descriptor = self._open()
+        if not _now(self._descriptor):
             self._wait(self._descriptor, within_s)
+
+    def _open(self) -> int:
+        return os.open(os.path.join(self._directory, NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _wait(self, descriptor: int, within_s: float) -> None:
         # A plain blocking flock queues fairly but cannot time out, so a thread does the blocking. One that comes
@@ -55,7 +62,8 @@ class WriteLock:
 
         def block() -> None:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                with _Queue(self._directory):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
             except OSError:
                 return
             with guard:
@@ -65,22 +73,33 @@ class WriteLock:
                     got.release()
 
         _thread.start_new_thread(block, ())
-        won = False
+        won, past, until_s = False, -1, time.monotonic() + within_s
         try:
-            won = got.acquire(timeout=within_s)
+            while not won and past < 0 and (left_s := until_s - time.monotonic()) > 0:
+                won = got.acquire(timeout=min(left_s, LOOK_S))
+                if not won:
+                    past = self._past()
         finally:
             if not won:
                 with guard:
                     won = got.acquire(blocking=False)
                     if not won:
                         state["left"] = True
-                        self._descriptor = -1  # the thread owns the descriptor now and closes it
-        if won:
+                        self._descriptor = past  # the thread owns the other one now and closes it
+        if won or past >= 0:
             return
         raise StoreBusy(
             f"another process has held the store at {self._directory} for more than {within_s:g} s",
             f"{_whom_to_wake(self._directory)}, then try again; nothing was written",
         )
+
+    def _past(self) -> int:
+        """Take the lock past the queue, if it is free: its descriptor, else -1."""
+        descriptor = self._open()
+        if _now(descriptor):
+            return descriptor
+        os.close(descriptor)
+        return -1
 
     def let_go(self) -> None:
         """Let the next writer in."""
@@ -121,6 +140,35 @@ class WriteLock:
 
     # Of a store that was dropped, not closed: SQLite closes its own descriptors then.
     __del__ = close
+
+
+class _Queue:
+    """The place in front of the lock, as a context: those who come wait until who stands there has the lock."""
+
+    __slots__ = ("_descriptor", "_directory")
+
+    def __init__(self, directory: str) -> None:
+        self._directory, self._descriptor = directory, -1
+
+    def __enter__(self) -> None:
+        try:
+            self._descriptor = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a folder that cannot be read: the lock itself is what keeps writers apart
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a process forked meanwhile has it open, too
+            os.close(self._descriptor)
+
+
+def _now(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _whom_to_wake(directory: str) -> str:
