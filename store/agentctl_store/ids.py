@@ -31,6 +31,11 @@ def new_id(clock: Clock, wall_ms: int) -> int:
     return ((wall_ms & ((1 << 43) - 1)) << _RANDOM_BITS) | random
 
 
+def in_order(last: int, number: int) -> int:
+    """Return `number`, or the id after `last` where both are of one millisecond: who comes later is to stand behind."""
+    return last + 1 if last >= number and last >> _RANDOM_BITS == number >> _RANDOM_BITS else number
+
+
 def new_correlation(clock: Clock, task: int) -> str:
     """Make the correlation id of work that begins with `task`: a W3C trace id, 32 lower-case hex digits, not all zero.
 

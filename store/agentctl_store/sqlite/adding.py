@@ -6,7 +6,7 @@ from ..domain.event import KINDS
 from ..domain.machine import FINAL
 from ..domain.task import MAX_PARENTS, Added
 from ..errors import BadInput, NotFound
-from ..ids import write_id
+from ..ids import in_order, write_id
 from ..jsontext import dumps
 from ..later import later
 from ..record import as_dict
@@ -68,7 +68,9 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None,
     available = max(now, task.run_at_ms or now)
     state: State = "blocked" if still_open else "scheduled" if available > now else "ready"
     body, body_digest = tx.body(task.payload)
-    correlation = bytes.fromhex(task.correlation)
+    number, correlation = in_order(tx.conn.last_task, task.id), bytes.fromhex(task.correlation)
+    if number != task.id and correlation[:8] == task.id.to_bytes(8, "big"):
+        correlation = number.to_bytes(8, "big") + correlation[8:]
     fallback = None if task.on_parent_failure == "fail" else task.on_parent_failure
     retry = None if task.retry is None else dumps(as_dict(task.retry))
     queue = tx.number("queue", task.queue)
@@ -78,7 +80,7 @@ def _add(tx: Transaction, sql: dict[str, str], task: NewTask, actor: str | None,
         queue, state, body, correlation, task.priority, available, task.key, fallback,
         still_open, task.deadline_ms, task.timeout_ms, retry, task.creator, lane, chain,
     )  # fmt: skip
-    number = _insert(tx, sql, task.id, values)
+    number = tx.conn.last_task = _insert(tx, sql, number, values)
     why = ""
     if lane or not _served(tx, sql, task.queue):
         if not unrouted:

@@ -91,6 +91,7 @@ class Connection:
         self._checked_ms = -1  #: boot time of the last look at the files
         self._log_bytes = self._fold_from_ms = self._folded_ms = 0
         self._fold_pause_ms = FOLD_EVERY_MS
+        self.last_task = self.last_message = 0  #: the ids given last
         self._most_log = FOUND_BYTES  #: bytes; until the first commit
         self._copied = 0  #: the last event at the last look of `checkpoint`
         self._synchronous, self._prepared = synchronous, False

@@ -15,7 +15,7 @@ from ..domain.message import (
     Sent,
 )
 from ..errors import BadInput, NotFound
-from ..ids import write_id
+from ..ids import in_order, write_id
 from ..jsontext import dumps
 from ..record import as_dict
 from . import schemas
@@ -151,6 +151,7 @@ def _store(
     key = new.key if post is None else None
     body, body_digest = tx.body(new.payload)
     own = envelope.correlation[:16] == f"{new.id:016x}"  # begins with this message, under whatever number
+    number = in_order(tx.conn.last_message, number)
     while True:
         correlation = f"{number:016x}{envelope.correlation[16:]}" if own and post is None else envelope.correlation
         conversation = envelope.conversation or post
@@ -170,6 +171,7 @@ def _store(
             if tx.execute(messages.sql["exists"], (number,)).fetchone() is None:
                 raise
             number += 1  # two of one millisecond drew the same 20 random bits
+    tx.conn.last_message = number
     if own and post is None:
         envelope.correlation = correlation
     _tell(tx, envelope, number, target, post, conversation, key, reason, error, body, body_digest)

@@ -26,7 +26,6 @@ def known(store: Store, *agents: str) -> None:
 
 
 def send(store: Store, source: str = "ann", target: str | None = "bob", payload: str = "1", **more: Any) -> Sent:
-    store.clock.pass_ms(1)  # type: ignore[attr-defined] # ids of one millisecond have no order
     return store.messages.send(MessageRequest(source, target, payload, **more), actor=f"{source}/1")
 
 
@@ -81,6 +80,14 @@ def test_the_higher_priority_and_the_longer_wait_go_first(store: Store, clock: S
     clock.pass_ms(10)
     last = send(store).id
     assert [taken.message.id for taken in read(store, limit=3)] == [urgent, first, last]
+
+
+def test_messages_of_one_millisecond_are_read_in_the_order_they_were_sent_in(store: Store) -> None:
+    known(store, "ann", "bob")
+    sent = [send(store, payload=str(number)).id for number in range(30)]
+    got = [read(store)[0].message for _ in sent]
+    assert [one.id for one in got] == sent and [one.payload for one in got] == [str(number) for number in range(30)]
+    assert all(one.correlation[:16] == f"{one.id:016x}" for one in got)
 
 
 def test_an_inbox_is_read_by_its_owner_alone(store: Store) -> None:

@@ -147,6 +147,14 @@ def test_tasks_of_equal_rank_keep_their_order_over_queues(store: Store, clock: S
     assert [one.task.id for one in won] == [first, second, third]
 
 
+def test_what_is_added_one_after_the_other_in_one_millisecond_keeps_its_order(store: Store) -> None:
+    """Their ids are drawn at random within it."""
+    added = [add(store) for _ in range(30)]
+    won = [store.claim(["work"], agent="ann")[0].task for _ in added]
+    assert [one.id for one in won] == added == sorted(added)
+    assert all(one.correlation[:16] == f"{one.id:016x}" for one in won), "a trace is found by its first task's id"
+
+
 def test_a_paused_queue_gives_nothing_until_it_is_resumed(store: Store) -> None:
     add(store)
     assert store.pause_queue("work", reason="night", actor="t") is True
