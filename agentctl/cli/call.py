@@ -104,6 +104,8 @@ class Call:
         Without a limit LISTED of them, and a note on stderr where there are more, so that nobody takes a part for the
         whole. `newest_last`: the rows to leave out come first.
         """
+        if limit is not None and limit < 1:
+            raise BadInput(f"--limit {limit} shows nothing", "Use at least 1")
         if limit is not None or self.watch:
             return self.show(columns, lambda: fetch(LISTED if limit is None else limit), empty=empty)
         rows = fetch(LISTED + 1)

@@ -93,8 +93,8 @@ def list_events(
 ) -> int:
     """List events."""
     _check(kind)
-    if (limit is not None and limit < 1) or (after is not None and after < 0):
-        raise BadInput("--limit counts from 1, --after from 0", "Use whole numbers")
+    if after is not None and after < 0:
+        raise BadInput("--after counts from 0", "Use a whole number")
     number = None if task is None else _subject(call, task)
 
     def fetch(most: int) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from .call import Call, actor, needed, operators
 from .given import task_id
 from .table import Column
 from .times import read_span
-from .verb import arg, opt, verb
+from .verb import AT_MOST, arg, opt, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ def question_row(one: Question) -> dict[str, Any]:
     details="`agentctl inbox` is short for it. Exit code 5 with --wait when nothing is asked in time.",
     reads=True,
     wait=opt(help="When nothing is asked, wait this long for a question.", metavar="DURATION"),
+    limit=AT_MOST,
 )
-def list_questions(call: Call, *, wait: str | None = None) -> int:
+def list_questions(call: Call, *, wait: str | None = None, limit: int | None = None) -> int:
     """List open questions."""
     call.stays = wait is not None or call.watch
     store = call.store
@@ -90,10 +91,10 @@ def list_questions(call: Call, *, wait: str | None = None) -> int:
             news(min(left_s, _LOOK_S))
     call.pause = news
 
-    def fetch() -> list[dict[str, Any]]:
-        return [question_row(one) for one in store.questions.open()]
+    def fetch(most: int) -> list[dict[str, Any]]:
+        return [question_row(one) for one in store.questions.open(most)]
 
-    return call.show(_LIST, fetch, empty="Nobody asks anything.")
+    return call.show_first(_LIST, limit, fetch, empty="Nobody asks anything.")
 
 
 @verb(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agentctl_store.domain.message import EVERYBODY, OPERATOR, TYPES, MessageFilter
 from agentctl_store.domain.message_machine import STATES
-from agentctl_store.errors import BadInput, NotFound
+from agentctl_store.errors import NotFound
 from agentctl_store.ids import LENGTH, read_id
 
 from . import output
@@ -73,8 +73,6 @@ def list_messages(
 
 def pages(call: Call, limit: int, narrowed: dict[str, Any]) -> Iterator[Message]:
     """Read a list of messages page by page until `limit` or its end."""
-    if limit < 1:
-        raise BadInput(f"--limit {limit} shows nothing", "Use at least 1")
     before = before_ms = None
     while limit > 0:
         size = min(_PAGE, limit)
@@ -98,12 +96,16 @@ def show(call: Call, *, message: str) -> int:
     summary="Show the conversation that a message belongs to, oldest first.",
     reads=True,
     message=_MESSAGE,
-    limit=opt("-n", help="At most so many.", metavar="N"),
+    limit=AT_MOST,
 )
-def thread(call: Call, *, message: str, limit: int = 1_000) -> int:
+def thread(call: Call, *, message: str, limit: int | None = None) -> int:
     """Show a conversation."""
     number = message_id(call, message)
-    rows = call.show(LIST, lambda: [listed_row(one) for one in call.store.messages.thread(number, limit=limit)])
+
+    def fetch(most: int) -> list[dict[str, Any]]:
+        return [listed_row(one) for one in call.store.messages.thread(number, limit=most)]
+
+    rows = call.show_first(LIST, limit, fetch, empty="No messages.")
     begun = call.store.messages.message(number).conversation
     damped = call.store.events(task=begun, kinds=["message.damped"], limit=1, newest_first=True)
     if damped and call.output in ("table", "wide"):

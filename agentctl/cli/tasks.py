@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from agentctl_store.errors import BadInput, TimedOut
+from agentctl_store.errors import TimedOut
 from agentctl_store.ids import write_id
 from agentctl_store.read.models import TASK_SORTS, Filter
 
@@ -59,8 +59,6 @@ def sorts(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def windows(fetch: Callable[[int, int], Sequence[Any]], limit: int) -> Iterator[Any]:
     """Read a list window by window until `limit` rows or its end."""
-    if limit < 1:
-        raise BadInput(f"--limit {limit} shows nothing", "Use at least 1")
     offset = 0
     while offset < limit:
         size = min(PAGE, limit - offset)

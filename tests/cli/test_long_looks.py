@@ -132,21 +132,41 @@ def test_a_watch_rests_no_longer_than_a_minute_however_slow_a_look_was(monkeypat
     assert pauses == [MOST_REST_S]
 
 
-LISTS = ["task list", "event list -k task.added", "event list -k task.added --after 0", "msg list", "dlq list"]
+def one_more(fleet: Fleet, verb: str) -> None:
+    """Add what one more row of the list stands for."""
+    if verb.startswith(("task", "event")):
+        fleet.ok("task", "add", "1")
+    elif verb.startswith("msg thread"):
+        fleet.ok("msg", "send", "operator", "1", "-t", "RESULT", "--conversation", verb.split()[2])
+    elif verb.startswith("inbox"):
+        fleet.ok("task", "add", "1")
+        attempt = fleet.ok("task", "claim", "default", "--agent", "ann", "--json", "attempt", "-o", "csv").split()[1]
+        fleet.ok("task", "ask", "What now?", "--attempt", attempt)
+    else:
+        fleet.run("msg", "send", "nobody", "1")
+
+
+LISTS = [
+    "task list", "event list -k task.added", "event list -k task.added --after 0", "msg list", "dlq list", "inbox list",
+    "msg thread",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", LISTS)
 def test_a_list_that_stops_where_nobody_said_tells_that_there_is_more(fleet: Fleet, verb: str) -> None:
+    begun = 0
+    if verb == "msg thread":
+        verb, begun = f"{verb} {fleet.ok('msg', 'send', 'operator', '1')}", 1
     words = (*verb.split(), "-o", "jsonl")
-    add = ("task", "add", "1") if verb.startswith(("task", "event")) else ("msg", "send", "nobody", "1")
-    for _ in range(50):
-        fleet.run(*add)
+    for _ in range(50 - begun):
+        one_more(fleet, verb)
     shown = fleet.run(*words)
     assert len(shown.out.splitlines()) == 50 and not shown.err, "these are all"
-    fleet.run(*add)
-    fleet.run(*add)
+    one_more(fleet, verb)
+    one_more(fleet, verb)
     every, shown = fleet.ok(*words, "-n", "1000").splitlines(), fleet.run(*words)
     newest_last = verb == "event list -k task.added"
     assert len(every) == 52 and shown.out.splitlines() == (every[2:] if newest_last else every[:50])
     assert shown.err == f"The {'newest' if newest_last else 'first'} 50 of more; -n N shows more.\n"
     assert not fleet.run(*words, "-n", "50").err, "who said so many knows"
+    assert fleet.run(*words, "-n", "0").err == "agentctl: --limit 0 shows nothing. Use at least 1.\n"
