@@ -12,9 +12,10 @@ from faults.broker_kit import Asked, in_one_batch, serving, through
 from faults.raw_kit import greeted, new_task, world
 from faults.store_kit import assert_whole, filled, finals, until
 
-from agentctl_store.broker import desk
+from agentctl_store.broker import desk, server
 from agentctl_store.broker.arguments import checked
 from agentctl_store.broker.desk import Call
+from agentctl_store.broker.peer import Answer
 from agentctl_store.errors import BadInput, Conflict, NotFound, StaleAttempt, StoreFull
 from agentctl_store.store import Store, TaskRequest
 
@@ -64,6 +65,26 @@ def test_an_error_at_commit_is_told_to_the_whole_batch_and_the_next_one_works(tm
         assert not broker._desk.waits, "nobody is left waiting"
     assert len(finals(directory)) == 8
     assert_whole(directory)
+
+
+def test_whom_work_has_come_to_is_told_before_whoever_brought_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[list[int]] = []
+    deliver = server.Broker._deliver
+
+    def delivered(self: server.Broker, answers: list[Answer], now_ms: int) -> None:
+        told.append([len(one.claims) for one in answers])
+        deliver(self, answers, now_ms)
+
+    monkeypatch.setattr(server.Broker, "_deliver", delivered)
+    directory = filled(tmp_path, 0)
+    with serving(directory) as broker, through(directory) as store:
+        waiting = Asked(directory, waits("late"))
+        until(lambda: broker._desk.waits, "it waits for work")
+        adds("late")(store)
+        assert len(waiting.get()) == 1
+    assert [1, 0] in told
 
 
 def test_a_bad_call_fails_alone(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ UNHEARD = test_broker_waits.test_a_claim_nobody_heard_of_goes_back_at_once
 #: what the bug does → (module, the good line, the bad one, the test that must see it)
 MUTANTS: dict[str, tuple[types.ModuleType, str, str, Check]] = {
     "who waits is taken off the line whatever becomes of the commit": (
-        desk, "        return self._undone(calls, answers, error)", "        self._waiting.lines.clear(); return []",
+        desk, "return self._undone(calls, handed + answers, error)", "self._waiting.lines.clear(); return []",
         _batch(durable=False),
     ),
     "who was told of an error waits on": (desk, "self._waiting.unpark(call)", "pass", _batch(durable=False)),

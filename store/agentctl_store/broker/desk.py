@@ -49,6 +49,7 @@ class Desk:
         if all(call.verb in READS for call in calls):
             return [answer for call in calls if (answer := self._read(call)) is not None]
         answers: list[Answer] = []
+        handed: list[Answer] = []  #: what the others' calls brought to those who wait
         now = self._clock.now()
         try:
             with self.driver.conn.together(now) as group:
@@ -60,12 +61,12 @@ class Desk:
                     answer = self._read(call) if call.verb in READS else self._write(call, group, now)
                     if answer is not None:
                         answers.append(answer)
-                fed = self._feed(group, now, answers)
+                fed = self._feed(group, now, handed)
         except Exception as error:
-            return self._undone(calls, answers, error)
+            return self._undone(calls, handed + answers, error)
         self._waiting.take_off(fed)
         self._tell(group, answers)
-        return answers
+        return handed + answers  # first whom work has come to, who begins with it now
 
     def _undone(self, calls: list[Call], answers: list[Answer], error: Exception) -> list[Answer]:
         """Nothing of a batch was committed, or nobody knows (the error says which): tell all who asked in it.
