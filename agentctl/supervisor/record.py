@@ -89,6 +89,14 @@ class Recorder:
                 done.append((one, recorded))
         return done
 
+    @property
+    def left(self) -> str:
+        """Say what the next supervisor has to record; empty when nothing is left to it."""
+        if not self.due:
+            return ""
+        left = f"{len(self.due)} of the tasks have" if len(self.due) > 1 else "1 of the tasks has"
+        return f"{left} ended, which the store does not take now: the next agentctl run records it"
+
     def hurry(self, now_ms: int) -> None:
         """Make all that waits due now: whoever writes next could take a task whose lease ran out meanwhile for lost."""
         if now_ms >= self._hurried_ms + HURRY_MS:

@@ -67,7 +67,7 @@ class Supervisor:
         self._root = os.path.dirname(self._path)
         self._until_idle = until_idle
         self._on_event = on_event
-        self._shutdown = ""
+        self._shutdown, self._drained_ms = "", 0  #: how it is to end, and when what the store refuses is left as it is
         self._idle = False
         self._trouble = False  #: the store could not be used at the last look
         os.makedirs(store, mode=0o700, exist_ok=True)
@@ -112,7 +112,8 @@ class Supervisor:
             if ready is not None:
                 self._loop.flush()  # whoever looks next must not see what the last supervisor left
                 ready()
-            while not (self._shutdown and (self._loop.settled or (self._shutdown == "now" and self._loop.over))):
+            now_ms = self._clock.now().boot_ms
+            while not (self._shutdown and (self._loop.settled or (now_ms >= self._drained_ms and self._loop.over))):
                 self._loop.wait(min(self._poll_ms, self._sweep_ms))
                 now_ms = self._clock.now().boot_ms
                 if now_ms >= min(self._poll_ms, self._sweep_ms):
@@ -123,6 +124,8 @@ class Supervisor:
                 return 1
             self._loop.flush()
             self._progress()
+            if self._recorder.left:
+                self._tell("note", self._recorder.left)
             self._note("supervisor.stopped")
             failed = any(slot.phase == "failed" for slot in self._loop.slots.values())
             return 1 if failed and self._until_idle else 0
@@ -263,10 +266,10 @@ class Supervisor:
         """Begin to end: `drain` lets current tasks finish within the fleet's grace, `now` does not."""
         if how == self._shutdown:
             return
-        self._shutdown = how
-        grace = show_duration(self._config.fleet.grace_ms)
+        grace_ms = self._config.fleet.grace_ms
+        self._shutdown, self._drained_ms = how, self._clock.now().boot_ms + (grace_ms if how == "drain" else 0)
         if not self._idle:
-            drain = f"draining: current tasks may finish within {grace} (again to end now)"
+            drain = f"draining: current tasks may finish within {show_duration(grace_ms)} (again to end now)"
             self._tell("supervisor", drain if how == "drain" else "ending now")
         self._want()
 
@@ -313,7 +316,7 @@ class Supervisor:
     def _store_is_gone(self) -> bool:
         """Notice that the store was deleted or moved: its agents end, for nothing they do could be recorded."""
         if not self._loop.storeless and self._lock.lost:
-            self._loop.storeless, self._shutdown = True, "now"
+            self._loop.storeless, self._shutdown, self._drained_ms = True, "now", 0
             gone = f"the store at {self._store.directory} was deleted or moved: its agents are ended, and so is this"
             self._tell("supervisor", gone)
             for key, slot in list(self._loop.slots.items()):

@@ -7,10 +7,11 @@ import os
 import resource
 import signal
 import time
+from pathlib import Path
 
 import pytest
-from faults.fleet_kit import fleet, lines
-from faults.store_kit import until
+from faults.fleet_kit import FLEET, fleet, lines
+from faults.store_kit import assert_whole, until
 
 from agentctl_store.clock import Clock
 
@@ -100,3 +101,24 @@ def test_results_survive_a_store_that_took_no_writes_for_longer_than_the_lease(t
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         for task in tasks:
             assert f.state(task, "done").attempts == 1, f.said()
+
+
+def test_a_drain_comes_to_its_end_though_the_store_takes_no_writes_and_the_next_supervisor_records(
+    tmp_path: Path,
+) -> None:
+    """A full disk, as a limit on the size of files, in the supervisor alone."""
+    agent = '[agent.a]\ncommand = ["sh", "-c", "touch began; until [ -e go ]; do sleep 0.01; done; echo 7"]\n'
+    with fleet(tmp_path, FLEET.replace("2s", "300ms") + agent) as one:
+        task = one.add("a")
+        process = one.up()
+        until((tmp_path / "began").exists, "it runs")
+        before = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        (tmp_path / "go").touch()
+        one.says("takes no writes now; its result is kept")
+        assert one.end() == 0
+        one.says("1 of the tasks has ended, which the store does not take now")
+        assert one.task(task).state == "active" and before[1] == resource.RLIM_INFINITY
+        one.up()
+        assert one.state(task, "done").result == "7"
+        one.end()
+    assert_whole(Path(one.folder))
