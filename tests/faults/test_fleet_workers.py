@@ -10,6 +10,7 @@ import time
 from faults.fleet_kit import environ_of, fleet, lines
 from faults.store_kit import until
 
+from agentctl_store.clock import Clock
 from agentctl_store.ids import write_id
 from agentctl_store.read.vitals import read_vitals
 
@@ -211,3 +212,22 @@ def test_a_service_has_no_queue_and_knows_who_it_is(tmp_path):
         row = f.instance("s/1")
         assert env["AGENTCTL_INSTANCE"] == "s/1" and env["AGENTCTL_SESSION"] == write_id(row.session)
         assert "AGENTCTL_TASK" not in env and f.store.agents()[0].queues == ()
+
+
+def test_a_workers_claims_and_heartbeats_last_as_long_as_its_lease_says(tmp_path):
+    script = """
+agentctl task claim w --wait 20s
+attempt=$(agentctl task claim w --lease 5s --json attempt -o csv | tail -1)
+touch both
+while [ ! -e go ]; do sleep 0.02; done
+agentctl task heartbeat $attempt
+sleep 60"""
+    with fleet(tmp_path, worker("w", script, 'lease = "1h"')) as f:
+        first, second = f.add("w"), f.add("w")
+        f.up()
+        until((tmp_path / "both").exists, "both are claimed")
+        now_ms = Clock().now().boot_ms
+        assert f.task(first).lease_until_ms > now_ms + 3_500_000
+        assert f.task(second).lease_until_ms < now_ms + 10_000, "what the command line says goes before"
+        (tmp_path / "go").touch()
+        until(lambda: f.task(second).lease_until_ms > now_ms + 3_500_000, "the heartbeat")
