@@ -148,12 +148,12 @@ def overspent(store: Store) -> list[tuple[int, Overspent]]:
         return []
 
 
-def forgotten(store: Store, config: Config) -> str:
-    """Say which tasks no agent will ever take, or wait for a person; empty when there are none, or none can tell."""
+def forgotten(store: Store, config: Config, slots: Iterable[Slot]) -> str:
+    """Say which tasks no agent takes now, or wait for a person; empty when there are none, or none can tell."""
     try:
         with closing(open_reader(store.directory)) as reader:
             queues = reader.queues()
-            return unserved(queues, config) or unanswered(queues)
+            return unserved(queues, config) or left(queues, config, slots) or unanswered(queues)
     except StoreError:
         return ""
 
@@ -178,6 +178,24 @@ def unserved(queues: Sequence[QueueRow], config: Config) -> str:
         return ""
     told = ", ".join(f"{ready:,} in queue {queue}" for ready, queue in left[:5])
     return f"idle, but tasks wait that no agent serves: {told}. Name the queue under an agent's queues"
+
+
+def left(queues: Iterable[QueueRow], config: Config, slots: Iterable[Slot]) -> str:
+    """Say which tasks wait for agents none of whose instances runs, and why; empty when there are none."""
+    states: dict[str, list[Slot]] = {}
+    for slot in slots:
+        states.setdefault(slot.agent, []).append(slot)
+    told = []
+    for row in queues:
+        serving = [name for name in config.agent if row.queue in config.queues_of(name)]
+        found = [slot for name in serving for slot in states.get(name, ())]
+        if not (row.ready or row.scheduled) or any(slot.phase not in ("failed", "stopped") for slot in found):
+            continue
+        why = f"{serving[0]} has no instance" if serving else "no agent serves it"
+        if found:
+            why = f"{found[0].name}: {assess(signals_of(found[0], 0))[1]}"
+        told.append(f"{row.ready + row.scheduled:,} in queue {row.queue} ({why})")
+    return f"idle, but tasks wait for agents that do not run: {', '.join(told[:5])}" if told else ""
 
 
 def stranded(queues: Iterable[QueueRow]) -> str:

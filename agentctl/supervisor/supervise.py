@@ -360,7 +360,7 @@ class Supervisor:
             return
         self._idle = True
         self._progress()
-        told = fleet.spent(slots) or fleet.forgotten(self._store, self._config) or "idle: no task is left to do"
+        told = fleet.spent(slots) or fleet.forgotten(self._store, self._config, slots) or "idle: no task is left to do"
         self._tell("supervisor", told)
         self.end("drain")
 

@@ -219,6 +219,20 @@ def test_a_command_that_cannot_start_latches_and_loses_no_task(tmp_path):
         row = f.instance("gone/1")
         assert row is not None and row.latched and "/no/such/program" in row.reason
         assert (f.task(task).state, f.task(task).burnt) == ("ready", 0)
+        assert "idle, but tasks wait for agents that do not run: 1 in queue gone (gone/1: start limit: 3 st" in f.said()
+
+
+def test_a_run_until_idle_says_which_tasks_wait_for_agents_that_do_not_run(tmp_path):
+    agents = shell("here", "cat") + shell("halted", "cat") + shell("later", "cat", "instances = 0")
+    with fleet(tmp_path, agents) as f:
+        assert f.finish() == 0 and "idle: no task is left to do" in f.said()
+        f.store.set_desired("halted", "stopped", actor="test")
+        tasks = [f.add("here"), f.add("halted"), f.add("later", delay_ms=60_000)]
+        assert f.finish() == 0
+        assert [f.task(task).state for task in tasks] == ["done", "ready", "scheduled"]
+        f.says(r"1 in queue halted \(halted/1: was asked to stop; `agentctl agent start` starts it\)")
+        f.says(r"1 in queue later \(later has no instance\)")
+        assert f.said().count("no task is left") == 1
 
 
 @pytest.mark.parametrize("floor", ["min_free_memory", "min_free_disk"])
