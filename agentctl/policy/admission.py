@@ -32,8 +32,8 @@ def disk(free_bytes: int | None, floor_bytes: int) -> Refusal | None:
 def _floor(what: str, free_bytes: int | None, floor_bytes: int, remedy: str) -> Refusal | None:
     if free_bytes is None or free_bytes >= floor_bytes:
         return None
-    free, floor = show_size(free_bytes), show_size(floor_bytes)
-    return Refusal(f"waits for {what}: {free} free, the floor is {floor}; {remedy}", RETRY_MS)
+    # Without the free bytes: they change all the time, and each new reason would be an event of each instance.
+    return Refusal(f"waits for {what}: less than {show_size(floor_bytes)} is free; {remedy}", RETRY_MS)
 
 
 def stagger(recent_starts_ms: tuple[int, ...], now_ms: int) -> Refusal | None:
