@@ -9,6 +9,7 @@ from agentctl.quantities import show_size
 RETRY_MS = 1_000  #: a start held back for memory or disk is considered again after this
 BURST = 8  #: starts of long-lived agents that may happen together
 GAP_MS = 50  #: between starts beyond the burst
+STAGGERED = "its start is staggered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def stagger(recent_starts_ms: tuple[int, ...], now_ms: int) -> Refusal | None:
     if len(recent) < BURST:
         return None
     wait_ms = max(1, min(recent) + BURST * GAP_MS - now_ms)
-    return Refusal("its start is staggered", min(wait_ms, GAP_MS))
+    return Refusal(STAGGERED, min(wait_ms, GAP_MS))
 
 
 def free_memory_bytes(meminfo: str) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentctl.config import AgentSection
+from agentctl.policy.admission import STAGGERED
 from agentctl.policy.health import assess
 from agentctl.policy.restart import History
 from agentctl.supervisor.facts import Overspent
@@ -75,6 +76,11 @@ def stray_want(config: Config) -> Want:
 def just_begun(slot: Slot, now: Moment) -> bool:
     """Whether the slot took a task a moment ago and its process is still being started."""
     return slot.takes_tasks and slot.phase == "starting" and now.boot_ms - slot.since_ms < BEGUN_MS
+
+
+def held_back(slot: Slot) -> str:
+    """Say for want of what the machine lets nothing start here; a start that is staggered is only a moment late."""
+    return slot.held if slot.phase in ("idle", "backoff") and slot.held != STAGGERED else ""
 
 
 def instance_of(slot: Slot, now: Moment) -> Instance:

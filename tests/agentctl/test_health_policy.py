@@ -35,6 +35,7 @@ CASES = [
     ({**BUSY, "throttled": True}, "degraded", "provider"),
     ({**BUSY, "streak": 3, "why": "exit 1"}, "degraded", "3 times in a row, last: exit 1"),
     ({"phase": "idle", "desired": "running", "held": "waits for memory"}, "degraded", "memory"),
+    ({"phase": "backoff", "desired": "running", "held": "waits for memory"}, "degraded", "waits for memory"),
 ]
 
 

@@ -238,9 +238,13 @@ def test_a_run_until_idle_says_which_tasks_wait_for_agents_that_do_not_run(tmp_p
 @pytest.mark.parametrize("floor", ["min_free_memory", "min_free_disk"])
 def test_no_task_starts_below_the_floor_of_memory_or_disk_and_the_reason_is_shown(tmp_path, floor):
     agents, floors = shell("echo", "cat"), "[fleet]\nmin_free_memory = 0\nmin_free_disk = 0\n"
+    agents += "[agent.served]\nmode = 'service'\ncommand = ['sleep', '60']\ngrace = '1s'\n"
     with fleet(tmp_path, floors.replace(f"{floor} = 0", f"{floor} = '900TB'") + agents) as f:
         task = f.add("echo")
         f.up()
+        f.says(rf"echo/1 (is|and 1 more are) degraded: waits for .*{floor}")
+        waits = f.shows("served/1", lambda row: row.health == "degraded", "held as well")
+        assert floor in waits.reason and waits.phase == "backoff"
         row = f.shows("echo/1", lambda row: row.health == "degraded", "held for want of it")
         assert floor in row.reason and (f.task(task).state, f.task(task).attempts) == ("ready", 0)
         f.configure(floors + agents)
