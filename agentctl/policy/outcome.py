@@ -161,7 +161,8 @@ def describe_end(facts: SessionFacts) -> str:
     last = facts.stderr_tail.strip().rpartition("\n")[2].strip()[:200]
     how = f"signal {facts.signal}" if facts.signal is not None else f"exit {facts.code}"
     if facts.stop_reason:
-        how += f", stopped: {facts.stop_reason}"
+        reason, _, which = facts.stop_reason.partition(": ")
+        how += f", stopped: {which or reason}"
     return f'{how} "{last}"' if last and facts.code != 0 else how
 
 

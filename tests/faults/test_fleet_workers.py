@@ -123,13 +123,16 @@ def test_stop_start_restart_scale_and_pause_are_obeyed_within_a_second(tmp_path)
 
 def test_a_failing_liveness_probe_restarts_and_says_why(tmp_path):
     probe = '[agent.w.probe.liveness]\nexec = ["test", "!", "-e", "sick"]\nperiod = "100ms"\nfailures = 2\n'
-    with fleet(tmp_path, worker("w", "sleep 60", 'restart = {base = "10ms"}') + probe) as f:
+    with fleet(tmp_path, worker("w", "sleep 60", 'restart = {base = "10ms", limit = 2}') + probe) as f:
         f.up()
         first = pid_of(f, "w/1")
         (tmp_path / "sick").touch()
         f.says("liveness probe failed")
         (tmp_path / "sick").unlink()
         until(lambda: pid_of(f, "w/1") != first, "restarted")
+        (tmp_path / "sick").touch()
+        row = f.shows("w/1", lambda row: row.latched, "at its start limit")
+        assert "signal 15, stopped: liveness probe failed: test exit 1" in row.reason
 
 
 def test_a_readiness_probe_holds_claims_until_it_answers(tmp_path):
