@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BESIDE = 10_000  #: added to the number of a slot for a second life of it; the store has no row for such a slot
 
 SWEEP_MS = 3_600_000  #: between two sweeps where nothing is due
+PATIENCE_MS = 2_000  #: between two looks at what is waited for
 BEGUN_MS = 1_000  #: a task's process that takes longer to start is shown as starting; until then its slot is busy
 
 
@@ -202,6 +203,35 @@ def left(queues: Iterable[QueueRow], config: Config, slots: Iterable[Slot]) -> s
             why = f"{found[0].name}: {assess(signals_of(found[0], 0))[1]}"
         told.append(f"{row.ready + row.scheduled:,} in queue {row.queue} ({why})")
     return f"idle, but tasks wait for agents that do not run: {', '.join(told[:5])}" if told else ""
+
+
+class Patience:
+    """What a run that ends when idle waits for though nothing runs: a person who paused something. Told once each."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self._due_ms = 0
+
+    def news(self, store: Store, slots: Iterable[Slot], now_ms: int) -> str:
+        """Say what was not told before; empty when there is nothing, or it is not time to look."""
+        if now_ms < self._due_ms:
+            return ""
+        self._due_ms = now_ms + PATIENCE_MS
+        try:
+            with closing(open_reader(store.directory)) as reader:
+                queues = [row for row in reader.queues() if row.ready]
+            agents = store.agents()
+        except (NotFound, StoreError):
+            return ""
+        ready = {row.queue for row in queues}
+        found = [f"queue {row.queue} is paused (agentctl queue resume {row.queue})" for row in queues if row.paused]
+        paused = {slot.agent for slot in slots if slot.takes_tasks and slot.want.desired == "paused"}
+        for agent in agents:
+            if agent.name in paused and ready.intersection(agent.queues):
+                found.append(f"agent {agent.name} is paused (agentctl agent resume {agent.name})")
+        fresh = [text for text in found if text not in self._told]
+        self._told = set(found)
+        return f"tasks wait: {', '.join(fresh[:5])}" if fresh else ""
 
 
 def stranded(queues: Iterable[QueueRow]) -> str:

@@ -68,7 +68,7 @@ class Supervisor:
         self._until_idle = until_idle
         self._on_event = on_event
         self._shutdown = ""
-        self._idle = False
+        self._idle, self._patience = False, fleet.Patience()
         self._trouble = False  #: the store could not be used at the last look
         os.makedirs(store, mode=0o700, exist_ok=True)
         since_ms = self._clock.now().wall_ms
@@ -357,6 +357,8 @@ class Supervisor:
         if self._shutdown or any(slot.run is not None and slot.takes_tasks for slot in slots):
             return
         if fleet.unfinished(self._store, self._config, slots):
+            if waits := self._patience.news(self._store, slots, self._clock.now().boot_ms):
+                self._tell("supervisor", waits)
             return
         self._idle = True
         self._progress()

@@ -235,6 +235,21 @@ def test_a_run_until_idle_says_which_tasks_wait_for_agents_that_do_not_run(tmp_p
         assert f.said().count("no task is left") == 1
 
 
+def test_a_run_until_idle_says_for_whose_pause_it_waits(tmp_path):
+    with fleet(tmp_path, shell("held", "cat") + shell("resting", "cat")) as f:
+        assert f.finish() == 0
+        tasks = [f.add("held"), f.add("resting")]
+        f.store.pause_queue("held", actor="test")
+        f.store.set_desired("resting", "paused", actor="test")
+        running = f.start(until_idle=True)
+        f.says(r"tasks wait: queue held is paused \(agentctl queue resume held\), agent resting is paused \(")
+        f.store.resume_queue("held", actor="test")
+        f.state(tasks[0], "done")
+        f.store.set_desired("resting", "running", actor="test")
+        assert running.wait(20) == 0 and f.task(tasks[1]).state == "done"
+        assert f.said().count("is paused") == 2, "each is told once"
+
+
 @pytest.mark.parametrize("floor", ["min_free_memory", "min_free_disk"])
 def test_no_task_starts_below_the_floor_of_memory_or_disk_and_the_reason_is_shown(tmp_path, floor):
     agents, floors = shell("echo", "cat"), "[fleet]\nmin_free_memory = 0\nmin_free_disk = 0\n"
