@@ -120,6 +120,18 @@ class LimitsSection(Section):
     processes: int | None = Field(None, ge=1, le=1 << 22)
 
 
+def _check_address(url: str) -> None:
+    """Raise ValueError for a host or port that no probe can reach."""
+    from urllib.parse import urlsplit
+
+    try:
+        port = urlsplit(url).port
+    except ValueError as error:
+        raise ValueError(f"has an address that cannot be used: {str(error)[:100]}") from None
+    if port == 0:
+        raise ValueError("has an address that cannot be used: port 0")
+
+
 class ProbeSection(Section):
     """One probe, with the names and defaults of Kubernetes."""
 
@@ -137,6 +149,8 @@ class ProbeSection(Section):
     def _one_kind(self) -> ProbeSection:
         import re
 
+        for address in (self.http, self.tcp and f"tcp://{self.tcp}"):
+            _check_address(address or "http://localhost")
         if sum(kind is not None for kind in (self.exec, self.http, self.tcp, self.log)) != 1:
             raise ValueError("needs exactly one of exec, http, tcp or log")
         if self.log is not None:
@@ -243,19 +257,22 @@ class Config(Section):
         return specs
 
 
-def find_config(start: str | None = None) -> str:
-    """Return the path of the nearest agentctl.toml at or above `start` (default: here). Raises NotFound."""
+def find_config(start: str | None = None, *, otherwise: str = "go to the fleet's folder") -> str:
+    """Return the path of the nearest agentctl.toml at or above `start` (default: here).
+
+    Raises NotFound; `otherwise` is its remedy beside `agentctl init`.
+    """
     here = os.path.abspath(start or os.getcwd())
     folder = here
     while True:
         path = os.path.join(folder, FILE_NAME)
-        if os.path.isfile(path):
+        if os.path.exists(path):  # whatever it is: what is no file is told as such when it is read
             return path
         above = os.path.dirname(folder)
         if above == folder:
             raise NotFound(
                 f"there is no {FILE_NAME} in {here} or above it",
-                "Run `agentctl init` to write one, or name it with --config",
+                f"Run `agentctl init` to write one, or {otherwise}",
             )
         folder = above
 

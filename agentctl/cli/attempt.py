@@ -6,8 +6,8 @@ from agentctl_store.errors import BadInput
 from agentctl_store.ids import read_attempt, write_id
 
 from . import output
-from .call import Call, needed
-from .verb import arg, opt, verb
+from .call import Call, lease_of, needed
+from .verb import LEASE, arg, opt, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _CLASSES = ("transient", "permanent", "throttled", "timeout", "crashed", "policy
     details="When a budget is spent that the attempt counts for, it prints `stop` and which, and exits with 4: end the "
     "work, then `task fail --class policy`, with --partial for what you have got to.",
     attempt=arg(_ATTEMPT, "ATTEMPT", env="AGENTCTL_ATTEMPT"),
-    lease=opt(help="From now, for how long.", metavar="DURATION"),
+    lease=LEASE,
     progress=opt(help="What is being done, for people who look.", metavar="TEXT"),
     input_tokens=opt(help="Input tokens used so far, in all.", metavar="N"),
     output_tokens=opt(help="Output tokens used so far, in all.", metavar="N"),
@@ -41,9 +41,8 @@ def heartbeat(
 ) -> int:
     """Keep a claimed task."""
     task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
-    lease_ms = 60_000 if lease is None else _span(lease, "--lease")
     usage = _usage(input_tokens, output_tokens, cost_usd)
-    answer = call.store.heartbeat(task, n, lease_ms=lease_ms, progress=progress, usage=usage)
+    answer = call.store.heartbeat(task, n, lease_ms=lease_of(lease), progress=progress, usage=usage)
     if answer.cancel_asked:
         output.write("cancel\n")
     if answer.stop is not None:
@@ -80,7 +79,7 @@ def _usage(input_tokens: int | None, output_tokens: int | None, cost_usd: float 
     agent=opt(help="Who claims it.", env="AGENTCTL_AGENT", complete="agents"),
     instance=opt(help="Which of its slots, as reviewer/2.", env="AGENTCTL_INSTANCE", metavar="INSTANCE"),
     session=opt(help="The session that claims it.", env="AGENTCTL_SESSION", metavar="ID"),
-    lease=opt(help="For how long it is owned without a heartbeat.", metavar="DURATION"),
+    lease=LEASE,
     can=opt(help="What the claimer can, comma-separated; else what it was declared with.", metavar="NAMES"),
 )
 def complete(

@@ -189,6 +189,15 @@ def needed(value: str | None, what: str, variable: str, how: str = "Give it as t
     return value
 
 
+def lease_of(given: str | None) -> int:
+    """Return the milliseconds of `--lease`, which a supervisor's sessions find in their environment."""
+    if given is None:
+        return 60_000
+    from .times import read_span
+
+    return read_span(given, "--lease")
+
+
 _kept: list[Call] = []
 
 

@@ -23,7 +23,7 @@ def _path(given: str | None) -> str:
     from agentctl.config import find_config
 
     if given is None:
-        return find_config()
+        return find_config(otherwise="name it as the argument")
     if "\0" in given:
         raise BadInput("the file's name holds a NUL character", "Use another name")
     return os.path.join(given, FLEET_FILE) if os.path.isdir(given) else given

@@ -15,7 +15,7 @@ def _config(given: str | None) -> str:
     from agentctl.config import find_config
 
     if given is None:
-        return find_config()
+        return find_config(otherwise="name it with --config")
     return os.path.join(given, FLEET_FILE) if os.path.isdir(given) else given
 
 

@@ -8,8 +8,8 @@ from agentctl_store.errors import BadInput, NothingToClaim
 from agentctl_store.ids import check_instance, read_id, write_id
 
 from . import output
-from .call import Call, actor, needed
-from .verb import arg, opt, verb
+from .call import Call, actor, lease_of, needed
+from .verb import LEASE, arg, opt, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _print_added(call: Call, added: list[Added]) -> int:
     agent=opt(help="Who claims.", env="AGENTCTL_AGENT", complete="agents"),
     instance=opt(help="Which of its slots, as reviewer/2.", env="AGENTCTL_INSTANCE", metavar="INSTANCE"),
     session=opt(help="The session that claims.", env="AGENTCTL_SESSION", metavar="ID"),
-    lease=opt(help="For how long the attempt owns the task without a heartbeat.", metavar="DURATION"),
+    lease=LEASE,
     can=opt(help="What the claimer can, comma-separated; else what it was declared with.", metavar="NAMES"),
     limit=opt("-n", help="Claim up to so many tasks.", metavar="N"),
     wait=opt(help="When nothing is ready, wait this long for a task.", metavar="DURATION"),
@@ -227,7 +227,7 @@ def claimer(
         "agent": needed(agent, "agent", "AGENTCTL_AGENT", "Say who claims with --agent"),
         "slot": slot,
         "session": None if session is None else read_id(session, "session id"),
-        "lease_ms": 60_000 if lease is None else _span(lease, "--lease"),
+        "lease_ms": lease_of(lease),
         "can": None if can is None else names(can),
     }
 

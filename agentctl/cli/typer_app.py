@@ -183,4 +183,7 @@ def _worded(error: typer.TyperException) -> tuple[str, str]:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "agentctl"
     message = " ".join(error.format_message().split()).rstrip(".")
-    return f"{message[:1].lower()}{message[1:]}", f"See `{path} --help`"
+    remedy = f"See `{path} --help`"
+    if getattr(error, "option_name", "")[1:2].isdigit():
+        remedy = f"A number below zero goes last, after `--`. {remedy}"
+    return f"{message[:1].lower()}{message[1:]}", remedy

@@ -126,6 +126,12 @@ def opt(
 
 
 LISTED = 50  #: rows of a list where nobody says how many
+#: of a claim or heartbeat; the supervisor tells its sessions what agentctl.toml says
+LEASE = opt(
+    help="For how long from now the attempt owns the task without a heartbeat (default: 1m).",
+    metavar="DURATION",
+    env="AGENTCTL_LEASE",
+)
 AT_MOST = opt("-n", help=f"At most so many (default: {LISTED}).", metavar="N")  #: of a list: see Call.show_first
 
 

@@ -9,6 +9,7 @@ from agentctl.quantities import show_size
 RETRY_MS = 1_000  #: a start held back for memory or disk is considered again after this
 BURST = 8  #: starts of long-lived agents that may happen together
 GAP_MS = 50  #: between starts beyond the burst
+STAGGERED = "its start is staggered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ def disk(free_bytes: int | None, floor_bytes: int) -> Refusal | None:
 def _floor(what: str, free_bytes: int | None, floor_bytes: int, remedy: str) -> Refusal | None:
     if free_bytes is None or free_bytes >= floor_bytes:
         return None
-    free, floor = show_size(free_bytes), show_size(floor_bytes)
-    return Refusal(f"waits for {what}: {free} free, the floor is {floor}; {remedy}", RETRY_MS)
+    # Without the free bytes: they change all the time, and each new reason would be an event of each instance.
+    return Refusal(f"waits for {what}: less than {show_size(floor_bytes)} is free; {remedy}", RETRY_MS)
 
 
 def stagger(recent_starts_ms: tuple[int, ...], now_ms: int) -> Refusal | None:
@@ -42,7 +43,7 @@ def stagger(recent_starts_ms: tuple[int, ...], now_ms: int) -> Refusal | None:
     if len(recent) < BURST:
         return None
     wait_ms = max(1, min(recent) + BURST * GAP_MS - now_ms)
-    return Refusal("its start is staggered", min(wait_ms, GAP_MS))
+    return Refusal(STAGGERED, min(wait_ms, GAP_MS))
 
 
 def free_memory_bytes(meminfo: str) -> int | None:

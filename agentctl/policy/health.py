@@ -47,7 +47,7 @@ class Signals:
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
     streak: int = 0
-    held: str = ""  #: why no task is claimed although the instance could (memory floor …)
+    held: str = ""  #: why nothing is started although the instance could (memory floor …)
 
 
 def assess(signals: Signals) -> tuple[Health, str]:
@@ -74,7 +74,7 @@ def _settled(signals: Signals) -> tuple[Health, str] | None:
     if signals.phase == "failed":
         return "unhealthy", f"start limit: {signals.why}. Fix the cause, then `agentctl agent start`"
     if signals.phase == "backoff":
-        return "degraded", f"restarts after a pause: {signals.why}"
+        return "degraded", signals.held or f"restarts after a pause: {signals.why}"
     if signals.phase == "stopped":
         return "stopped", signals.why
     if signals.phase == "stopping":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -119,7 +120,7 @@ def judge_exit(facts: SessionFacts) -> Outcome:
         said = f"{which or f'stopped for {reason}'} after {show_duration(facts.ran_ms)}"
         return Failed(Failure(verdict, _text(facts, said), facts.code))
     if facts.signal is not None:
-        return Failed(Failure("crashed", _text(facts, f"killed by signal {facts.signal}"), 128 + facts.signal))
+        return Failed(Failure("crashed", _text(facts, f"killed by {_signal(facts.signal)}"), 128 + facts.signal))
     kind: ErrorClass = "transient"
     if facts.code == EXIT_THROTTLED:
         kind = "throttled"
@@ -159,10 +160,16 @@ def describe_end(facts: SessionFacts) -> str:
     if facts.vanished:
         return facts.vanished
     last = facts.stderr_tail.strip().rpartition("\n")[2].strip()[:200]
-    how = f"signal {facts.signal}" if facts.signal is not None else f"exit {facts.code}"
+    how = _signal(facts.signal) if facts.signal is not None else f"exit {facts.code}"
     if facts.stop_reason:
-        how += f", stopped: {facts.stop_reason}"
+        reason, _, which = facts.stop_reason.partition(": ")
+        how += f", stopped: {which or reason}"
     return f'{how} "{last}"' if last and facts.code != 0 else how
+
+
+def _signal(number: int) -> str:
+    """Name a signal, and what it means where the kernel sends it for a limit that agentctl.toml may have set."""
+    return f"signal {number}" + (" (its processor time is used up: limits.cpu)" if number == signal.SIGXCPU else "")
 
 
 def _text(facts: SessionFacts, how: str) -> str:

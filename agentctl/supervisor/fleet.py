@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentctl.config import AgentSection
+from agentctl.policy.admission import STAGGERED
 from agentctl.policy.health import assess
 from agentctl.policy.restart import History
 from agentctl.supervisor.facts import Overspent
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 BESIDE = 10_000  #: added to the number of a slot for a second life of it; the store has no row for such a slot
 
 SWEEP_MS = 3_600_000  #: between two sweeps where nothing is due
+PATIENCE_MS = 2_000  #: between two looks at what is waited for
 BEGUN_MS = 1_000  #: a task's process that takes longer to start is shown as starting; until then its slot is busy
 
 
@@ -75,6 +77,11 @@ def stray_want(config: Config) -> Want:
 def just_begun(slot: Slot, now: Moment) -> bool:
     """Whether the slot took a task a moment ago and its process is still being started."""
     return slot.takes_tasks and slot.phase == "starting" and now.boot_ms - slot.since_ms < BEGUN_MS
+
+
+def held_back(slot: Slot) -> str:
+    """Say for want of what the machine lets nothing start here; a start that is staggered is only a moment late."""
+    return slot.held if slot.phase in ("idle", "backoff") and slot.held != STAGGERED else ""
 
 
 def instance_of(slot: Slot, now: Moment) -> Instance:
@@ -148,12 +155,12 @@ def overspent(store: Store) -> list[tuple[int, Overspent]]:
         return []
 
 
-def forgotten(store: Store, config: Config) -> str:
-    """Say which tasks no agent will ever take, or wait for a person; empty when there are none, or none can tell."""
+def forgotten(store: Store, config: Config, slots: Iterable[Slot]) -> str:
+    """Say which tasks no agent takes now, or wait for a person; empty when there are none, or none can tell."""
     try:
         with closing(open_reader(store.directory)) as reader:
             queues = reader.queues()
-            return unserved(queues, config) or unanswered(queues)
+            return unserved(queues, config) or left(queues, config, slots) or unanswered(queues)
     except StoreError:
         return ""
 
@@ -178,6 +185,53 @@ def unserved(queues: Sequence[QueueRow], config: Config) -> str:
         return ""
     told = ", ".join(f"{ready:,} in queue {queue}" for ready, queue in left[:5])
     return f"idle, but tasks wait that no agent serves: {told}. Name the queue under an agent's queues"
+
+
+def left(queues: Iterable[QueueRow], config: Config, slots: Iterable[Slot]) -> str:
+    """Say which tasks wait for agents none of whose instances runs, and why; empty when there are none."""
+    states: dict[str, list[Slot]] = {}
+    for slot in slots:
+        states.setdefault(slot.agent, []).append(slot)
+    told = []
+    for row in queues:
+        serving = [name for name in config.agent if row.queue in config.queues_of(name)]
+        found = [slot for name in serving for slot in states.get(name, ())]
+        if not (row.ready or row.scheduled) or any(slot.phase not in ("failed", "stopped") for slot in found):
+            continue
+        why = f"{serving[0]} has no instance" if serving else "no agent serves it"
+        if found:
+            why = f"{found[0].name}: {assess(signals_of(found[0], 0))[1]}"
+        told.append(f"{row.ready + row.scheduled:,} in queue {row.queue} ({why})")
+    return f"idle, but tasks wait for agents that do not run: {', '.join(told[:5])}" if told else ""
+
+
+class Patience:
+    """What a run that ends when idle waits for though nothing runs: a person who paused something. Told once each."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self._due_ms = 0
+
+    def news(self, store: Store, slots: Iterable[Slot], now_ms: int) -> str:
+        """Say what was not told before; empty when there is nothing, or it is not time to look."""
+        if now_ms < self._due_ms:
+            return ""
+        self._due_ms = now_ms + PATIENCE_MS
+        try:
+            with closing(open_reader(store.directory)) as reader:
+                queues = [row for row in reader.queues() if row.ready]
+            agents = store.agents()
+        except (NotFound, StoreError):
+            return ""
+        ready = {row.queue for row in queues}
+        found = [f"queue {row.queue} is paused (agentctl queue resume {row.queue})" for row in queues if row.paused]
+        paused = {slot.agent for slot in slots if slot.takes_tasks and slot.want.desired == "paused"}
+        for agent in agents:
+            if agent.name in paused and ready.intersection(agent.queues):
+                found.append(f"agent {agent.name} is paused (agentctl agent resume {agent.name})")
+        fresh = [text for text in found if text not in self._told]
+        self._told = set(found)
+        return f"tasks wait: {', '.join(fresh[:5])}" if fresh else ""
 
 
 def stranded(queues: Iterable[QueueRow]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from agentctl.supervisor import actions as do
 from agentctl.supervisor import facts as seen
 from agentctl.supervisor.decide import decide
-from agentctl.supervisor.fleet import BESIDE, instance_of, just_begun, same_row
+from agentctl.supervisor.fleet import BESIDE, held_back, instance_of, just_begun, same_row
 from agentctl.supervisor.narrate import Happening, OnEvent
 from agentctl.supervisor.slot import next_due_ms
 from agentctl.supervisor.snapshot import Snapshot
@@ -60,6 +60,7 @@ class Loop:
         self._flush_ms = 0
         self._urgent = False
         self._fill_ms = 0
+        self._held: set[Key] = set()  #: who is told to be held back
         now = clock.now()
         self._slept_ms = now.boot_ms - now.awake_ms
         self._offset_ms = now.wall_ms - now.boot_ms
@@ -311,24 +312,34 @@ class Loop:
             self._flush_ms = now.boot_ms + FLUSH_MS
         if not changed:
             return
-        for key, row in changed.items():
-            before = self.saved.get(key)
-            if row.phase in ("idle", "busy") and before is not None and before.phase in ("idle", "busy"):
-                worse = row.health in ("degraded", "unhealthy") and before.health != row.health
-                better = row.health == "healthy" and before.health in ("degraded", "unhealthy")
-                if worse or better:
-                    self.narrate(
-                        "health", f"{row.agent}/{row.slot} is {row.health}" + (f": {row.reason}" if worse else "")
-                    )
+        self._tell_health(changed)
         if self.hands.save(list(changed.values())):
             self.saved |= changed
         else:
             self._dirty |= set(changed)
             self._flush_ms = now.boot_ms + 1_000
 
+    def _tell_health(self, changed: dict[Key, Instance]) -> None:
+        held = {key for key in changed if held_back(self.slots[key])}
+        news = sorted(held - self._held)
+        self._held = (self._held - changed.keys()) | held
+        if news:  # told once for all: the machine lacks something, not one of them
+            row, are = changed[news[0]], f" and {len(news) - 1:,} more are" if news[1:] else " is"
+            self.narrate("health", f"{row.agent}/{row.slot}{are} {row.health}: {row.reason}")
+        for key, row in changed.items():
+            before = self.saved.get(key)
+            known = before is not None and before.phase in ("idle", "busy") and row.phase in ("idle", "busy")
+            if before is None or not known or key in held:
+                continue
+            if row.health in ("degraded", "unhealthy") and before.health != row.health:
+                self.narrate("health", f"{row.agent}/{row.slot} is {row.health}: {row.reason}")
+            elif row.health == "healthy" and before.health in ("degraded", "unhealthy"):
+                self.narrate("health", f"{row.agent}/{row.slot} is healthy")
+
     def _forget(self, key: Key) -> None:
         self.slots.pop(key, None)
         self.saved.pop(key, None)
+        self._held.discard(key)
         self._due.pop(key, None)
         self._dirty.discard(key)
         self.hands.drop(key)

@@ -207,6 +207,7 @@ class Hands:
         env = session_dir.environment(who, folder, slot.want.section, os.environ, self._bin, won)
         if session:
             env["AGENTCTL_TOKEN"] = self._token(slot.agent, slot.number, session)
+            env["AGENTCTL_LEASE"] = f"{slot.want.lease_ms}ms"
         own = session_dir.own(folder)
         if own is not None and self._fenced().temporary(env):
             env["TMPDIR"] = session_dir.temporary(own)

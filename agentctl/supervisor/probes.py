@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 THREADS = 4
 MAX_DETAIL = 200
 LOG_READ_BYTES = 1 << 20  #: looked through per log probe and stream, the newest
+Looked = dict[str, tuple[int, int]]  #: by stream: where the last line began that is not whole yet, and its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Prober:
         self._pool: ThreadPoolExecutor | None = None
         self._running = 0
         self._answers: queue.SimpleQueue[tuple[Job, Probed]] = queue.SimpleQueue()
+        self._looked: dict[tuple[str, int], tuple[int, Looked]] = {}
 
     def run(self, job: Job) -> None:
         """Start a job; its answer rings the bell."""
@@ -59,11 +61,21 @@ class Prober:
 
     def _one(self, job: Job) -> None:
         try:
-            detail = check(job)
+            detail = check(job, self._before(job))
         except Exception as error:  # a probe that breaks is a probe that fails, never a dead supervisor
             detail = f"{type(error).__name__}: {error}"
         self._answers.put((job, Probed(job.kind, not detail, one_line(detail, MAX_DETAIL))))
         self._bell.ring()
+
+    def _before(self, job: Job) -> Looked | None:
+        """Return how far the streams were looked through, for liveness: a line of long ago is no sign of life."""
+        if job.kind != "liveness" or job.section.log is None:
+            return None
+        session, looked = self._looked.get(job.key, (0, {}))
+        if session != job.session:
+            looked = {}
+            self._looked[job.key] = job.session, looked
+        return looked
 
     def answers(self) -> list[tuple[Job, Probed]]:
         """Return what was answered since the last time."""
@@ -85,8 +97,8 @@ class Prober:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def check(job: Job) -> str:
-    """Run one probe; an empty text is success, any other says what failed."""
+def check(job: Job, looked: Looked | None = None) -> str:
+    """Run one probe; an empty text is success, any other says what failed. `looked` is kept from one to the next."""
     section = job.section
     if section.exec is not None:
         return _exec(section.exec, job, section.timeout_ms / 1000)
@@ -95,7 +107,7 @@ def check(job: Job) -> str:
     if section.tcp is not None:
         return _tcp(section.tcp, section.timeout_ms / 1000)
     assert section.log is not None
-    return _log(section.log, job.folder)
+    return _log(section.log, job.folder, looked)
 
 
 def _exec(command: tuple[str, ...], job: Job, timeout_s: float) -> str:
@@ -149,11 +161,18 @@ def _tcp(address: str, timeout_s: float) -> str:
     return ""
 
 
-def _log(pattern: str, folder: str | None) -> str:
-    wanted = re.compile(pattern)
-    for name in ("out", "err"):
-        if folder is not None:
-            text = Stream(folder, name).tail(LOG_READ_BYTES)[1].decode(errors="replace")
-            if any(wanted.search(line) for line in text.splitlines()):
-                return ""
-    return f"no line of its output matches {pattern!r}"
+def _log(pattern: str, folder: str | None, looked: Looked | None) -> str:
+    wanted, found = re.compile(pattern), False
+    for name in ("out", "err") if folder is not None else ():
+        stream = Stream(str(folder), name)
+        first, end = stream.extent()
+        begun, before = (0, 0) if looked is None else looked.get(name, (0, 0))
+        if before and end == before:
+            continue
+        start, data = stream.span(max(first, end - LOG_READ_BYTES, begun), end)
+        found = found or any(wanted.search(line) for line in data.decode(errors="replace").splitlines())
+        if looked is not None:
+            looked[name] = start + data.rfind(b"\n") + 1, end
+    if found:
+        return ""
+    return f"no {'line' if looked is None else 'new line'} of its output matches {pattern!r}"

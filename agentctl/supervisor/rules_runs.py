@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from agentctl.supervisor.snapshot import Snapshot
     from agentctl_store.clock import Moment
 
+MOST_DETAIL = 300  #: characters of a probe's answer that are kept as the reason of an end
+
 __all__ = [
     "cancel", "claim", "hold", "insist", "keep", "limit", "noted", "open", "outlive", "overspend",
     "probed", "retry", "said", "slept", "start", "wait", "watch",
@@ -173,8 +175,9 @@ def probed(snapshot: Snapshot, now: Moment) -> list[Action]:
     run = slot.run
     runs = run is not None and not run.stop and run.end is None and run.passed is None
     if fact.kind != "readiness" and state.ok is False and runs:
-        told = Tell("health", f"{slot.name}: {fact.kind} probe failed: {fact.detail}")
-        return [told, *stop(slot, "liveness", slot.want.section.grace_ms, now)]
+        why = f"{fact.kind} probe failed: {fact.detail}"
+        told = Tell("health", f"{slot.name}: {why}")
+        return [told, *stop(slot, f"liveness: {why[:MOST_DETAIL]}", slot.want.section.grace_ms, now)]
     actions: list[Action] = [Become(slot)]
     if fact.kind == "readiness" and state.ok is True and probe.state.ok is not True and claims_now(slot):
         actions.append(Claim())
@@ -226,7 +229,7 @@ def stop(slot: Slot, reason: str, grace_ms: int, now: Moment) -> list[Action]:
     assert run is not None
     reason = run.stop or reason
     run = replace(run, stop=reason, kill_ms=now.boot_ms + grace_ms + STUCK_STOP_MS)
-    slot = replace(slot, phase="stopping", since_ms=now.boot_ms, run=run, why=reason)
+    slot = replace(slot, phase="stopping", since_ms=now.boot_ms, run=run, why=reason.partition(": ")[2] or reason)
     return [Become(slot), Stop(run.session, reason, grace_ms)]
 
 

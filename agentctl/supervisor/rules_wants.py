@@ -133,7 +133,9 @@ def unlatch(snapshot: Snapshot, now: Moment) -> list[Action]:
 
 def needs_restart(old: AgentSection, new: AgentSection) -> bool:
     """Whether a running session must be replaced for the new configuration to hold."""
-    names = ("command", "mode", "cwd", "env", "pass_env", "limits", "ready", "queues", "can", "sandbox")
+    names = ["command", "mode", "cwd", "env", "pass_env", "limits", "ready", "queues", "can", "sandbox"]
+    if new.mode == "worker":
+        names.append("lease_ms")  # its claims take it from the environment
     return any(getattr(old, name) != getattr(new, name) for name in names)
 
 

@@ -68,7 +68,7 @@ class Supervisor:
         self._until_idle = until_idle
         self._on_event = on_event
         self._shutdown, self._drained_ms = "", 0  #: how it is to end, and when what the store refuses is left as it is
-        self._idle = False
+        self._idle, self._patience = False, fleet.Patience()
         self._trouble = False  #: the store could not be used at the last look
         os.makedirs(store, mode=0o700, exist_ok=True)
         since_ms = self._clock.now().wall_ms
@@ -93,10 +93,8 @@ class Supervisor:
         self._loop = Loop(self._hands, self._recorder, self._pool, self._clock, on_event)
         self._version, self._asked = -1, CancelNews(self._store)
         self._agents: dict[str, Agent] = {}
-        self._sweep_ms = 0
-        self._poll_ms = self._hear_ms = self._prune_ms = 0
-        self._progress_ms = self._clock.now().boot_ms + PROGRESS_MS
-        self._told = 0
+        self._sweep_ms = self._poll_ms = self._hear_ms = self._prune_ms = 0
+        self._progress_ms, self._told = self._clock.now().boot_ms + PROGRESS_MS, 0
 
     # --- life -------------------------------------------------------------------------------------------------
     def run(self, ready: Callable[[], None] | None = None) -> int:
@@ -360,10 +358,12 @@ class Supervisor:
         if self._shutdown or any(slot.run is not None and slot.takes_tasks for slot in slots):
             return
         if fleet.unfinished(self._store, self._config, slots):
+            if waits := self._patience.news(self._store, slots, self._clock.now().boot_ms):
+                self._tell("supervisor", waits)
             return
         self._idle = True
         self._progress()
-        told = fleet.spent(slots) or fleet.forgotten(self._store, self._config) or "idle: no task is left to do"
+        told = fleet.spent(slots) or fleet.forgotten(self._store, self._config, slots) or "idle: no task is left to do"
         self._tell("supervisor", told)
         self.end("drain")
 

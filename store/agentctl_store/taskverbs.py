@@ -73,7 +73,14 @@ class TaskVerbs:
         now = self.clock.now()
         first = new_id(self.clock, now.wall_ms)
         # Ids of one batch count up, so that tasks of one millisecond keep their order.
-        tasks = [self._new(request, first + index, now.wall_ms) for index, request in enumerate(requests)]
+        tasks = []
+        for index, request in enumerate(requests):
+            try:
+                tasks.append(self._new(request, first + index, now.wall_ms))
+            except BadInput as error:
+                if len(requests) > 1:
+                    error.message = f"task {index + 1:,} of {len(requests):,}: {error.message}"
+                raise
         return self.driver.add(tasks, actor=actor, now=now)
 
     def _new(self, request: TaskRequest, number: int, wall_ms: int) -> NewTask:
@@ -87,9 +94,7 @@ class TaskVerbs:
                 check_key(parent)
         if request.on_parent_failure not in ("fail", "run", "cancel"):
             raise BadInput(f"on_parent_failure {request.on_parent_failure!r} is unknown", "Use fail, run or cancel")
-        run_at = request.run_at_ms
-        if request.delay_ms is not None:
-            run_at = wall_ms + request.delay_ms
+        run_at = request.run_at_ms if request.delay_ms is None else wall_ms + request.delay_ms
         _check_time(run_at, "run at", wall_ms)
         _check_time(request.deadline_ms, "deadline", wall_ms)
         if request.timeout_ms is not None and not 1 <= request.timeout_ms <= FOREVER_MS:
@@ -101,22 +106,12 @@ class TaskVerbs:
             check_correlation(correlation)
         else:
             correlation = self._inherited(request.creator) or new_correlation(self.clock, number)
+        needs = check_words(request.needs, MAX_NEEDS, "needs") if request.needs else ()
         return NewTask(
-            number,
-            request.queue,
-            dumps(loads(request.payload)),
-            correlation,
-            request.priority,
-            request.key,
-            tuple(request.after),
-            request.on_parent_failure,
-            run_at,
-            request.deadline_ms,
-            request.timeout_ms,
-            request.retry,
-            request.creator,
-            check_words(request.needs, MAX_NEEDS, "needs") if request.needs else (),
-        )
+            number, request.queue, dumps(loads(request.payload)), correlation, request.priority, request.key,
+            tuple(request.after), request.on_parent_failure, run_at, request.deadline_ms, request.timeout_ms,
+            request.retry, request.creator, needs,
+        )  # fmt: skip
 
     def _inherited(self, creator: int | None) -> str | None:
         return None if creator is None else self.driver.task(creator).correlation

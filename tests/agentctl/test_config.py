@@ -130,6 +130,9 @@ MISTAKES = [
         "exactly one",
     ),
     ("[agent.a]\ncommand='x'\n[agent.a.probe.liveness]\nlog='('", 3, "agent.a.probe.liveness", "regular"),
+    ("[agent.a]\ncommand='x'\n[agent.a.probe.liveness]\ntcp='db:99999'", 3, "agent.a.probe.liveness", "Port out of"),
+    ("[agent.a]\ncommand='x'\n[agent.a.probe.liveness]\ntcp=':0'", 3, "agent.a.probe.liveness", "port 0"),
+    ("[agent.a]\ncommand='x'\n[agent.a.probe.liveness]\nhttp='http://[::1/'", 3, "agent.a.probe.liveness", "IPv6"),
     ("[agent.a]\ncommand = 'x'\nlease = '1s'", 3, "agent.a.lease", "least is 2 s"),
     ("[agent.a]\ncommand = 'x'\ncwd = \"a\\u0000b\"", 3, "agent.a.cwd", "not a folder"),
     ("[agent.a]\ncommand = 'x'\n[agent.a.env]\nA = \"x\\u0000\"", 4, "agent.a.env.A", "NUL"),
@@ -221,6 +224,17 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     assert ran.returncode == 2 and "is not a regular file" in ran.stderr
     with pytest.raises(BadConfig, match="is a folder"):
         load_config(str(tmp_path))
+    assert find_config(str(tmp_path)) == str(path), "it is told as what it is, not as missing"
+
+
+@pytest.mark.parametrize(
+    ("words", "how"), [(["run"], "name it with --config"), (["config", "check"], "name it as the argument")]
+)
+def test_a_missing_file_can_be_named_as_the_verb_takes_it(tmp_path, words, how):
+    ran = subprocess.run(
+        [sys.executable, "-m", "agentctl", *words], cwd=tmp_path, capture_output=True, text=True, timeout=20
+    )
+    assert ran.returncode == 3 and ran.stderr.rstrip().endswith(f"or {how}."), ran.stderr
 
 
 def test_the_schema_names_keys_as_the_file_does():

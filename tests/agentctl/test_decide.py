@@ -294,7 +294,10 @@ def test_liveness_restarts_readiness_only_stops_claims():
     assert do.Probe("liveness") in found
     slot, found = after(slot, seen.Probed("liveness", False, "refused"))
     assert do.Stop not in kinds(found)
-    assert do.Stop(9, "liveness", 10_000) in after(slot, seen.Probed("liveness", False, "refused"))[1]
+    assert (
+        do.Stop(9, "liveness: liveness probe failed: refused", 10_000)
+        in after(slot, seen.Probed("liveness", False, "refused"))[1]
+    )
 
     unready = slot_in("busy", "gated", probes=(("readiness", ProbeRun()),))
     for _ in range(5):

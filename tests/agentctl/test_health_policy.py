@@ -35,6 +35,7 @@ CASES = [
     ({**BUSY, "throttled": True}, "degraded", "provider"),
     ({**BUSY, "streak": 3, "why": "exit 1"}, "degraded", "3 times in a row, last: exit 1"),
     ({"phase": "idle", "desired": "running", "held": "waits for memory"}, "degraded", "memory"),
+    ({"phase": "backoff", "desired": "running", "held": "waits for memory"}, "degraded", "waits for memory"),
 ]
 
 
@@ -59,7 +60,8 @@ def test_a_probe_turns_only_after_so_many_equal_results():
 def test_the_memory_floor_holds_starts_and_says_why():
     assert admission.memory(None, 100) is None and admission.memory(100, 100) is None
     held = admission.memory(99, 100)
-    assert held is not None and "99 B free" in held.reason and held.retry_ms > 0
+    assert held is not None and "less than 100 B is free" in held.reason and held.retry_ms > 0
+    assert admission.memory(98, 100) == held, "no news, no event, while it goes up and down below the floor"
     assert admission.free_memory_bytes("MemFree: 1 kB\nMemAvailable:  2 kB\n") == 2048
     assert admission.free_memory_bytes("") is None
 

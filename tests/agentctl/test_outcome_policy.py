@@ -16,7 +16,9 @@ FAILURES = [
     ({"signal": 9}, "crashed", "signal 9"),
     ({"signal": 15, "stop_reason": "timeout", "ran_ms": 600_000}, "timeout", "timeout after 10 min"),
     ({"code": 1, "stop_reason": "silence"}, "timeout", "silence"),
+    ({"signal": 24}, "crashed", "killed by signal 24 (its processor time is used up: limits.cpu)"),
     ({"signal": 9, "stop_reason": "liveness"}, "crashed", "liveness"),
+    ({"signal": 9, "stop_reason": "liveness: liveness probe failed: http 500"}, "crashed", "failed: http 500 after 0"),
     ({"vanished": "the machine restarted"}, "lost", "restarted"),
 ]
 

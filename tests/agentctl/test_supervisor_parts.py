@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from faults.store_kit import until
@@ -97,6 +98,31 @@ def test_a_log_probe_waits_for_a_line(tmp_path):
     assert "no line" in check(job(tmp_path, log="^listening on \\d+"))
     (tmp_path / "err.000000").write_text("starting\nlistening on 80\n")
     assert check(job(tmp_path, log="^listening on \\d+")) == ""
+
+
+def test_a_log_probe_for_liveness_believes_no_line_of_long_ago(tmp_path):
+    looked, out = {}, tmp_path / "out.000000"
+    alive = job(tmp_path, log="^tick$")
+    out.write_text("tick\nti")
+    assert check(alive, looked) == "" and "no new line" in check(alive, looked)
+    out.write_text("tick\ntick")
+    assert check(alive, looked) == "", "a line that came in two parts"
+    assert "no new line" in check(alive, looked), "nor half a line that has been seen"
+    out.write_text("tick\ntick\nother\ntick\n")
+    assert check(alive, looked) == ""
+
+
+def test_what_a_liveness_probe_has_looked_through_is_kept_for_one_life(tmp_path):
+    bell = Bell()
+    prober = Prober(bell)
+    (tmp_path / "out.000000").write_text("tick\n")
+    lives = ((1, "liveness", True), (1, "liveness", False), (1, "readiness", True), (2, "liveness", True))
+    for session, kind, good in lives:
+        prober.run(replace(job(tmp_path, log="tick"), session=session, kind=kind))
+        ((_, answer),) = until(prober.answers, "the answer")
+        assert answer.ok is good, (session, kind)
+    prober.close()
+    bell.close()
 
 
 def test_probes_answer_by_the_bell_and_never_in_the_callers_time(tmp_path):

@@ -163,6 +163,19 @@ def test_a_file_that_cannot_be_read_is_named(fleet: Fleet, name: str) -> None:
     assert_clean(ran)
 
 
+def test_a_number_below_zero_is_told_how_to_be_given(fleet: Fleet) -> None:
+    ran = fleet.run("task", "add", "-1")
+    assert ran.code == 2 and "goes last, after `--`" in ran.err
+    fleet.ok("task", "add", "-q", "default", "--", "-1")
+
+
+def test_a_bad_line_among_many_is_told_by_its_number(fleet: Fleet) -> None:
+    lines = b'{"queue": "good"}\n{"queue": "good"}\n{"queue": "Bad!"}\n'
+    ran = fleet.run("task", "add", "--jsonl", "-", stdin=lines)
+    assert ran.code == 2 and "task 3 of 3: queue 'Bad!' is not a valid name" in ran.err
+    assert fleet.ok("task", "list", "-o", "jsonl") == ""
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -219,14 +219,47 @@ def test_a_command_that_cannot_start_latches_and_loses_no_task(tmp_path):
         row = f.instance("gone/1")
         assert row is not None and row.latched and "/no/such/program" in row.reason
         assert (f.task(task).state, f.task(task).burnt) == ("ready", 0)
+        assert "idle, but tasks wait for agents that do not run: 1 in queue gone (gone/1: start limit: 3 st" in f.said()
+
+
+def test_a_run_until_idle_says_which_tasks_wait_for_agents_that_do_not_run(tmp_path):
+    agents = shell("here", "cat") + shell("halted", "cat") + shell("later", "cat", "instances = 0")
+    with fleet(tmp_path, agents) as f:
+        assert f.finish() == 0 and "idle: no task is left to do" in f.said()
+        f.store.set_desired("halted", "stopped", actor="test")
+        tasks = [f.add("here"), f.add("halted"), f.add("later", delay_ms=60_000)]
+        assert f.finish() == 0
+        assert [f.task(task).state for task in tasks] == ["done", "ready", "scheduled"]
+        f.says(r"1 in queue halted \(halted/1: was asked to stop; `agentctl agent start` starts it\)")
+        f.says(r"1 in queue later \(later has no instance\)")
+        assert f.said().count("no task is left") == 1
+
+
+def test_a_run_until_idle_says_for_whose_pause_it_waits(tmp_path):
+    with fleet(tmp_path, shell("held", "cat") + shell("resting", "cat")) as f:
+        assert f.finish() == 0
+        tasks = [f.add("held"), f.add("resting")]
+        f.store.pause_queue("held", actor="test")
+        f.store.set_desired("resting", "paused", actor="test")
+        running = f.start(until_idle=True)
+        f.says(r"tasks wait: queue held is paused \(agentctl queue resume held\), agent resting is paused \(")
+        f.store.resume_queue("held", actor="test")
+        f.state(tasks[0], "done")
+        f.store.set_desired("resting", "running", actor="test")
+        assert running.wait(20) == 0 and f.task(tasks[1]).state == "done"
+        assert f.said().count("is paused") == 2, "each is told once"
 
 
 @pytest.mark.parametrize("floor", ["min_free_memory", "min_free_disk"])
 def test_no_task_starts_below_the_floor_of_memory_or_disk_and_the_reason_is_shown(tmp_path, floor):
     agents, floors = shell("echo", "cat"), "[fleet]\nmin_free_memory = 0\nmin_free_disk = 0\n"
+    agents += "[agent.served]\nmode = 'service'\ncommand = ['sleep', '60']\ngrace = '1s'\n"
     with fleet(tmp_path, floors.replace(f"{floor} = 0", f"{floor} = '900TB'") + agents) as f:
         task = f.add("echo")
         f.up()
+        f.says(rf"echo/1 (is|and 1 more are) degraded: waits for .*{floor}")
+        waits = f.shows("served/1", lambda row: row.health == "degraded", "held as well")
+        assert floor in waits.reason and waits.phase == "backoff"
         row = f.shows("echo/1", lambda row: row.health == "degraded", "held for want of it")
         assert floor in row.reason and (f.task(task).state, f.task(task).attempts) == ("ready", 0)
         f.configure(floors + agents)

@@ -10,6 +10,7 @@ import time
 from faults.fleet_kit import environ_of, fleet, lines
 from faults.store_kit import until
 
+from agentctl_store.clock import Clock
 from agentctl_store.ids import write_id
 from agentctl_store.read.vitals import read_vitals
 
@@ -122,13 +123,16 @@ def test_stop_start_restart_scale_and_pause_are_obeyed_within_a_second(tmp_path)
 
 def test_a_failing_liveness_probe_restarts_and_says_why(tmp_path):
     probe = '[agent.w.probe.liveness]\nexec = ["test", "!", "-e", "sick"]\nperiod = "100ms"\nfailures = 2\n'
-    with fleet(tmp_path, worker("w", "sleep 60", 'restart = {base = "10ms"}') + probe) as f:
+    with fleet(tmp_path, worker("w", "sleep 60", 'restart = {base = "10ms", limit = 2}') + probe) as f:
         f.up()
         first = pid_of(f, "w/1")
         (tmp_path / "sick").touch()
         f.says("liveness probe failed")
         (tmp_path / "sick").unlink()
         until(lambda: pid_of(f, "w/1") != first, "restarted")
+        (tmp_path / "sick").touch()
+        row = f.shows("w/1", lambda row: row.latched, "at its start limit")
+        assert "signal 15, stopped: liveness probe failed: test exit 1" in row.reason
 
 
 def test_a_readiness_probe_holds_claims_until_it_answers(tmp_path):
@@ -211,3 +215,22 @@ def test_a_service_has_no_queue_and_knows_who_it_is(tmp_path):
         row = f.instance("s/1")
         assert env["AGENTCTL_INSTANCE"] == "s/1" and env["AGENTCTL_SESSION"] == write_id(row.session)
         assert "AGENTCTL_TASK" not in env and f.store.agents()[0].queues == ()
+
+
+def test_a_workers_claims_and_heartbeats_last_as_long_as_its_lease_says(tmp_path):
+    script = """
+agentctl task claim w --wait 20s
+attempt=$(agentctl task claim w --lease 5s --json attempt -o csv | tail -1)
+touch both
+while [ ! -e go ]; do sleep 0.02; done
+agentctl task heartbeat $attempt
+sleep 60"""
+    with fleet(tmp_path, worker("w", script, 'lease = "1h"')) as f:
+        first, second = f.add("w"), f.add("w")
+        f.up()
+        until((tmp_path / "both").exists, "both are claimed")
+        now_ms = Clock().now().boot_ms
+        assert f.task(first).lease_until_ms > now_ms + 3_500_000
+        assert f.task(second).lease_until_ms < now_ms + 10_000, "what the command line says goes before"
+        (tmp_path / "go").touch()
+        until(lambda: f.task(second).lease_until_ms > now_ms + 3_500_000, "the heartbeat")
