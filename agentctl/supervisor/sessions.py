@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,8 @@ def vanished(folder: str, nonce: str, record: ShimRecord | None) -> Exited:
     """End what a lost shim left running, and say so."""
     killed, survivors = recover.sweep(nonce, record)
     text = "its keeper process was killed, no exit record was written"
+    if not os.path.isdir(folder):
+        text = "the session's folder was removed while it ran, and how it ended is lost with it"
     if killed or survivors:
         text += f"; {killed} of its processes were ended" + (f", {survivors} would not die" if survivors else "")
     return Exited(SessionFacts(vanished=text))

@@ -46,3 +46,13 @@ def test_a_folder_in_the_way_of_the_exit_record_holds_no_slot_for_ever(tmp_path)
         assert f.finish(within_s=10) == 0, f.said()
         dead = f.state(task, "dead")
         assert dead.error_class == "lost" and f.store.open_sessions() == []
+
+
+def test_an_agent_that_removes_its_own_folder_is_told_as_such(tmp_path):
+    agents = "[agent.tidy]\nretry = {max_attempts = 1}\n"
+    agents += """command = ['sh', '-c', 'rm -rf "$(dirname "$AGENTCTL_RESULT_FILE")"']\n"""
+    with fleet(tmp_path, agents) as f:
+        task = f.add("tidy")
+        assert f.finish() == 0, f.said()
+        dead = f.state(task, "dead")
+        assert dead.error_class == "lost" and "folder was removed while it ran" in (dead.error or "")
