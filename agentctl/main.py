@@ -55,6 +55,8 @@ def main() -> NoReturn:
     """Run sys.argv and end the process."""
     if sys.platform == "win32":
         sys.exit("agentctl: Windows is not supported (no file locks, process groups or signals). Run it in WSL 2.")
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _fill_closed()
     gc.disable()  # importing makes much and drops nothing; whoever works for longer switches it on again
     try:
         code = dispatch(sys.argv[1:])
@@ -63,6 +65,16 @@ def main() -> NoReturn:
 
         code = report(error)
     _end(code)
+
+
+def _fill_closed() -> None:
+    """Open what of stdin, stdout and stderr is closed on nothing: the next file to be opened would take its number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest free one: they go from 0 to 2
+            os.set_inheritable(number, True)
+            if name != "stdin":  # who reads that is told that it is closed
+                setattr(sys, name, open(number, "w", encoding="utf-8"))  # noqa: SIM115 - to the end
 
 
 def dispatch(words: list[str]) -> int:

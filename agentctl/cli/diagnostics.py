@@ -89,6 +89,8 @@ def _mend(error: OSError) -> str:
         return " Free some disk space."
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename:
         return " Check its permissions and mount options."
+    if error.errno == errno.ENOENT and not error.filename:  # as os.getcwd() has it
+        return " The folder you are in is gone: change to another one."
     return ""
 
 

@@ -134,6 +134,25 @@ def test_a_full_output_is_told_and_is_a_failure(fleet: Fleet) -> None:
     assert len(fleet.ok("task", "list", "-o", "jsonl").splitlines()) == 1, "the task itself was accepted"
 
 
+def test_a_closed_stdout_is_no_failure_of_what_was_done(fleet: Fleet) -> None:
+    """As some daemons start what they start: a task that was added must not be told as failed, and added again."""
+    verb = f"{sys.executable} -m agentctl task add"
+    for closed in (">&-", ">&- 2>&-", "<&- >&- 2>&-"):
+        ran = subprocess.run(f"{verb} 1 {closed}", shell=True, cwd=fleet.folder, capture_output=True, text=True)  # noqa: S602
+        assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
+        ran = subprocess.run(f"{verb} nonsense {closed}", shell=True, cwd=fleet.folder, capture_output=True)  # noqa: S602
+        assert ran.returncode == 2
+    assert len(fleet.ok("task", "list", "-o", "jsonl").splitlines()) == 3 and not fleet.crashes
+
+
+def test_a_folder_that_is_gone_is_told(fleet: Fleet) -> None:
+    gone = fleet.folder / "gone"
+    gone.mkdir()
+    words = f"rmdir {gone}; exec {sys.executable} -m agentctl task list"
+    ran = subprocess.run(["sh", "-c", words], cwd=gone, capture_output=True, text=True)
+    assert ran.returncode == 1 and "The folder you are in is gone" in ran.stderr
+
+
 def test_a_path_that_cannot_be_written_is_told_with_what_to_do(fleet: Fleet) -> None:
     for number, told in ((errno.EROFS, "mount options"), (errno.ENOSPC, "Free some disk space")):
         code = f"from agentctl.cli.diagnostics import report; report(OSError({number}, 'it is so', '/x'))"
