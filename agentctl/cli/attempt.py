@@ -6,7 +6,7 @@ from agentctl_store.errors import BadInput
 from agentctl_store.ids import read_attempt, write_id
 
 from . import output
-from .call import Call, lease_of, needed
+from .call import Call, lease_of, needed, span
 from .verb import LEASE, arg, opt, verb
 
 TYPE_CHECKING = False
@@ -48,12 +48,6 @@ def heartbeat(
     if answer.stop is not None:
         output.say(f"stop {answer.stop}")
     return 0 if answer.stop is None else 4
-
-
-def _span(text: str, what: str) -> int:
-    from .times import read_span
-
-    return read_span(text, what)
 
 
 def _usage(input_tokens: int | None, output_tokens: int | None, cost_usd: float | None) -> Usage | None:
@@ -140,7 +134,7 @@ def fail(
     from agentctl_store.domain.retry import Failure
 
     task, n = read_attempt(needed(attempt, "attempt", "AGENTCTL_ATTEMPT"))
-    after_ms = None if retry_after is None else _span(retry_after, "--retry-after")
+    after_ms = None if retry_after is None else span(retry_after, "--retry-after")
     got = None
     if partial is not None:
         from .given import json_text

@@ -191,11 +191,18 @@ def needed(value: str | None, what: str, variable: str, how: str = "Give it as t
 
 def lease_of(given: str | None) -> int:
     """Return the milliseconds of `--lease`, which a supervisor's sessions find in their environment."""
-    if given is None:
-        return 60_000
+    if given is not None:
+        return span(given, "--lease")
+    from agentctl_store.taskverbs import DEFAULT_LEASE_MS
+
+    return DEFAULT_LEASE_MS
+
+
+def span(text: str, what: str) -> int:
+    """Return the milliseconds of a duration, read by rooms that most calls of a script need not enter."""
     from .times import read_span
 
-    return read_span(given, "--lease")
+    return read_span(text, what)
 
 
 _kept: list[Call] = []

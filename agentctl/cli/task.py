@@ -8,7 +8,7 @@ from agentctl_store.errors import BadInput, NothingToClaim
 from agentctl_store.ids import check_instance, read_id, write_id
 
 from . import output
-from .call import Call, actor, lease_of, needed
+from .call import Call, actor, lease_of, needed, span
 from .verb import LEASE, arg, opt, verb
 
 TYPE_CHECKING = False
@@ -116,7 +116,7 @@ def _request(store: Store, now_ms: int, asked: dict[str, Any]) -> TaskRequest:
         run_at_ms,
         delay_ms,
         None if deadline is None else _deadline(deadline, now_ms),
-        None if timeout is None else _span(timeout, "--timeout"),
+        None if timeout is None else span(timeout, "--timeout"),
         retry,
         asked["correlation"],
         None if not creator else read_id(creator, "AGENTCTL_TASK"),
@@ -131,18 +131,12 @@ def names(text: str) -> tuple[str, ...]:
 
 def _start(at: str | None, in_: str | None, now_ms: int) -> tuple[int | None, int | None]:
     if at is None:
-        return None, None if in_ is None else _span(in_, "--in")
+        return None, None if in_ is None else span(in_, "--in")
     if in_ is not None:
         raise BadInput("--at and --in exclude each other", "Use one of them")
     from .times import read_time
 
     return read_time(at, "--at", now_ms), None
-
-
-def _span(text: str, what: str) -> int:
-    from .times import read_span
-
-    return read_span(text, what)
 
 
 def _deadline(text: str, now_ms: int) -> int:
@@ -210,7 +204,7 @@ def claim(
 
         call.expect(CLAIM)
     who = claimer(agent, instance, session, lease, can)
-    wait_ms = 0 if wait is None else _span(wait, "--wait")
+    wait_ms = 0 if wait is None else span(wait, "--wait")
     call.stays = wait_ms > 0
     return print_claims(call, queues, call.store.claim(queues, limit=limit, wait_ms=wait_ms, **who))
 
